@@ -1,0 +1,42 @@
+# make run     a working server on 127.0.0.1:2525, kept in ./var
+# make test    every test; installs what it needs
+# make check   style, types, import rules
+# make bench   the duels against other servers, written to docs/benchmarks.md
+# make docs    the generated reference, and a check of the links
+# make lock    rewrite requirements.lock from pyproject.toml
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: run test test-crash check bench docs setup lock help fuzz
+help:
+	@sed -n 's/^# make /  make /p' Makefile
+
+setup:
+	@bash scripts/setup.sh
+
+setup-tests:
+	@bash scripts/setup.sh tests
+
+run: setup
+	@$(BIN)/upesi serve $(ARGS)
+
+test: setup-tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+test-crash: setup-tests
+	$(BIN)/python -m pytest -q -m crash tests/crash $(ARGS)
+
+check: setup
+	$(BIN)/ruff check src tests bench scripts
+	$(BIN)/ruff format --check src tests bench scripts
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup-tests
+	$(BIN)/python -m bench $(ARGS)
+
+docs: setup
+	$(BIN)/python scripts/docs.py
+
+lock: setup
+	$(BIN)/uv pip compile -q --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock

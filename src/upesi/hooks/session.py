@@ -1,0 +1,172 @@
+"""Session and Transaction as plugins see them: plain state, kept small (10,000 of them may be open at once).
+
+`session/` fills them in; plugins read them, and leave results and notes. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from upesi.mail.address import Address
+from upesi.mail.body import Body
+from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.ids import MessageId
+from upesi.mail.route import Route
+
+if TYPE_CHECKING:
+    from upesi.hooks.verdict import Verdict
+
+__all__ = ["Client", "Result", "Session", "Transaction", "TransactionRecipient"]
+
+Result = tuple[str, str]  # ("pass" | "fail" | "skip" | "error" | a method's own word, evidence)
+
+
+class Client:
+    """The other end: `address` ("192.0.2.1", IPv4-mapped addresses unmapped) and `port`; its name is asked for lazily."""
+
+    __slots__ = ("_hostname", "_resolve", "address", "port")
+
+    def __init__(self, address: str, port: int, resolve: Callable[[str], Awaitable[str | None]] | None = None) -> None:
+        self.address = address
+        self.port = port
+        self._resolve = resolve
+        self._hostname: str | None = None
+
+    async def hostname(self) -> str | None:
+        """Return the forward-confirmed name of the address, None where there is none."""
+        if self._hostname is None and self._resolve is not None:
+            self._hostname = await self._resolve(self.address)
+        return self._hostname
+
+
+class Session:
+    """One client's session.
+
+    `protocol` is "SMTP", "ESMTP" or "LMTP" as the greeting verb made it; `relaying` says that this client may send
+    anywhere; `identity` is who authenticated.
+    """
+
+    __slots__ = (
+        "_notes",
+        "_results",
+        "client",
+        "errors",
+        "helo",
+        "id",
+        "identity",
+        "listener",
+        "messages",
+        "protocol",
+        "relaying",
+        "tls",
+        "transaction",
+    )
+
+    def __init__(self, id: str, client: Client, listener: str) -> None:
+        self.id = id
+        self.client = client
+        self.listener = listener
+        self.helo = ""
+        self.protocol = "SMTP"
+        self.tls: str | None = None
+        self.identity: str | None = None
+        self.relaying = False
+        self.errors = 0
+        self.messages = 0
+        self.transaction: Transaction | None = None
+        self._results: dict[str, Result] | None = None
+        self._notes: dict[str, object] | None = None
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """What checks of this session found, by name."""
+        if self._results is None:
+            self._results = {}
+        return self._results
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """Plugins' own state for this session."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
+
+
+class TransactionRecipient:
+    """One accepted recipient; `verdict` set at `message` counts for this one alone."""
+
+    __slots__ = ("address", "notify", "original", "route", "verdict")
+
+    def __init__(self, address: Address, original: str | None = None, notify: int | None = None) -> None:
+        self.address = address
+        self.original = original
+        self.notify = notify
+        self.route: Route | None = None
+        self.verdict: Verdict | None = None
+
+    def recipient(self) -> Recipient:
+        """Return what the spool keeps of this."""
+        return Recipient(self.address, self.original, self.notify)
+
+
+class Transaction:
+    """One mail transaction: envelope, then the message. `body` is None until the whole message is here.
+
+    `added` holds fields that go on top of the message (complete lines with CRLF), below our Received field.
+    """
+
+    __slots__ = (
+        "_notes",
+        "_queued_notes",
+        "_results",
+        "added",
+        "body",
+        "declared_size",
+        "id",
+        "recipients",
+        "reverse_path",
+        "session",
+        "transmission",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        id: MessageId,
+        reverse_path: Address | None,
+        transmission: Transmission,
+        declared_size: int | None,
+    ) -> None:
+        self.session = session
+        self.id = id
+        self.reverse_path = reverse_path
+        self.transmission = transmission
+        self.declared_size = declared_size
+        self.recipients: list[TransactionRecipient] = []
+        self.body: Body | None = None
+        self.added: list[bytes] = []
+        self._results: dict[str, Result] | None = None
+        self._notes: dict[str, object] | None = None
+        self._queued_notes: dict[str, bytes] | None = None
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """What checks of this transaction found, by name."""
+        if self._results is None:
+            self._results = {}
+        return self._results
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """Plugins' own state for this transaction."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
+
+    @property
+    def queued_notes(self) -> dict[str, bytes]:
+        """Notes that travel with the message into delivery."""
+        if self._queued_notes is None:
+            self._queued_notes = {}
+        return self._queued_notes

@@ -1,0 +1,55 @@
+"""The envelope of a mail transaction: reverse-path, recipients, and the parameters that go with them."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from upesi.mail.address import Address
+
+__all__ = ["BodyType", "Notify", "Recipient", "ReturnContent", "Transmission"]
+
+
+class BodyType(enum.StrEnum):
+    """The BODY parameter of MAIL (RFC 6152, RFC 3030)."""
+
+    SEVEN_BIT = "7BIT"
+    EIGHT_BIT = "8BITMIME"
+    BINARY = "BINARYMIME"
+
+
+class ReturnContent(enum.StrEnum):
+    """The RET parameter of MAIL (RFC 3461 section 4.3): what a failure report gives back."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
+class Notify(enum.IntFlag):
+    """The NOTIFY parameter of RCPT (RFC 3461 section 4.1). Without the parameter: FAILURE and DELAY."""
+
+    NEVER = 0
+    SUCCESS = 1
+    FAILURE = 2
+    DELAY = 4
+
+
+class Recipient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One recipient as it will be sent on: forward-path and RFC 3461 parameters.
+
+    `original` is the ORCPT value ("rfc822;a@b", xtext decoded); None where none was given. `notify` None means the default.
+    """
+
+    address: Address
+    original: str | None = None
+    notify: int | None = None
+
+
+class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What MAIL said besides the reverse-path, and must be kept for the next hop."""
+
+    body: BodyType = BodyType.SEVEN_BIT
+    smtputf8: bool = False
+    ret: ReturnContent | None = None
+    envid: str | None = None

@@ -1,0 +1,31 @@
+"""What came of a delivery attempt, per recipient: the value that travels from the agent to the spool, the log and the report."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+__all__ = ["Outcome", "OutcomeKind"]
+
+
+class OutcomeKind(enum.StrEnum):
+    """The three ends of an attempt. `expired` and `cancelled` deliveries end as FAILED with their own status."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The outcome for one recipient.
+
+    `code` is the remote reply code, 0 where the reason is ours; `status` an enhanced status ("4.4.1"), always set; `text` is sanitised;
+    `remote` names who said it ("mx1.example.net [192.0.2.1]"), empty where the reason is ours.
+    """
+
+    kind: OutcomeKind
+    code: int = 0
+    status: str = ""
+    text: str = ""
+    remote: str = ""

@@ -1,0 +1,71 @@
+"""Where a recipient's mail goes: a serialisable, versioned value, kept with each delivery in the spool.
+
+Unknown kinds are refused when they are read, never guessed (QUEUE.md: "a worker claims only formats that it knows").
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = [
+    "ROUTE_VERSION",
+    "DiscardRoute",
+    "HostRoute",
+    "LmtpRoute",
+    "MaildirRoute",
+    "MxRoute",
+    "Route",
+    "decode_route",
+    "encode_route",
+]
+
+ROUTE_VERSION = 1
+
+
+class MxRoute(msgspec.Struct, frozen=True, gc=False, tag="mx"):
+    """By the MX records of `domain` (RFC 5321 section 5.1)."""
+
+    domain: str
+
+
+class HostRoute(msgspec.Struct, frozen=True, gc=False, tag="host"):
+    """To one host by SMTP, whatever MX says: fixed route or smarthost. `host` is a name or an address."""
+
+    host: str
+    port: int = 25
+
+
+class LmtpRoute(msgspec.Struct, frozen=True, gc=False, tag="lmtp"):
+    """To an LMTP server (RFC 2033): `host` and `port`, or the path of a Unix socket in `host` with port 0."""
+
+    host: str
+    port: int = 0
+
+
+class MaildirRoute(msgspec.Struct, frozen=True, gc=False, tag="maildir"):
+    """Into the Maildir at `path`, which the router has checked to lie below its root."""
+
+    path: str
+
+
+class DiscardRoute(msgspec.Struct, frozen=True, gc=False, tag="discard"):
+    """Accepted and thrown away, on purpose and with an event that says so."""
+
+
+Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | DiscardRoute
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
+
+
+def encode_route(route: Route) -> bytes:
+    """Serialise `route` with its version."""
+    return _encode((ROUTE_VERSION, route))
+
+
+def decode_route(data: bytes) -> Route:
+    """Read what `encode_route` wrote; raise ValueError for an unknown version or kind."""
+    version, route = _decode(data)
+    if version != ROUTE_VERSION:
+        raise ValueError(f"route version {version} is not known to this program")
+    return route

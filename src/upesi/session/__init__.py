@@ -1,0 +1,1 @@
+"""One client's conversation: check -> hooks -> proceed; one module per verb."""

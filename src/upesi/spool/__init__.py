@@ -1,0 +1,1 @@
+"""Durable acceptance, and the record of what is still to be delivered (QUEUE.md)."""
