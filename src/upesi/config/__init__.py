@@ -1,0 +1,1 @@
+"""Typed settings of every section, loading, validation, and the generated reference."""

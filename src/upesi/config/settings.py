@@ -1,0 +1,226 @@
+"""Every section of the configuration, with its defaults; each default that a reader could doubt is argued beside it.
+
+The structs are immutable; a reload builds new ones. `docs/reference/configuration.md` is generated from this file: the docstring of a
+struct is the section's text, the comment above or beside a field is the field's.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from upesi.config.units import Duration, Size
+
+__all__ = [
+    "Config",
+    "ControlSettings",
+    "DeliverySettings",
+    "DnsSettings",
+    "ListenerSettings",
+    "LogFormat",
+    "LogSettings",
+    "MetricsSettings",
+    "NodeSettings",
+    "PluginsSettings",
+    "Role",
+    "RouteSettings",
+    "SmtpSettings",
+    "SpoolSettings",
+    "Timeouts",
+]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every section: immutable, unknown keys refused."""
+
+
+class NodeSettings(Section):
+    """This machine."""
+
+    # the name in the greeting, in HELO and in Received; empty: the machine's own name
+    name: str = ""
+    # worker processes, each complete; 0: one per processor
+    workers: int = 0
+    # the user to become after binding when started as root; empty: stay
+    user: str = ""
+    # how long a worker that is told to stop may finish what it holds
+    drain: Duration = Duration("30s")
+
+
+class SpoolSettings(Section):
+    """Where mail waits. The folder belongs to one instance, which locks it."""
+
+    path: str = "var/spool"
+    # below this much free space new mail is answered 452; what is queued goes on being delivered
+    min_free: Size = Size("100MB")
+    # bodies up to this size live in the database, larger ones in files beside it (QUEUE.md: measured)
+    inline_limit: Size = Size("128kB")
+    # how long the history of ended messages is kept for `upesi trace`
+    history: Duration = Duration("2d")
+
+
+class Role(StrEnum):
+    """What a listener speaks."""
+
+    MX = "mx"
+    LMTP = "lmtp"
+
+
+class ListenerSettings(Section):
+    """One listening address."""
+
+    address: str = "127.0.0.1"
+    port: int = 2525
+    role: Role = Role.MX
+    name: str = ""
+    # open sessions over all workers; beyond them 421 4.3.2. A session costs about 6 kB, so this is about 60 MB
+    max_sessions: int = 10_000
+    # waiting connections in the kernel
+    backlog: int = 1024
+
+
+class Timeouts(Section):
+    """How long the server side waits (RFC 5321 section 4.5.3.2.7: at least five minutes for a command)."""
+
+    command: Duration = Duration("5m")
+    # between two pieces of message data (RFC 5321 section 4.5.3.2.5: three minutes)
+    data_block: Duration = Duration("3m")
+    # a whole session; nothing honest needs longer
+    session: Duration = Duration("6h")
+
+
+class SmtpSettings(Section):
+    """The server side of SMTP and LMTP."""
+
+    max_message_size: Size = Size("50MB")
+    # RFC 5321 section 4.5.3.1.8: at least 100; excess gets 452 and comes again later
+    max_recipients: int = 1000
+    # errors after which each reply is delayed by a second, and after which the session ends with 421
+    soft_errors: int = 10
+    hard_errors: int = 20
+    # commands in one session that bring no mail nearer (NOOP, RSET, VRFY, EHLO, ...)
+    max_idle_commands: int = 100
+    # all commands of one session: a bound on sessions that never end
+    max_commands: int = 200_000
+    # octets per second that message data must reach after `min_rate_after`: a drip feed holds a session, not us
+    min_rate: Size = Size(500)
+    min_rate_after: Duration = Duration("60s")
+    smtputf8: bool = True
+    chunking: bool = True
+    timeouts: Timeouts = Timeouts()
+
+
+class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which plugins run. Their own settings stand in `[plugins.NAME]`."""
+
+    # names of bundled or installed plugins, or of files in `folder`; this is also the order where nothing else declares one
+    enabled: tuple[str, ...] = ("max_hops", "relay", "aliases", "recipients")
+    # the operator's own plugin files
+    folder: str = "plugins"
+    settings: dict[str, dict[str, object]] = {}
+
+
+class RouteSettings(Section):
+    """Where mail for some domains goes. The first match wins; without one it goes by MX, or to `delivery.smarthost`."""
+
+    # "example.com", ".example.com" (below it), "*" (all)
+    domains: tuple[str, ...]
+    # "mx", "smtp://HOST:PORT", "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET", "maildir:FOLDER" (a Maildir per local part), "discard"
+    to: str
+
+
+class DeliverySettings(Section):
+    """Sending."""
+
+    # everything without a route of its own goes here ("smtp://HOST:PORT"); empty: by MX
+    smarthost: str = ""
+    # connections to one site at once, over all workers; large receivers take 20, small ones are hurt by more
+    site_connections: int = 20
+    # connections to all sites at once, over all workers
+    connections: int = 1000
+    # messages sent over one connection before it is closed
+    connection_messages: int = 1000
+    # how long a kept connection waits for more; receivers hang up after five minutes at the latest
+    connection_idle: Duration = Duration("5s")
+    # recipients in one transaction (RFC 5321 section 4.5.3.1.8: a server takes at least 100)
+    transaction_recipients: int = 100
+    # waits between tries; the last one repeats (RFC 5321 section 4.5.4.1: 30 minutes at least after the early ones)
+    retry: tuple[Duration, ...] = (
+        Duration("5m"),
+        Duration("15m"),
+        Duration("30m"),
+        Duration("1h"),
+        Duration("2h"),
+        Duration("4h"),
+    )
+    # each wait is lengthened by up to this part of itself, so that mail put off together does not return together
+    jitter: float = 0.2
+    # RFC 5321 section 4.5.4.1: at least four to five days
+    expire: Duration = Duration("5d")
+    # loopback and private addresses found by MX or A are refused unless allowed: a stranger's DNS must not steer us into our own network
+    allow_private: bool = False
+    # deliveries held in memory by one worker, the rest waits in the spool
+    memory_deliveries: int = 10_000
+    # message data held in memory by one worker for mail that was just accepted
+    memory_bodies: Size = Size("32MB")
+    # port for MX delivery; 25 except in tests
+    port: int = 25
+
+
+class DnsSettings(Section):
+    """Asking DNS."""
+
+    # "ADDRESS" or "ADDRESS:PORT"; empty: those of /etc/resolv.conf
+    servers: tuple[str, ...] = ()
+    # for one lookup, all tries and servers together
+    timeout: Duration = Duration("5s")
+    cache_size: int = 10_000
+
+
+class LogFormat(StrEnum):
+    """How events are written."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogSettings(Section):
+    """Events: one per session, transaction and attempt."""
+
+    # auto: console on a terminal, JSON lines elsewhere
+    format: LogFormat = LogFormat.AUTO
+    # a file to append to; empty: standard error
+    file: str = ""
+
+
+class MetricsSettings(Section):
+    """Prometheus metrics and health for the whole machine, on one local port."""
+
+    address: str = "127.0.0.1"
+    # 0: none
+    port: int = 2580
+
+
+class ControlSettings(Section):
+    """The Unix socket of the supervisor; only this user and root may speak to it."""
+
+    # empty: control.sock in the spool's folder
+    socket: str = ""
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    node: NodeSettings = NodeSettings()
+    spool: SpoolSettings = SpoolSettings()
+    listener: tuple[ListenerSettings, ...] = (ListenerSettings(),)
+    smtp: SmtpSettings = SmtpSettings()
+    plugins: PluginsSettings = PluginsSettings()
+    route: tuple[RouteSettings, ...] = ()
+    delivery: DeliverySettings = DeliverySettings()
+    dns: DnsSettings = DnsSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    control: ControlSettings = ControlSettings()

@@ -1,0 +1,60 @@
+"""Durations and sizes as people write them: "5m", "1.5h", "25MB"; plain numbers are seconds and octets."""
+
+from __future__ import annotations
+
+import re
+from typing import Self
+
+__all__ = ["Duration", "Size"]
+
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT])?(i)?B?\s*")
+_POWER = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class Duration(float):
+    """Seconds. Reads "250ms", "30s", "5m", "4h", "5d", "1w" and plain numbers; raises ValueError."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str | float) -> Self:
+        """Read `value`."""
+        if isinstance(value, str):
+            match = _DURATION.fullmatch(value)
+            if match is None:
+                raise ValueError(f"{value!r} is not a duration such as 30s, 5m, 4h or 5d")
+            value = float(match[1]) * _SECONDS[match[2]]
+        if not 0 <= value < float("inf"):
+            raise ValueError("a duration cannot be negative or infinite")
+        return super().__new__(cls, value)
+
+    def __str__(self) -> str:
+        for unit in ("w", "d", "h", "m", "s"):
+            count = self / _SECONDS[unit]
+            if count >= 1 and count == int(count):
+                return f"{int(count)}{unit}"
+        return f"{float(self):g}s"
+
+
+class Size(int):
+    """Octets. Reads "100kB", "25MB", "1GiB" and plain numbers; raises ValueError. k, M, G are powers of 1000, ki, Mi, Gi of 1024."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: str | int) -> Self:
+        """Read `value`."""
+        if isinstance(value, str):
+            match = _SIZE.fullmatch(value)
+            if match is None:
+                raise ValueError(f"{value!r} is not a size such as 100kB, 25MB or 1GiB")
+            value = int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]])
+        if value < 0:
+            raise ValueError("a size cannot be negative")
+        return super().__new__(cls, value)
+
+    def __str__(self) -> str:
+        for power, unit in ((4, "T"), (3, "G"), (2, "M"), (1, "k")):
+            if self and self % 1000**power == 0:
+                return f"{self // 1000**power}{unit}B"
+        return str(int(self))
