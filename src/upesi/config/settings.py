@@ -35,7 +35,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Base of every section: immutable, unknown keys refused."""
 
 
-class NodeSettings(Section):
+class NodeSettings(Section, frozen=True, kw_only=True):
     """This machine."""
 
     # the name in the greeting, in HELO and in Received; empty: the machine's own name
@@ -48,7 +48,7 @@ class NodeSettings(Section):
     drain: Duration = Duration("30s")
 
 
-class SpoolSettings(Section):
+class SpoolSettings(Section, frozen=True, kw_only=True):
     """Where mail waits. The folder belongs to one instance, which locks it."""
 
     path: str = "var/spool"
@@ -67,7 +67,7 @@ class Role(StrEnum):
     LMTP = "lmtp"
 
 
-class ListenerSettings(Section):
+class ListenerSettings(Section, frozen=True, kw_only=True):
     """One listening address."""
 
     address: str = "127.0.0.1"
@@ -80,7 +80,7 @@ class ListenerSettings(Section):
     backlog: int = 1024
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True, kw_only=True):
     """How long the server side waits (RFC 5321 section 4.5.3.2.7: at least five minutes for a command)."""
 
     command: Duration = Duration("5m")
@@ -90,7 +90,7 @@ class Timeouts(Section):
     session: Duration = Duration("6h")
 
 
-class SmtpSettings(Section):
+class SmtpSettings(Section, frozen=True, kw_only=True):
     """The server side of SMTP and LMTP."""
 
     max_message_size: Size = Size("50MB")
@@ -121,7 +121,7 @@ class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, dict[str, object]] = {}
 
 
-class RouteSettings(Section):
+class RouteSettings(Section, frozen=True, kw_only=True):
     """Where mail for some domains goes. The first match wins; without one it goes by MX, or to `delivery.smarthost`."""
 
     # "example.com", ".example.com" (below it), "*" (all)
@@ -130,7 +130,7 @@ class RouteSettings(Section):
     to: str
 
 
-class DeliverySettings(Section):
+class DeliverySettings(Section, frozen=True, kw_only=True):
     """Sending."""
 
     # everything without a route of its own goes here ("smtp://HOST:PORT"); empty: by MX
@@ -168,7 +168,7 @@ class DeliverySettings(Section):
     port: int = 25
 
 
-class DnsSettings(Section):
+class DnsSettings(Section, frozen=True, kw_only=True):
     """Asking DNS."""
 
     # "ADDRESS" or "ADDRESS:PORT"; empty: those of /etc/resolv.conf
@@ -186,7 +186,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class LogSettings(Section):
+class LogSettings(Section, frozen=True, kw_only=True):
     """Events: one per session, transaction and attempt."""
 
     # auto: console on a terminal, JSON lines elsewhere
@@ -195,7 +195,7 @@ class LogSettings(Section):
     file: str = ""
 
 
-class MetricsSettings(Section):
+class MetricsSettings(Section, frozen=True, kw_only=True):
     """Prometheus metrics and health for the whole machine, on one local port."""
 
     address: str = "127.0.0.1"
@@ -203,14 +203,14 @@ class MetricsSettings(Section):
     port: int = 2580
 
 
-class ControlSettings(Section):
+class ControlSettings(Section, frozen=True, kw_only=True):
     """The Unix socket of the supervisor; only this user and root may speak to it."""
 
     # empty: control.sock in the spool's folder
     socket: str = ""
 
 
-class Config(Section):
+class Config(Section, frozen=True, kw_only=True):
     """The whole configuration."""
 
     node: NodeSettings = NodeSettings()
