@@ -1,0 +1,219 @@
+"""From a TOML file and `--set` overrides to a checked `Config`, or to every mistake that could be found.
+
+`msgspec.convert` stops at the first mistake; an operator wants them all at once. So the tree is walked here, table by table and element
+by element, and only single values are converted. Cross checks (`checks.py`) run when every value has its type.
+"""
+
+from __future__ import annotations
+
+import enum
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
+
+import msgspec
+
+from upesi.config.checks import cross_check
+from upesi.config.defaults import machine_name, zero_text
+from upesi.config.lines import key_lines, line_of
+from upesi.config.overrides import apply_override
+from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
+from upesi.config.settings import Config, PluginsSettings
+from upesi.config.units import Duration, Size
+
+__all__ = ["ConfigError", "Problem", "load"]
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+# a configuration is a page or two; this only keeps a wrong path (a log, a device) from filling the memory
+_MAX_FILE = 4_000_000
+
+_NAMES: Mapping[object, str] = {
+    str: "text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Duration: "a duration such as 30s, 5m, 4h or 5d",
+    Size: "a size such as 100kB or 25MB",
+    tuple: "a list in [ ]",
+    list: "a list in [ ]",
+    dict: "a table",
+}
+
+
+def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Return the configuration in the file `path`, or the zero configuration, with `overrides` ("listener.0.port=25") on top.
+
+    Relative paths in it are relative to the file's folder, without a file to the working directory; the result has only
+    absolute ones. Raise ConfigError with everything that is wrong.
+    """
+    source = str(path) if path else "zero configuration"
+    text = _read(path) if path else zero_text(machine_name())
+    tree = _parse(text, source)
+    origin = _Origin(source, key_lines(text))
+    walk = _Walk(origin)
+    for override in overrides:
+        key, problem = apply_override(tree, override, f"--set {override}")
+        origin.overrides[key] = f"--set {override}"
+        walk.problems += [problem] if problem else []
+    config = walk.struct(Config, tree, ())
+    if config is not None and not walk.problems:
+        config = _completed(config, (path.parent if path else Path()).absolute())
+        for key, what in cross_check(config):
+            walk.report(key, what)
+    if walk.problems or config is None:
+        raise ConfigError(sorted(walk.problems))
+    return config
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise ConfigError([Problem(str(path), 0, "", "is larger than 4 MB: that is no configuration")])
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, "", "is not UTF-8")]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def _parse(text: str, source: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # the parser's own message ends in "(at line 3, column 7)"
+        raise ConfigError([Problem(source, 0, "", f"is not valid TOML: {error}")]) from None
+
+
+class _Origin:
+    """Knows where a value came from: a line of the file, or an override."""
+
+    __slots__ = ("lines", "overrides", "source")
+
+    def __init__(self, source: str, lines: dict[KeyPath, int]) -> None:
+        self.source = source
+        self.lines = lines
+        self.overrides: dict[KeyPath, str] = {}
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        for key, override in self.overrides.items():
+            if key and path[: len(key)] == key:
+                return Problem(override, 0, key_text(path), text)
+        return Problem(self.source, line_of(path, self.lines), key_text(path), text)
+
+
+class _Walk:
+    """Builds structs from tables and collects what is wrong on the way."""
+
+    __slots__ = ("_origin", "problems")
+
+    def __init__(self, origin: _Origin) -> None:
+        self._origin = origin
+        self.problems: list[Problem] = []
+
+    def report(self, path: KeyPath, text: str) -> None:
+        """Note that the value at `path` is wrong."""
+        self.problems.append(self._origin.problem(path, text))
+
+    def struct(self, kind: type[S], value: object, path: KeyPath) -> S | None:
+        """Return `value` as a `kind`; None, and problems, where that cannot be."""
+        if not isinstance(value, dict):
+            self.report(path, f"must be a table, not {_said(value)}")
+            return None
+        table = _plugins_table(value) if kind is PluginsSettings else value
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        before = len(self.problems)
+        for name in table.keys() - fields.keys():
+            what = "section" if isinstance(table[name], (dict, list)) and not path else "key"
+            if kind is PluginsSettings:
+                self.report((*path, name), "is neither a key of this section nor the table of a plugin's settings")
+            else:
+                self.report((*path, name), f"unknown {what}{nearest(name, fields)}")
+        for name, field in fields.items():
+            if field.required and name not in table:
+                self.report((*path, name), "is missing")
+        values = {
+            field.name: self._value(field.type, table[name], (*path, name))
+            for name, field in fields.items()
+            if name in table
+        }
+        return kind(**values) if len(self.problems) == before else None
+
+    def _value(self, kind: object, value: object, path: KeyPath) -> object:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return self.struct(kind, value, path)
+        if typing.get_origin(kind) is tuple:
+            element = typing.get_args(kind)[0]
+            if not isinstance(value, list):
+                hint = " (a section that may be repeated: write [[...]])" if isinstance(value, dict) else ""
+                self.report(path, f"must be {_NAMES[tuple]}, not {_said(value)}{hint}")
+                return ()
+            return tuple(self._value(element, item, (*path, index)) for index, item in enumerate(value))
+        try:
+            return msgspec.convert(value, cast("type[object]", kind), dec_hook=_units)
+        except msgspec.ValidationError as error:
+            self.report(path, _complaint(kind, value, str(error)))
+            return None
+
+
+def _plugins_table(table: dict[str, object]) -> dict[str, object]:
+    """Return `[plugins]` with the tables of single plugins gathered under `settings`."""
+    own = {name: value for name, value in table.items() if not isinstance(value, dict)}
+    settings = {name: value for name, value in table.items() if isinstance(value, dict)}
+    return {**own, "settings": settings} if settings else own
+
+
+def _units(kind: type, value: object) -> object:
+    if kind is object:  # a plugin's own settings: the plugin checks them
+        return value
+    if kind is Duration and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return Duration(value)
+    if kind is Size and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return Size(value)
+    raise ValueError(f"must be {_NAMES.get(kind, kind.__name__)}, not {_said(value)}")
+
+
+def _said(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return _NAMES[type(value)]
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _complaint(kind: object, value: object, error: str) -> str:
+    if kind in (Duration, Size):
+        return error
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return f"{_said(value)} is not valid{nearest(str(value), [member.value for member in kind])}"
+    return f"must be {_NAMES.get(kind, str(kind))}, not {_said(value)}"
+
+
+def _completed(config: Config, folder: Path) -> Config:
+    """Return `config` with absolute paths, and with what depends on the machine or on other sections filled in."""
+    replace = msgspec.structs.replace
+    spool = replace(config.spool, path=_absolute(config.spool.path, folder))
+    socket = config.control.socket
+    return replace(
+        config,
+        node=replace(config.node, name=config.node.name or machine_name()),
+        spool=spool,
+        plugins=replace(config.plugins, folder=_absolute(config.plugins.folder, folder)),
+        route=tuple(replace(route, to=_absolute_route(route.to, folder)) for route in config.route),
+        log=replace(config.log, file=config.log.file and _absolute(config.log.file, folder)),
+        control=replace(config.control, socket=_absolute(socket or f"{spool.path}/control.sock", folder)),
+    )
+
+
+def _absolute(path: str, folder: Path) -> str:
+    # joined, not resolved: a symbolic link in the path stays what the operator wrote
+    return str(folder / path)
+
+
+def _absolute_route(to: str, folder: Path) -> str:
+    scheme, colon, path = to.partition(":")
+    return f"maildir:{_absolute(path, folder)}" if scheme == "maildir" and colon and path else to

@@ -1,0 +1,68 @@
+"""`--set KEY=VALUE`: single values on top of the file, for a test, a container or a second instance.
+
+Values are TOML; what is not TOML is taken as text, so that `--set spool.path=/tmp/x` and `--set delivery.expire=5d` need no quotes.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from upesi.config.problems import KeyPath, Problem, key_text
+
+__all__ = ["apply_override", "parse_override"]
+
+_INDEX = re.compile(r"\[(\d+)\]")
+
+
+def parse_override(text: str) -> tuple[KeyPath, object]:
+    """Split `listener.0.port=25` into its key path and its value; raise ValueError for what has no key or no "="."""
+    key, equals, value = text.partition("=")
+    parts = _INDEX.sub(r".\1", key.strip()).split(".")
+    if not equals or not all(parts):
+        raise ValueError("an override is written KEY=VALUE, such as spool.path=/tmp/x or listener.0.port=25")
+    return tuple(int(part) if part.isdigit() else part for part in parts), _value(value)
+
+
+def apply_override(tree: dict[str, object], text: str, source: str) -> tuple[KeyPath, Problem | None]:
+    """Put the override `text` into `tree`; return its key path, and what was wrong with it."""
+    try:
+        path, value = parse_override(text)
+    except ValueError as error:
+        return (), Problem(source, 0, "", str(error))
+    node: object = tree
+    for position, part in enumerate(path[:-1]):
+        node = _step(node, part, [] if isinstance(path[position + 1], int) else {})
+    if not _assign(node, path[-1], value):
+        return path, Problem(source, 0, key_text(path), "there is nothing of this name and place to set")
+    return path, None
+
+
+def _value(text: str) -> object:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # a line end in the text could have brought more keys in: then it is text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _step(node: object, part: str | int, empty: object) -> object:
+    """Return what stands at `part` of `node`, made from `empty` where there is nothing yet; None where that cannot be."""
+    if isinstance(node, dict) and isinstance(part, str):
+        return node.setdefault(part, empty)
+    if isinstance(node, list) and isinstance(part, int):
+        if part == len(node):
+            node.append(empty)
+        return node[part] if part < len(node) else None
+    return None
+
+
+def _assign(node: object, part: str | int, value: object) -> bool:
+    if isinstance(node, dict) and isinstance(part, str):
+        node[part] = value
+        return True
+    if isinstance(node, list) and isinstance(part, int) and part <= len(node):
+        node[part : part + 1] = [value]
+        return True
+    return False

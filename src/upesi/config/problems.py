@@ -1,0 +1,56 @@
+"""What is wrong with a configuration, said so that the reader can mend it: where, which key, what, and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from upesi.mail.errors import UpesiError
+
+__all__ = ["ConfigError", "KeyPath", "Problem", "key_text", "nearest"]
+
+# keys of tables and indices of lists, from the top
+KeyPath = tuple[str | int, ...]
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """One mistake. `source` is a file or an override as it was given, `line` counts from 1 and is 0 where it is not known.
+
+    `key` is the path of the value ("delivery.retry[1]"), empty where the whole file is meant.
+    """
+
+    source: str
+    line: int
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+
+
+class ConfigError(UpesiError):
+    """The configuration cannot be used; `problems` lists every mistake that was found, its text has one line for each."""
+
+    temporary = False
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def key_text(path: KeyPath) -> str:
+    """Write a key path as people do: `delivery.retry[1]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ", did you mean ...?" for the valid name nearest to `name`, else what there is to choose from."""
+    names = sorted(valid)
+    # 0.6 is difflib's own choice: it finds "adress" and "max_recipient", and does not offer "port" for "host"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f", did you mean {close[0]}?"
+    return f"; known here: {', '.join(names)}" if names else ""
