@@ -26,6 +26,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     reply: Reply | None = None
     disconnect: bool = False
     final: bool = False
+    plugin: str = ""
 
 
 _ACCEPT = Verdict(VerdictKind.ACCEPT)

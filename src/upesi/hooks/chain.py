@@ -1,0 +1,148 @@
+"""The hooks of one point, run in order until one ends them.
+
+A chain in which nothing is asynchronous runs inside the caller and returns a value: no task, no await. The first hook that returns
+an awaitable moves the rest into a coroutine. Both ways share one piece of logic, a generator that yields what must be awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator, Iterator
+from typing import Generic, TypeAlias, TypeVar, cast
+
+import msgspec
+
+from upesi.hooks.hook import Hook
+from upesi.hooks.points import Point
+from upesi.hooks.session import Session, Transaction
+from upesi.hooks.verdict import Verdict, VerdictKind, accept
+
+__all__ = ["Answer", "Chain", "Denial"]
+
+A = TypeVar("A")
+Answer: TypeAlias = A | Verdict | Awaitable[A | Verdict | None] | None
+
+_VOTE = accept()
+_Steps = Generator[tuple[Hook | None, Awaitable[object]], object, object]
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """What a `denied` hook is told: which plugin refused what, where.
+
+    `point` is the hook point's name, `verdict.plugin` who said it; `transaction` is None before MAIL; `arguments` are the hook's own (the
+    recipient, the sender).
+    """
+
+    point: str
+    verdict: Verdict
+    transaction: Transaction | None
+    arguments: tuple[object, ...]
+
+
+class Chain(Generic[A]):
+    """The hooks of `point` in order; `A` is what they may answer besides a verdict. `hooks` empty: there is nothing to run."""
+
+    __slots__ = ("_denied", "_of_transaction", "_votes", "hooks", "point")
+
+    def __init__(self, point: Point, hooks: tuple[Hook, ...] = (), denied: Chain[Verdict] | None = None) -> None:
+        self.point = point
+        self.hooks = hooks
+        self._denied = denied if denied is not None and denied.hooks else None
+        self._of_transaction = point.arguments[:1] == ("tx",)
+        self._votes = VerdictKind.ACCEPT in point.kinds
+
+    def run(self, session: Session, tx: Transaction | None, /, *arguments: object) -> Answer[A]:
+        """Run the hooks of one session's event; `arguments` are those of the point behind its session or tx.
+
+        Returns the answer that ended the chain, else the accept that was voted, else None; or, if a hook is asynchronous, a coroutine
+        that returns it. Cancelling the coroutine cancels the hook that runs. A coroutine that is not to be awaited must be closed.
+        """
+        first = tx if self._of_transaction else session
+        return cast("Answer[A]", self._run(session, tx, (first, *arguments)))
+
+    def call(self, *arguments: object) -> Answer[A]:
+        """Run the hooks of a point that belongs to no session (delivery); otherwise as `run`."""
+        return cast("Answer[A]", self._run(None, None, arguments))
+
+    def _run(self, session: Session | None, tx: Transaction | None, arguments: tuple[object, ...]) -> object:
+        vote: Verdict | None = None
+        rest = iter(self.hooks)
+        for hook in rest:
+            answer = hook.call(arguments)
+            if answer is None:
+                continue
+            if answer is _VOTE and self._votes and not hook.guard.troubled:
+                vote = _VOTE
+                continue
+            steps = self._steps(session, tx, arguments, rest, hook, answer, vote)
+            try:
+                waiting = next(steps)
+            except StopIteration as end:
+                return end.value
+            return _drive(steps, waiting)
+        return vote
+
+    def _steps(
+        self,
+        session: Session | None,
+        tx: Transaction | None,
+        arguments: tuple[object, ...],
+        rest: Iterator[Hook],
+        hook: Hook,
+        answer: object,
+        vote: Verdict | None,
+    ) -> _Steps:
+        """Judge `answer` of `hook` and run the rest: the whole meaning of verdicts is in this function."""
+        final = False
+        while True:
+            if type(answer) is not Verdict and isinstance(answer, Awaitable):
+                answer = yield hook, answer
+            answer = hook.checked(answer)
+            if type(answer) is Verdict:
+                if answer.kind is VerdictKind.ACCEPT:
+                    vote = answer
+                    final = final or (answer.final and hook.final)
+                elif answer is hook.on_error:
+                    # nobody decided this: no exemption can turn a scanner's outage into a 250
+                    return answer
+                else:
+                    answer = _named(answer, hook.guard.name)
+                    override = self._deny(session, tx, arguments, answer)
+                    if type(override) is not Verdict and isinstance(override, Awaitable):
+                        override = yield None, override
+                    if not isinstance(override, Verdict):
+                        return answer
+                    if override.kind is not VerdictKind.ACCEPT:
+                        return (
+                            override  # a failure of the exemption: 451 rather than a bounce that it might have spared
+                        )
+                    # overridden is not accepted: a relay stays closed until somebody votes
+            elif answer is not None:
+                return answer
+            for hook in rest:
+                if not final or hook.mandatory:
+                    answer = hook.call(arguments)
+                    if answer is not None:
+                        break
+            else:
+                return vote
+
+    def _deny(
+        self, session: Session | None, tx: Transaction | None, arguments: tuple[object, ...], verdict: Verdict
+    ) -> object:
+        if self._denied is None or session is None:
+            return None
+        return self._denied.run(session, tx, Denial(self.point.name, verdict, tx, arguments[1:]))
+
+
+def _named(verdict: Verdict, plugin: str) -> Verdict:
+    return Verdict(verdict.kind, verdict.reply, verdict.disconnect, verdict.final, plugin)
+
+
+async def _drive(steps: _Steps, waiting: tuple[Hook | None, Awaitable[object]]) -> object:
+    try:
+        while True:
+            hook, awaitable = waiting
+            answer = await (awaitable if hook is None else hook.wait(awaitable))
+            waiting = steps.send(answer)
+    except StopIteration as end:
+        return end.value

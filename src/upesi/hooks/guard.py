@@ -1,0 +1,113 @@
+"""What the framework knows about one plugin's health: failures, the breaker, and tasks that would not be cancelled.
+
+A plugin that fails again and again is not called for a while; its `on_error` answers meanwhile (PLUGINS.md). So a scanner
+that must run defers while it is down, it is not skipped. Nothing here calls a plugin: `hooks.hook` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["BREAK_AFTER", "BREAK_FOR", "CANCEL_GRACE", "MAX_RESISTING", "EventLog", "Guard"]
+
+# Failures in a row that open the breaker: more than a hiccup, few enough that a dead scanner costs five deadlines, not a thousand
+BREAK_AFTER = 5
+# Seconds between two tries of a plugin whose breaker is open; about the time in which a daemon restarts
+BREAK_FOR = 30.0
+# Seconds that a cancelled hook may take to clean up before it counts as one that resists
+CANCEL_GRACE = 1.0
+# Tasks of one plugin that ignored their cancellation; with so many alive it is not called at all until one ends
+MAX_RESISTING = 16
+# Octets of a traceback in the log: its end is where the error is
+_MAX_TRACEBACK = 8192
+
+
+class EventLog(Protocol):
+    """Where events go: `log("plugin.failed", plugin="spf", ...)`."""
+
+    def __call__(self, event: str, /, **fields: object) -> None:
+        """Write one event."""
+        ...
+
+
+class Guard:
+    """The health of one plugin in one worker.
+
+    `troubled` is all that the path of a healthy plugin looks at. `failures` and `deadlines` count for ever, for metrics.
+    """
+
+    __slots__ = ("_closed_until", "_log", "_now", "_row", "deadlines", "failures", "name", "resisting", "troubled")
+
+    def __init__(self, name: str, now: Callable[[], float], log: EventLog) -> None:
+        """`now` gives seconds that never go back."""
+        self.name = name
+        self.failures = 0
+        self.deadlines = 0
+        self.troubled = False
+        self.resisting: set[asyncio.Task[object]] = set()
+        self._now = now
+        self._log = log
+        self._row = 0
+        self._closed_until = 0.0
+
+    def shut(self) -> bool:
+        """Whether the plugin must not be called now.
+
+        When the pause is over, one call per pause is let through: `recovered` after it closes the breaker.
+        """
+        if len(self.resisting) >= MAX_RESISTING:
+            return True
+        if self._row < BREAK_AFTER:
+            return False
+        now = self._now()
+        if now < self._closed_until:
+            return True
+        self._closed_until = now + BREAK_FOR
+        return False
+
+    @property
+    def broken(self) -> bool:
+        """Whether the breaker is open, for status displays."""
+        return self._row >= BREAK_AFTER
+
+    def recovered(self) -> None:
+        """Note that a call went well."""
+        if self._row >= BREAK_AFTER:
+            self._log("plugin.recovered", plugin=self.name)
+        self._row = 0
+        self.troubled = bool(self.resisting)
+
+    def failed(self, hook: str, reason: str, error: BaseException | None = None) -> None:
+        """Count one failure and log it, with the traceback of `error`."""
+        self.failures += 1
+        self._row += 1
+        self.troubled = True
+        fields: dict[str, object] = {"plugin": self.name, "hook": hook, "reason": reason}
+        if error is not None:
+            fields["traceback"] = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
+        self._log("plugin.failed", **fields)
+        if self._row >= BREAK_AFTER:
+            self._closed_until = self._now() + BREAK_FOR
+            if self._row == BREAK_AFTER:
+                self._log("plugin.breaker_opened", plugin=self.name, failures=self._row, seconds=BREAK_FOR)
+
+    def late(self, hook: str, deadline: float) -> None:
+        """Count one missed deadline: a failure too."""
+        self.deadlines += 1
+        self.failed(hook, f"no answer within {deadline:g} s")
+
+    def abandon(self, task: asyncio.Task[object], hook: str) -> None:
+        """Cancel `task` and let go of it; if it resists it is counted until it ends."""
+        task.cancel()
+        task.get_loop().call_later(CANCEL_GRACE, self._resists, task, hook)
+
+    def _resists(self, task: asyncio.Task[object], hook: str) -> None:
+        if task.done():
+            return
+        self.resisting.add(task)
+        self.troubled = True
+        task.add_done_callback(self.resisting.discard)
+        self._log("plugin.resists_cancellation", plugin=self.name, hook=hook, tasks=len(self.resisting))
