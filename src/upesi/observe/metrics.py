@@ -1,0 +1,72 @@
+"""What a worker counts. Every series that exists from the start is bound here, so that counting is one method call.
+
+Labels are closed sets, or bounded by the configuration (listeners, plugins): never a domain, an address or a name that a client sent.
+"""
+
+from __future__ import annotations
+
+from upesi.mail.outcome import OutcomeKind
+from upesi.observe.series import Counter, Gauge, Histogram, Registry
+
+__all__ = ["Metrics"]
+
+# a loopback LMTP server takes a millisecond, RFC 5321 section 4.5.3.2.6 allows ten minutes after the final dot
+_ATTEMPT_BOUNDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
+# a group commit takes about a millisecond on an SSD, a good part of a second on a tired disk
+_COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+# above 50 ms somebody computes on the loop; 5 s is where the supervisor takes the worker for dead
+_LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+
+
+class Metrics:
+    """All metrics of one worker. Families are asked for a child at start or per session, the others are counted directly."""
+
+    def __init__(self, registry: Registry | None = None) -> None:
+        self.registry = registry or Registry()
+        counter, gauge, histogram = self.registry.counter, self.registry.gauge, self.registry.histogram
+
+        self.sessions = counter("upesi_sessions_total", "Sessions that were opened", ["listener"])
+        self.sessions_open = gauge("upesi_sessions_open", "Sessions open now", ["listener"])
+        self.sessions_refused = counter(
+            "upesi_sessions_refused_total", "Clients turned away at once", ["listener", "reason"]
+        )
+
+        transactions = counter("upesi_transactions_total", "Mail transactions by their end", ["outcome"])
+        self.transactions_accepted: Counter = transactions.child("accepted")
+        self.transactions_rejected: Counter = transactions.child("rejected")
+        self.transactions_deferred: Counter = transactions.child("deferred")
+        self.transactions_aborted: Counter = transactions.child("aborted")
+        self.received_bytes: Counter = counter("upesi_received_bytes_total", "Octets of accepted messages").child()
+
+        self.messages_queued: Counter = counter("upesi_messages_queued_total", "Messages made durable").child()
+        self.commit_seconds: Histogram = histogram(
+            "upesi_commit_seconds", "Wait for the commit that precedes a 250", _COMMIT_BOUNDS
+        ).child()
+        self.queue = gauge("upesi_queue_deliveries", "Deliveries in the spool by state", ["state"], merge="max")
+        self.queue_oldest: Gauge = gauge(
+            "upesi_queue_oldest_seconds", "Age of the oldest message in the spool", merge="max"
+        ).child()
+        self.memory_deliveries: Gauge = gauge("upesi_memory_deliveries", "Deliveries in memory").child()
+        self.memory_bytes: Gauge = gauge("upesi_memory_bodies_bytes", "Message data held for the first attempt").child()
+
+        deliveries = counter("upesi_deliveries_total", "Recipients by the outcome of an attempt", ["outcome"])
+        self.deliveries: dict[OutcomeKind, Counter] = {kind: deliveries.child(kind.value) for kind in OutcomeKind}
+        self.attempt_seconds: Histogram = histogram(
+            "upesi_attempt_seconds", "Duration of an attempt", _ATTEMPT_BOUNDS
+        ).child()
+        self.connections_open: Gauge = gauge("upesi_connections_open", "Connections to other servers open now").child()
+        self.connections: Counter = counter(
+            "upesi_connections_total", "Connections to other servers that were opened"
+        ).child()
+
+        self.plugin_failures = counter(
+            "upesi_plugin_failures_total", "Exceptions, deadlines and wrong answers of plugins", ["plugin", "hook"]
+        )
+        self.loop_lag: Histogram = histogram(
+            "upesi_loop_lag_seconds", "How late the event loop's timers fire", _LAG_BOUNDS
+        ).child()
+        self.log_dropped: Gauge = gauge("upesi_log_dropped_events", "Log lines lost since the worker's start").child()
+
+    def export(self) -> bytes:
+        """Return a compact snapshot for the supervisor's `Merge.update`."""
+        return self.registry.export()
