@@ -1,0 +1,48 @@
+"""What a server machine allows and announces; built once per listener from the configuration."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["MAX_COMMAND_LINE", "MAX_MAIL_LINE", "MAX_RCPT_LINE", "MAX_UNENDED_LINE", "ServerLimits"]
+
+# RFC 5321 section 4.5.3.1.4: octets of a command line with its CRLF. Each extension adds what its parameter can need:
+MAX_COMMAND_LINE = 512
+_SIZE = 26  # RFC 1870 section 3
+_BODY = 17  # RFC 6152 section 2
+_SMTPUTF8 = 10  # RFC 6531 section 3.1
+_AUTH = 500  # RFC 4954 section 3
+_RET, _ENVID = len(" RET=FULL"), len(" ENVID=") + 100  # RFC 3461 section 4.4
+_NOTIFY, _ORCPT = len(" NOTIFY=SUCCESS,FAILURE,DELAY"), len(" ORCPT=") + 500  # RFC 3461 section 4.2
+MAX_MAIL_LINE = MAX_COMMAND_LINE + _SIZE + _BODY + _SMTPUTF8 + _AUTH + _RET + _ENVID
+MAX_RCPT_LINE = MAX_COMMAND_LINE + _SMTPUTF8 + _NOTIFY + _ORCPT
+# a line that has not ended after this many octets never will; the session is ended
+MAX_UNENDED_LINE = 64 * 1024
+
+
+class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and extensions of one listener.
+
+    `max_message_size` is in octets. `starttls` and `auth` (names of mechanisms) open the two commands to the session; EHLO names
+    them in no case, since who drives the machine knows when they may be offered. `dsn` announces DSN; its parameters are
+    understood always. `blank_after_colon` takes `MAIL FROM: <a@b>`, which the grammar forbids and many devices send.
+    """
+
+    max_message_size: int
+    smtputf8: bool = True
+    chunking: bool = True
+    dsn: bool = False
+    starttls: bool = False
+    auth: tuple[str, ...] = ()
+    blank_after_colon: bool = False
+
+    def ehlo_keywords(self) -> tuple[str, ...]:
+        """Return the service extensions for the answer to EHLO, one a line."""
+        keywords = ["PIPELINING", f"SIZE {self.max_message_size}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+        if self.smtputf8:
+            keywords.append("SMTPUTF8")
+        if self.chunking:
+            keywords += ["CHUNKING", "BINARYMIME"]
+        if self.dsn:
+            keywords.append("DSN")
+        return tuple(keywords)

@@ -1,0 +1,390 @@
+"""The server half of SMTP and LMTP: octets in, events out, replies in, octets out.
+
+RFC 5321 with PIPELINING (2920), CHUNKING and BINARYMIME (3030), 8BITMIME (6152), SMTPUTF8 (6531), SIZE (1870), DSN parameters (3461),
+enhanced status codes (2034), and LMTP (2033). It performs no I/O, knows no policy and no clock: `listener/` feeds it and
+writes what it returns, `session/` answers its events. Syntax and sequence are decided here, by the tables in `states.py` and `commands.py`.
+
+A line ends with CR LF and with nothing else. A bare LF or bare CR never ends a line or the data: whoever takes one for a line end
+sees other commands than the next server does, which is SMTP smuggling.
+"""
+
+from __future__ import annotations
+
+import re
+
+from upesi.mail.envelope import BodyType
+from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
+from upesi.mail.reply import Reply
+from upesi.protocol.smtp.buffer import ReceiveBuffer
+from upesi.protocol.smtp.commands import (
+    VERBS,
+    read_auth,
+    read_bdat,
+    read_data,
+    read_hello,
+    read_mail,
+    read_rcpt,
+    read_starttls,
+    read_unknown,
+)
+from upesi.protocol.smtp.data import ChunkReader, DataReader, Discard
+from upesi.protocol.smtp.events import (
+    NEED_DATA,
+    PAUSED,
+    ChunkEnd,
+    Command,
+    DataChunk,
+    DataCommand,
+    DataEnd,
+    Event,
+    Pause,
+)
+from upesi.protocol.smtp.limits import MAX_COMMAND_LINE, MAX_MAIL_LINE, MAX_RCPT_LINE, MAX_UNENDED_LINE, ServerLimits
+from upesi.protocol.smtp.refusals import (
+    BARE_NEWLINE,
+    BINARY_NEEDS_BDAT,
+    CONTROL_CHARACTERS,
+    EIGHT_BIT,
+    LINE_TOO_LONG,
+    NEEDS_SMTPUTF8,
+    NO_END_OF_LINE,
+    NOT_IMPLEMENTED,
+    NOT_SMTP,
+    SYNTAX,
+    UNKNOWN_COMMAND,
+    out_of_sequence,
+    refuse,
+)
+from upesi.protocol.smtp.states import ACCEPTED, REFUSED, Kind, State
+
+__all__ = ["ServerConnection", "ServerLimits"]
+
+# An enum's member costs a look-up in its class each time; these are on the path of every command
+_START, _RCPT_STATE, _CLOSED = State.START, State.RCPT, State.CLOSED
+_MAIL, _RCPT, _DATA, _BDAT = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT
+_END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.LAST_CHUNK_END, Kind.MALFORMED
+
+_OTHER = (Kind.UNKNOWN, None)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_LINE = max(MAX_MAIL_LINE, MAX_RCPT_LINE)
+_LINE_LIMITS = {b"MAIL": MAX_MAIL_LINE, b"RCPT": MAX_RCPT_LINE}
+
+
+class ServerConnection:
+    """One session, as the server sees it.
+
+    It begins with a reply outstanding: `send` the greeting. Then: `receive` what came; take `next_event` until it is NEED_DATA or
+    PAUSED; answer each command, DataEnd and ChunkEnd with `send`, in their order, BdatCommand and DataChunk with nothing. When
+    `next_event` raises RemoteProtocolError, `send` its `reply`. When `state` is CLOSED, write what there is and close.
+    """
+
+    __slots__ = (
+        "_binary",
+        "_broken_line",
+        "_buffer",
+        "_chunks",
+        "_content",
+        "_discarded",
+        "_due",
+        "_eof",
+        "_limits",
+        "_lmtp",
+        "_pending",
+        "_recipients",
+        "_state",
+        "_utf8",
+    )
+
+    def __init__(self, limits: ServerLimits, *, lmtp: bool = False) -> None:
+        self._limits = limits
+        self._lmtp = lmtp
+        self._buffer = ReceiveBuffer()
+        self._state = State.GREETING
+        self._eof = False
+        # what waits for its reply, and how many replies it gets
+        self._pending = Kind.GREETING
+        self._due = 1
+        # the line being read: what was thrown away of it, and whether a bare LF broke the one before
+        self._discarded = 0
+        self._broken_line = False
+        # the mail transaction, as far as it matters here
+        self._recipients = 0
+        self._utf8 = False
+        self._binary = False
+        self._content: DataReader | ChunkReader | Discard | None = None
+        self._chunks: ChunkReader | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return self._state
+
+    @property
+    def buffered(self) -> int:
+        """How many octets came in and were not read yet; whoever drives this stops reading at some bound."""
+        return len(self._buffer)
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether octets wait behind the current command.
+
+        Before the greeting that is early talk; behind HELO, EHLO, DATA and the like it is improper pipelining (RFC 2920 section 3.1).
+        """
+        return len(self._buffer) > 0
+
+    @property
+    def replies_due(self) -> int:
+        """How many replies the oldest unanswered command is still to get: 0 or 1, more only at an LMTP end of data."""
+        return self._due
+
+    def ehlo_keywords(self) -> tuple[str, ...]:
+        """Return the service extensions to announce, without STARTTLS and AUTH."""
+        return self._limits.ehlo_keywords()
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came from the client; after the end of the session it is ignored."""
+        if self._state is not _CLOSED:
+            self._buffer.append(data)
+
+    def eof(self) -> None:
+        """Note that nothing more will come. Complete commands are still read and answered (the client may only have
+        closed its sending side); when there are none left, `state` becomes CLOSED. An incomplete message never ends."""
+        self._eof = True
+        if not self._buffer.data and not self._due and self._content is None:
+            self._close()
+
+    def next_event(self) -> Event | Pause:
+        """Return the next event, NEED_DATA, or PAUSED while a reply is outstanding.
+
+        Raises:
+            RemoteProtocolError: the next command is malformed or out of sequence; `send` the `reply` it carries.
+        """
+        if self._due:
+            return PAUSED
+        try:
+            if self._content is not None:
+                return self._next_content(self._content) or self._starved()
+            line = self._line() if self._buffer.data else None
+            return self._starved() if line is None else self._command(line)
+        except RemoteProtocolError:
+            self._due = 1
+            raise
+
+    def send(self, *replies: Reply) -> bytes:
+        """Answer the oldest unanswered command with `replies` and return the octets to write.
+
+        One reply, except at the end of data in LMTP: there one for each accepted recipient, in their order, in one call or
+        several. A reply with code 421 ends the session.
+
+        Raises:
+            LocalProtocolError: nothing waits for a reply, there are too many, or the code cannot answer this command.
+        """
+        count = len(replies)
+        if not 0 < count <= self._due:
+            raise LocalProtocolError(f"{count} replies given, {self._due} expected")
+        reply = replies[0]
+        if self._due == 1:
+            self._settle(reply.code)
+            self._due = 0
+            return reply.wire
+        self._due -= count
+        if not self._due:
+            self._settle(replies[-1].code)
+        if any(reply.code == 421 for reply in replies):
+            self._close()
+        return b"".join([reply.wire for reply in replies])
+
+    def _settle(self, code: int) -> None:
+        """Move to the state where this answer to the pending command leads."""
+        pending = self._pending
+        state = self._state
+        if code >= 400:
+            self._state = REFUSED.get((state, pending), state)
+            if code == 421:
+                self._close()
+            return
+        accepted = ACCEPTED.get((state, pending))
+        if accepted is None or (code >= 300) is not (pending is _DATA):
+            raise LocalProtocolError(f"{code} cannot answer {pending} in state {state}")
+        self._state = accepted
+        if pending is _RCPT:
+            self._recipients += 1
+        elif pending is _MAIL:
+            self._recipients = 0
+        elif pending is _DATA:
+            self._content = DataReader(self._limits.max_message_size)
+        elif accepted is _CLOSED:
+            self._close()
+        elif pending is Kind.STARTTLS:
+            # RFC 3207 section 6: what came behind STARTTLS in clear must not be taken for something said under TLS
+            self._buffer.clear()
+
+    def _close(self) -> None:
+        self._state = _CLOSED
+        self._buffer.clear()
+        self._content = None
+        self._due = 0
+
+    def _starved(self) -> Pause:
+        if self._eof:
+            self._close()
+        return NEED_DATA
+
+    # -- content
+
+    def _next_content(self, content: DataReader | ChunkReader | Discard) -> DataChunk | DataEnd | ChunkEnd | None:
+        """Take the next event from the message; at its end, wait for the replies."""
+        try:
+            event = content.next_event(self._buffer)
+        except RemoteProtocolError:
+            self._content = None
+            self._pending = _BDAT
+            raise
+        if event is None or type(event) is DataChunk:
+            return event
+        self._content = None
+        last = True
+        if type(event) is ChunkEnd:
+            last = event.last
+            self._pending = _LAST_CHUNK_END if last else _CHUNK_END
+        else:
+            self._pending = _END
+        # RFC 2033 section 4.2: LMTP answers for each recipient that RCPT accepted, at the end of the message only
+        self._due = self._recipients if self._lmtp and last else 1
+        return event
+
+    # -- command lines
+
+    def _line(self) -> bytes | None:
+        """Take the next line, without its CRLF; None if it is not complete."""
+        buffer = self._buffer
+        self._pending = _MALFORMED
+        if self._state is _START and not self._discarded:
+            self._check_protocol(buffer.data[buffer.pos])
+        end = buffer.find_newline()
+        if end < 0:
+            self._check_unended()
+            return None
+        line = buffer.take(end + 1)
+        if self._discarded or self._broken_line or len(line) > MAX_COMMAND_LINE or not line.endswith(b"\r\n"):
+            self._check_line(line)
+        return line[:-2]
+
+    def _check_unended(self) -> None:
+        """Throw away what is too long to become a command; give up on what never ends."""
+        buffer = self._buffer
+        if len(buffer) > _LONGEST_LINE or self._discarded:
+            self._discarded += len(buffer)
+            # a CR at the very end may belong to the CR LF that is still to come
+            keep = buffer.data.endswith(b"\r")
+            buffer.clear()
+            if keep:
+                buffer.append(b"\r")
+                self._discarded -= 1
+        if self._discarded > MAX_UNENDED_LINE:
+            raise refuse(NO_END_OF_LINE)
+
+    def _check_line(self, line: bytes) -> None:
+        """Deal with a line that is long, or does not end as it should."""
+        length = self._discarded + len(line)
+        broken = self._broken_line
+        # After a bare LF nothing is believed until a true end of line has come: what follows is answered, not obeyed
+        self._broken_line = not line.endswith(b"\r\n")
+        self._discarded = 0
+        if length > MAX_UNENDED_LINE:
+            raise refuse(NO_END_OF_LINE)
+        if broken or self._broken_line:
+            raise refuse(BARE_NEWLINE)
+        if length > len(line) or length > _LINE_LIMITS.get(line[:4].upper(), MAX_COMMAND_LINE):
+            raise refuse(LINE_TOO_LONG)
+
+    def _check_protocol(self, octet: int) -> None:
+        """End a session that opens with a TLS or SSL hello, RDP or noise; to answer line by line would be a reply loop."""
+        if (octet < 0x20 or octet > 0x7E) and octet not in b"\t\r\n":
+            raise refuse(NOT_SMTP)
+
+    def _text(self, line: bytes) -> str:
+        """Decode a line that is not plain printable ASCII, or raise what is to be said about it."""
+        path_command = line[:5].upper() in (b"MAIL ", b"RCPT ")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            raise refuse(NEEDS_SMTPUTF8 if path_command else EIGHT_BIT) from None
+        if _CONTROL.search(text):
+            raise refuse(CONTROL_CHARACTERS)
+        if not path_command:
+            raise refuse(EIGHT_BIT)
+        return text
+
+    def _command(self, line: bytes) -> Event | Pause:
+        """Turn a line into an event that is in sequence."""
+        text = line.decode("latin-1")
+        if not (text.isascii() and text.isprintable()):
+            text = self._text(line)
+        verb, blank, argument = text.partition(" ")
+        if blank and (text[-1] == " " or argument[:1] == " "):
+            # RFC 5321 section 4.1.1: blanks at the end should be tolerated; others are not
+            argument = argument.rstrip(" ")
+            if argument.startswith(" "):
+                raise refuse(SYNTAX)
+        kind, read = VERBS.get(verb) or VERBS.get(verb.upper()) or _OTHER
+        # RFC 5321 section 4.1.4: the order is checked before the argument is looked at
+        if kind is _BDAT:
+            return self._begin_chunk(argument)
+        if (self._state, kind) not in ACCEPTED:
+            raise refuse(out_of_sequence(self._state, kind))
+        event = read(argument) if read is not None else self._with_context(kind, verb, argument)
+        self._pending = kind
+        self._due = 1
+        return event
+
+    def _with_context(self, kind: Kind, verb: str, argument: str) -> Command:
+        """Read a command whose meaning depends on more than its argument."""
+        if kind is _RCPT:
+            return read_rcpt(argument, self._limits, self._utf8)
+        if kind is _MAIL:
+            event = read_mail(argument, self._limits)
+            self._utf8 = event.transmission.smtputf8
+            self._binary = event.transmission.body is BodyType.BINARY
+            return event
+        if kind is _DATA:
+            return self._read_data(argument)
+        if kind is Kind.UNKNOWN:
+            return read_unknown(verb, argument)
+        return self._read_offered(kind, verb.upper(), argument)
+
+    def _read_data(self, argument: str) -> DataCommand:
+        if self._binary:
+            raise refuse(BINARY_NEEDS_BDAT)
+        return read_data(argument)
+
+    def _read_offered(self, kind: Kind, verb: str, argument: str) -> Command:
+        """Read one of the commands that not every listener has."""
+        if kind is Kind.HELO:
+            # RFC 2033 section 4.1: LMTP has LHLO and neither HELO nor EHLO
+            if (verb == "LHLO") is not self._lmtp:
+                raise refuse(UNKNOWN_COMMAND)
+            return read_hello(verb, argument)
+        if kind is Kind.STARTTLS and self._limits.starttls:
+            return read_starttls(argument)
+        if kind is Kind.AUTH and self._limits.auth:
+            return read_auth(argument)
+        raise refuse(NOT_IMPLEMENTED)
+
+    def _begin_chunk(self, argument: str) -> Event | Pause:
+        """Open a BDAT chunk; where it is refused its octets are read over first (RFC 3030 section 2)."""
+        command, problem = read_bdat(argument)
+        state = self._state
+        if not self._limits.chunking:
+            problem = NOT_IMPLEMENTED
+        elif (state, _BDAT) not in ACCEPTED:
+            problem = out_of_sequence(state, _BDAT)
+        if problem is not None:
+            self._content = Discard(command.size, problem)
+            return self.next_event()
+        if state is _RCPT_STATE or self._chunks is None:
+            self._chunks = ChunkReader(self._limits.max_message_size, self._binary)
+        self._chunks.begin(command.size, command.last)
+        self._content = self._chunks
+        self._state = ACCEPTED[state, _BDAT]
+        return command
