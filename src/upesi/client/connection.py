@@ -1,0 +1,219 @@
+"""One client connection: octets out, replies in, one deadline.
+
+An `asyncio.Protocol` without a task of its own. While it is being opened, replies are awaited (`next_reply`: greeting, EHLO);
+from `attach` on each reply is a plain call to the user, because the path of every message must cost no task and no await.
+
+Not here: what to say (`upesi.delivery.agents`), how octets become replies (`upesi.protocol.smtp.client`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol, cast
+
+from upesi.client.wire import ReplyReader
+from upesi.mail.errors import RemoteProtocolError
+from upesi.mail.reply import Reply
+
+__all__ = ["Connection", "ConnectionLost", "ConnectionUser"]
+
+# What the transport buffers before it asks us to pause: a large body is read as fast as it leaves, not faster (C44)
+WRITE_BUFFER = 256 * 1024
+
+# Seconds in which the last octets of a closed connection must have left
+LINGER = 30.0
+
+# Replies that nobody asked for while the connection is being opened; one more is a flood
+MAX_WAITING_REPLIES = 16
+
+
+class ConnectionLost(Exception):
+    """The connection ended, broke the protocol, or ran out of time; the text is ours and safe to show."""
+
+
+class ConnectionUser(Protocol):
+    """Who is told what happens on an attached connection."""
+
+    def reply_received(self, reply: Reply) -> None:
+        """Take the next reply."""
+        ...
+
+    def connection_failed(self, reason: str) -> None:
+        """Take note that the connection is gone: closed or broken by the other side. Called at most once, never after our own close."""
+        ...
+
+    def timed_out(self) -> None:
+        """Take note that the deadline has passed; the connection is still open."""
+        ...
+
+    def writing_resumed(self) -> None:
+        """Go on writing: the transport's buffer has drained."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection to one server; `remote` names it in outcomes ("mx1.example.net [192.0.2.1]")."""
+
+    __slots__ = (
+        "_armed_at", "_deadline", "_loop", "_lost", "_replies", "_timer", "_transport", "_user", "_waiter", "_waiting",
+        "paused", "remote",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._replies = ReplyReader()
+        self._transport: asyncio.Transport | None = None
+        self._user: ConnectionUser | None = None
+        self._waiting: deque[Reply] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._lost = ""
+        self._deadline = 0.0
+        self._armed_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.paused = False
+        self.remote = ""
+
+    # -- what the event loop calls --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's does not derive from it
+        transport.set_write_buffer_limits(WRITE_BUFFER)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each complete reply on; what cannot be a reply ends the connection (OUT-01, OUT-02)."""
+        try:
+            self._replies.feed(data)
+            while (reply := self._replies.next_reply()) is not None:
+                user = self._user
+                if user is not None:
+                    user.reply_received(reply)
+                elif not self._keep(reply):
+                    return
+        except RemoteProtocolError as error:
+            self._fail(str(error))
+
+    def eof_received(self) -> None:
+        """Close: SMTP knows no half-open connections."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so, whoever listens."""
+        self._fail("connection lost" if exc is None else f"connection lost: {_reason(exc)}")
+
+    def pause_writing(self) -> None:
+        """Stop reading bodies until the buffer has drained."""
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self.paused = False
+        if self._user is not None:
+            self._user.writing_resumed()
+
+    # -- while opening --
+
+    async def next_reply(self, within: float) -> Reply:
+        """Return the next reply; raise ConnectionLost if none is complete in `within` seconds, however many octets trickle in."""
+        if not self._waiting and not self._lost:
+            self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(within, self._fail, "no reply in time")
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        if self._waiting:
+            return self._waiting.popleft()
+        raise ConnectionLost(self._lost)
+
+    def _keep(self, reply: Reply) -> bool:
+        if self._lost:
+            return False
+        self._waiting.append(reply)
+        if len(self._waiting) > MAX_WAITING_REPLIES:
+            self._fail("replies that nobody asked for")
+            return False
+        self._wake_waiter()
+        return True
+
+    def _wake_waiter(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- while in use --
+
+    def attach(self, user: ConnectionUser) -> None:
+        """From now on call `user`; raise ConnectionLost if the connection is gone or holds a reply that nobody asked for."""
+        if self._waiting:
+            self.abort()
+            raise ConnectionLost("a reply that nobody asked for")
+        if self._lost:
+            raise ConnectionLost(self._lost)
+        self._user = user
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; `paused` afterwards says whether to hold back."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def expect_within(self, seconds: float) -> None:
+        """Set the one deadline: `timed_out` is called if it is not set anew within `seconds`.
+
+        The timer is left alone where the new deadline is later than it (nearly always): it looks again when it fires.
+        """
+        deadline = self._deadline = self._loop.time() + seconds
+        if self._timer is None or deadline < self._armed_at:
+            self._arm(deadline)
+
+    def close(self) -> None:
+        """Send what is buffered, then close; the user hears nothing more."""
+        self._detach()
+        if self._transport is not None:
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                # a server that stopped reading would keep the socket for ever
+                self._loop.call_later(LINGER, self._transport.abort)
+
+    def abort(self) -> None:
+        """Close at once, dropping what is buffered; the user hears nothing more."""
+        self._detach()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _detach(self) -> None:
+        self._user = None
+        self._lost = self._lost or "closed"
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_at = at
+        self._timer = self._loop.call_at(at, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._deadline:
+            self._arm(self._deadline)
+        elif self._user is not None:
+            self._user.timed_out()
+
+    def _fail(self, reason: str) -> None:
+        """End the connection for `reason` and tell the user, once."""
+        if self._lost:
+            return
+        user = self._user
+        self.abort()
+        self._lost = reason
+        self._wake_waiter()
+        if user is not None:
+            user.connection_failed(reason)
+
+
+def _reason(error: Exception) -> str:
+    """Name an error of the network by its system text only: nothing remote is in it."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

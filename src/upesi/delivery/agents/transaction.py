@@ -1,0 +1,88 @@
+"""One mail transaction as the client sees it: which recipients were accepted, what became of each. Pure.
+
+Every recipient has exactly one outcome in the end: the one its RCPT was refused with, else what refused the whole (MAIL, DATA), else
+the reply after the end of the data (RFC 5321 section 3.3; LMTP: one such reply for each accepted recipient, RFC 2033 section 4.2).
+"""
+
+from __future__ import annotations
+
+from upesi.delivery.outcomes import from_rcpt_reply, from_reply
+from upesi.mail.outcome import Outcome
+from upesi.mail.reply import Reply
+from upesi.scheduler.work import Attempt
+
+__all__ = ["Transaction"]
+
+
+class Transaction:
+    """The state of one attempt on one connection.
+
+    `ahead`: its commands went out behind the data of the one before. `kept`: it was started on a connection that had been
+    used already. `replies` counts the replies it got. `data_sent` is set when its end of data has been handed to the transport.
+    """
+
+    __slots__ = (
+        "_rcpt",
+        "accepted",
+        "ahead",
+        "attempt",
+        "content",
+        "data_sent",
+        "kept",
+        "mail_accepted",
+        "outcomes",
+        "replies",
+    )
+
+    def __init__(self, attempt: Attempt, *, ahead: bool, kept: bool) -> None:
+        self.attempt = attempt
+        self.ahead = ahead
+        self.kept = kept
+        # the small content as it will be sent; None: it is streamed
+        self.content: bytes | None = None
+        self.replies = 0
+        self.mail_accepted = False
+        self.data_sent = False
+        # indexes of recipients that were accepted and have no outcome yet, in order
+        self.accepted: list[int] = []
+        self.outcomes: list[Outcome | None] = [None] * len(attempt.recipients)
+        self._rcpt = 0
+
+    def mail_reply(self, reply: Reply, remote: str) -> None:
+        """Take the reply to MAIL; anything but 2xx decides for everybody."""
+        self.replies += 1
+        if 200 <= reply.code < 300:
+            self.mail_accepted = True
+        else:
+            self.settle_rest(from_reply(reply, remote))
+
+    def rcpt_reply(self, reply: Reply, remote: str) -> None:
+        """Take the reply to the next RCPT; 251 and 252 accept like 250 (RFC 5321 section 3.4)."""
+        self.replies += 1
+        index = self._rcpt
+        self._rcpt = index + 1
+        if self.outcomes[index] is not None:
+            return  # MAIL was refused: what follows says nothing new
+        if 200 <= reply.code < 300:
+            self.accepted.append(index)
+        else:
+            self.outcomes[index] = from_rcpt_reply(reply, remote)
+
+    def settle_accepted(self, outcome: Outcome) -> None:
+        """Give `outcome` to every recipient that was accepted and waits."""
+        for index in self.accepted:
+            self.outcomes[index] = outcome
+        self.accepted.clear()
+
+    def next_accepted(self, outcome: Outcome) -> None:
+        """Give `outcome` to the first accepted recipient that waits (LMTP)."""
+        self.outcomes[self.accepted.pop(0)] = outcome
+
+    def settle_rest(self, outcome: Outcome) -> None:
+        """Give `outcome` to every recipient that has none."""
+        self.outcomes = [outcome if known is None else known for known in self.outcomes]
+        self.accepted.clear()
+
+    def result(self) -> tuple[Outcome, ...]:
+        """Return the outcome of every recipient, in order; all must have one."""
+        return tuple(outcome for outcome in self.outcomes if outcome is not None)
