@@ -51,6 +51,7 @@ class NodeSettings(Section, frozen=True, kw_only=True):
 class SpoolSettings(Section, frozen=True, kw_only=True):
     """Where mail waits. The folder belongs to one instance, which locks it."""
 
+    # the folder; on a disk that survives the machine
     path: str = "var/spool"
     # below this much free space new mail is answered 452; what is queued goes on being delivered
     min_free: Size = Size("100MB")
@@ -70,9 +71,13 @@ class Role(StrEnum):
 class ListenerSettings(Section, frozen=True, kw_only=True):
     """One listening address."""
 
+    # an IP address; "0.0.0.0" and "::" are all of the machine's
     address: str = "127.0.0.1"
+    # 0: one that the kernel picks (tests)
     port: int = 2525
+    # mx: SMTP for everybody; lmtp: RFC 2033, one reply for each recipient
     role: Role = Role.MX
+    # what events and metrics call it; empty: address and port
     name: str = ""
     # open sessions over all workers; beyond them 421 4.3.2. A session costs about 6 kB, so this is about 60 MB
     max_sessions: int = 10_000
@@ -83,6 +88,7 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
 class Timeouts(Section, frozen=True, kw_only=True):
     """How long the server side waits (RFC 5321 section 4.5.3.2.7: at least five minutes for a command)."""
 
+    # for the next command
     command: Duration = Duration("5m")
     # between two pieces of message data (RFC 5321 section 4.5.3.2.5: three minutes)
     data_block: Duration = Duration("3m")
@@ -93,11 +99,13 @@ class Timeouts(Section, frozen=True, kw_only=True):
 class SmtpSettings(Section, frozen=True, kw_only=True):
     """The server side of SMTP and LMTP."""
 
+    # announced as SIZE (RFC 1870); larger ones get 552
     max_message_size: Size = Size("50MB")
     # RFC 5321 section 4.5.3.1.8: at least 100; excess gets 452 and comes again later
     max_recipients: int = 1000
-    # errors after which each reply is delayed by a second, and after which the session ends with 421
+    # errors in one session after which each reply is delayed by a second
     soft_errors: int = 10
+    # errors after which the session ends with 421
     hard_errors: int = 20
     # commands in one session that bring no mail nearer (NOOP, RSET, VRFY, EHLO, ...)
     max_idle_commands: int = 100
@@ -105,8 +113,11 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     max_commands: int = 200_000
     # octets per second that message data must reach after `min_rate_after`: a drip feed holds a session, not us
     min_rate: Size = Size(500)
+    # how long message data may take before its rate counts
     min_rate_after: Duration = Duration("60s")
+    # addresses and headers in UTF-8 (RFC 6531)
     smtputf8: bool = True
+    # BDAT (RFC 3030)
     chunking: bool = True
     timeouts: Timeouts = Timeouts()
 
@@ -175,6 +186,7 @@ class DnsSettings(Section, frozen=True, kw_only=True):
     servers: tuple[str, ...] = ()
     # for one lookup, all tries and servers together
     timeout: Duration = Duration("5s")
+    # answers kept
     cache_size: int = 10_000
 
 
@@ -198,6 +210,7 @@ class LogSettings(Section, frozen=True, kw_only=True):
 class MetricsSettings(Section, frozen=True, kw_only=True):
     """Prometheus metrics and health for the whole machine, on one local port."""
 
+    # an IP address; what is shown is nobody's secret, and nobody else's business
     address: str = "127.0.0.1"
     # 0: none
     port: int = 2580

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Self
 
 __all__ = ["Duration", "Size"]
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT])?(i)?B?\s*")
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kKMGT])(i)?)?B?\s*")
 _POWER = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -34,7 +35,8 @@ class Duration(float):
             count = self / _SECONDS[unit]
             if count >= 1 and count == int(count):
                 return f"{int(count)}{unit}"
-        return f"{float(self):g}s"
+        # repr() keeps every digit; Decimal writes it without an exponent, which would not be read again
+        return f"{Decimal(repr(float(self))):f}s"
 
 
 class Size(int):
@@ -48,7 +50,9 @@ class Size(int):
             match = _SIZE.fullmatch(value)
             if match is None:
                 raise ValueError(f"{value!r} is not a size such as 100kB, 25MB or 1GiB")
-            value = int(float(match[1]) * (1024 if match[3] else 1000) ** _POWER[match[2]])
+            unit = (1024 if match[3] else 1000) ** _POWER[match[2]]
+            # rounded: 1.001 * 1000 is 1000.9999999999999
+            return super().__new__(cls, round(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit)
         if value < 0:
             raise ValueError("a size cannot be negative")
         return super().__new__(cls, value)

@@ -19,7 +19,7 @@ from upesi.control.errors import ChannelClosed, RequestFailed, RequestTimeout
 from upesi.control.frames import MAX_FRAME, Frame, FrameError, FrameReader, Kind, encode_frame
 from upesi.mail.errors import UpesiError
 
-__all__ = ["Call", "Channel", "Handler", "Peer", "Watcher"]
+__all__ = ["Call", "Channel", "ChannelClosed", "Handler", "Peer", "RequestFailed", "RequestTimeout", "Watcher"]
 
 T = TypeVar("T")
 
