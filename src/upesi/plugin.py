@@ -1,17 +1,53 @@
 """All that a plugin author imports."""
 
+from upesi.config.units import Duration, Size
+from upesi.hooks.chain import Denial
+from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
+from upesi.hooks.points import Report
+from upesi.hooks.services import Clock, PluginLog
 from upesi.hooks.session import Client, Result, Session, Transaction, TransactionRecipient
+from upesi.hooks.tables import ListError, read_list
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
+from upesi.mail.address import Address, AddressError, domain_from
+from upesi.mail.body import Body
+from upesi.mail.headers import Headers
+from upesi.mail.reply import Reply
+from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 
 __all__ = [
+    "Address",
+    "AddressError",
+    "Body",
     "Client",
+    "Clock",
+    "Denial",
+    "DiscardRoute",
+    "Duration",
+    "FilePath",
+    "Headers",
+    "HostRoute",
+    "ListError",
+    "LmtpRoute",
+    "MaildirRoute",
+    "MxRoute",
+    "OnError",
+    "Plugin",
+    "PluginLog",
+    "PluginSettings",
+    "Reply",
+    "Report",
     "Result",
+    "Route",
     "Session",
+    "Size",
     "Transaction",
     "TransactionRecipient",
     "Verdict",
     "VerdictKind",
     "accept",
     "defer",
+    "domain_from",
+    "hook",
+    "read_list",
     "reject",
 ]

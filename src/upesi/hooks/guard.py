@@ -7,11 +7,9 @@ that must run defers while it is down, it is not skipped. Nothing here calls a p
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable
-from typing import Protocol
 
-__all__ = ["BREAK_AFTER", "BREAK_FOR", "CANCEL_GRACE", "MAX_RESISTING", "EventLog", "Guard"]
+__all__ = ["BREAK_AFTER", "BREAK_FOR", "CANCEL_GRACE", "MAX_RESISTING", "Emit", "Guard"]
 
 # Failures in a row that open the breaker: more than a hiccup, few enough that a dead scanner costs five deadlines, not a thousand
 BREAK_AFTER = 5
@@ -21,16 +19,10 @@ BREAK_FOR = 30.0
 CANCEL_GRACE = 1.0
 # Tasks of one plugin that ignored their cancellation; with so many alive it is not called at all until one ends
 MAX_RESISTING = 16
-# Octets of a traceback in the log: its end is where the error is
-_MAX_TRACEBACK = 8192
 
 
-class EventLog(Protocol):
-    """Where events go: `log("plugin.failed", plugin="spf", ...)`."""
-
-    def __call__(self, event: str, /, **fields: object) -> None:
-        """Write one event."""
-        ...
+# event ("plugin.failed") and fields; "exception", where there is one, is the exception itself, to be written with its traceback
+Emit = Callable[[str, dict[str, object]], None]
 
 
 class Guard:
@@ -39,9 +31,9 @@ class Guard:
     `troubled` is all that the path of a healthy plugin looks at. `failures` and `deadlines` count for ever, for metrics.
     """
 
-    __slots__ = ("_closed_until", "_log", "_now", "_row", "deadlines", "failures", "name", "resisting", "troubled")
+    __slots__ = ("_closed_until", "_emit", "_now", "_row", "deadlines", "failures", "name", "resisting", "troubled")
 
-    def __init__(self, name: str, now: Callable[[], float], log: EventLog) -> None:
+    def __init__(self, name: str, now: Callable[[], float], emit: Emit) -> None:
         """`now` gives seconds that never go back."""
         self.name = name
         self.failures = 0
@@ -49,7 +41,7 @@ class Guard:
         self.troubled = False
         self.resisting: set[asyncio.Task[object]] = set()
         self._now = now
-        self._log = log
+        self._emit = emit
         self._row = 0
         self._closed_until = 0.0
 
@@ -76,23 +68,23 @@ class Guard:
     def recovered(self) -> None:
         """Note that a call went well."""
         if self._row >= BREAK_AFTER:
-            self._log("plugin.recovered", plugin=self.name)
+            self._emit("plugin.recovered", {"plugin": self.name})
         self._row = 0
         self.troubled = bool(self.resisting)
 
     def failed(self, hook: str, reason: str, error: BaseException | None = None) -> None:
-        """Count one failure and log it, with the traceback of `error`."""
+        """Count one failure and report it, with `error` for its traceback."""
         self.failures += 1
         self._row += 1
         self.troubled = True
         fields: dict[str, object] = {"plugin": self.name, "hook": hook, "reason": reason}
         if error is not None:
-            fields["traceback"] = "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
-        self._log("plugin.failed", **fields)
+            fields["exception"] = error
+        self._emit("plugin.failed", fields)
         if self._row >= BREAK_AFTER:
             self._closed_until = self._now() + BREAK_FOR
             if self._row == BREAK_AFTER:
-                self._log("plugin.breaker_opened", plugin=self.name, failures=self._row, seconds=BREAK_FOR)
+                self._emit("plugin.breaker_opened", {"plugin": self.name, "failures": self._row, "seconds": BREAK_FOR})
 
     def late(self, hook: str, deadline: float) -> None:
         """Count one missed deadline: a failure too."""
@@ -110,4 +102,4 @@ class Guard:
         self.resisting.add(task)
         self.troubled = True
         task.add_done_callback(self.resisting.discard)
-        self._log("plugin.resists_cancellation", plugin=self.name, hook=hook, tasks=len(self.resisting))
+        self._emit("plugin.resists_cancellation", {"plugin": self.name, "hook": hook, "tasks": len(self.resisting)})

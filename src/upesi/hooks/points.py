@@ -7,18 +7,17 @@ else knows which points there are.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from difflib import get_close_matches
 from types import MappingProxyType
 
 import msgspec
 
+from upesi.config.problems import nearest
 from upesi.config.units import Duration
 from upesi.hooks.verdict import VerdictKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute
 
-__all__ = ["POINTS", "Point", "Report", "nearest", "point_named"]
+__all__ = ["POINTS", "Point", "Report", "point_named"]
 
 _ACCEPT, _REJECT, _DEFER = VerdictKind.ACCEPT, VerdictKind.REJECT, VerdictKind.DEFER
 _ROUTES = (MxRoute, HostRoute, LmtpRoute, MaildirRoute, DiscardRoute)
@@ -89,12 +88,6 @@ POINTS = _table(
     Point("bounced", ("message", "recipient", "outcome"), answers=(Report,), defers=False),
     Point("stop", (), defers=False),
 )
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return '; did you mean "x"?' for the valid name that is closest to `name`, or nothing where none is close."""
-    close = get_close_matches(name, list(valid), n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def point_named(name: str) -> Point:

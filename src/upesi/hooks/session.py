@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from upesi.mail.address import Address
 from upesi.mail.body import Body
 from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
 from upesi.mail.route import Route
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
 
 __all__ = ["Client", "Result", "Session", "Transaction", "TransactionRecipient"]
+
+# header fields that plugins add to one message; more is a plugin that loops
+MAX_ADDED = 200
 
 Result = tuple[str, str]  # ("pass" | "fail" | "skip" | "error" | a method's own word, evidence)
 
@@ -94,20 +98,38 @@ class Session:
 
 
 class TransactionRecipient:
-    """One accepted recipient; `verdict` set at `message` counts for this one alone."""
+    """One accepted recipient; `verdict` set at `message` counts for this one alone.
 
-    __slots__ = ("address", "notify", "original", "route", "verdict")
+    `aliased` are the addresses that get the mail in its place: set at RCPT by a plugin that replaces the recipient at `message`.
+    """
+
+    __slots__ = ("_address", "aliased", "notify", "original", "route", "verdict")
 
     def __init__(self, address: Address, original: str | None = None, notify: int | None = None) -> None:
         self.address = address
         self.original = original
         self.notify = notify
+        self.aliased: tuple[Address, ...] | None = None
         self.route: Route | None = None
         self.verdict: Verdict | None = None
 
+    @property
+    def address(self) -> Address:
+        """Where the mail goes."""
+        return self._address
+
+    @address.setter
+    def address(self, address: Address) -> None:
+        # parsing refuses control characters; an Address that a plugin put together was not parsed, and would be a command on the wire
+        if not address.local.isprintable() and any(char < " " or char == "\x7f" for char in address.local):
+            raise ValueError("an address cannot hold control characters")
+        if not address.domain.isprintable():
+            raise ValueError("a domain cannot hold control characters")
+        self._address = address
+
     def recipient(self) -> Recipient:
         """Return what the spool keeps of this."""
-        return Recipient(self.address, self.original, self.notify)
+        return Recipient(self._address, self.original, self.notify)
 
 
 class Transaction:
@@ -117,10 +139,11 @@ class Transaction:
     """
 
     __slots__ = (
+        "_added",
+        "_headers",
         "_notes",
         "_queued_notes",
         "_results",
-        "added",
         "body",
         "declared_size",
         "id",
@@ -145,7 +168,8 @@ class Transaction:
         self.declared_size = declared_size
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
-        self.added: list[bytes] = []
+        self._added: list[bytes] | None = None
+        self._headers: Headers | None = None
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
@@ -170,3 +194,26 @@ class Transaction:
         if self._queued_notes is None:
             self._queued_notes = {}
         return self._queued_notes
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields of the message as it came in; raise LookupError before the whole message is here."""
+        if self._headers is None:
+            if self.body is None:
+                raise LookupError("the message is not here yet: headers can be read from `message` on")
+            self._headers = Headers.of(self.body)
+        return self._headers
+
+    @property
+    def added(self) -> tuple[bytes, ...]:
+        """The fields that `add_header` made, first on top."""
+        return tuple(self._added) if self._added else ()
+
+    def add_header(self, name: str, value: str) -> None:
+        """Put a field on top of the message, below those added before; raise ValueError for what no header can hold."""
+        field = header_field(name, value, utf8=self.transmission.smtputf8)
+        if self._added is None:
+            self._added = []
+        if len(self._added) >= MAX_ADDED:
+            raise ValueError(f"more than {MAX_ADDED} fields were added to one message")
+        self._added.append(field)

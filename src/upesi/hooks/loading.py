@@ -1,0 +1,252 @@
+"""From the names in `[plugins]` to living plugins, or to every reason why the server must not start with them."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+
+from upesi.config.problems import ConfigError, Problem, nearest
+from upesi.config.settings import PluginsSettings
+from upesi.hooks.declaration import Declaration, Plugin, PluginSettings, declarations_of
+from upesi.hooks.discovery import PluginSource, find_plugins
+from upesi.hooks.guard import Emit
+from upesi.hooks.points import POINTS
+from upesi.hooks.services import SERVICES, PluginLog
+from upesi.hooks.settings import read_settings
+
+__all__ = ["BoundHook", "LoadedPlugin", "load_plugins", "plugin_from"]
+
+
+class BoundHook(msgspec.Struct, frozen=True):
+    """A function or bound method, ready to be called, with what its decorator said."""
+
+    declaration: Declaration
+    function: Callable[..., object]
+
+
+class LoadedPlugin(msgspec.Struct, frozen=True):
+    """One enabled plugin: made, with its hooks in the order of its file."""
+
+    name: str
+    kind: str
+    file: str
+    settings: PluginSettings
+    hooks: tuple[BoundHook, ...]
+    requires: tuple[str, ...] = ()
+    summary: str = ""
+
+
+def load_plugins(
+    config: PluginsSettings,
+    services: Mapping[str, object],
+    emit: Emit,
+    *,
+    source: str = "configuration",
+    folder: Path | None = None,
+) -> tuple[LoadedPlugin, ...]:
+    """Load the enabled plugins, in the configuration's order; raise ConfigError with everything that is wrong.
+
+    `services` are those that this worker has, by name ("clock", "dns"); a plugin's log comes from `emit`. `source` is the
+    configuration's file as messages name it, `folder` the one that relative paths in plugins' settings are relative to.
+    """
+    known = find_plugins(Path(config.folder) if config.folder else None)
+    loader = _Loader(config, services, emit, source, folder or Path())
+    problems = [
+        Problem(source, 0, f"plugins.{name}", f"there is no plugin {name!r}{nearest(name, known)}")
+        for name in config.settings
+        if name not in known
+    ]
+    loaded: list[LoadedPlugin] = []
+    for index, name in enumerate(config.enabled):
+        try:
+            loaded.append(loader.load(_the_source(name, known, Problem(source, 0, f"plugins.enabled[{index}]", ""))))
+        except ConfigError as error:
+            problems += error.problems
+    # what failed to load would be missed by others' `requires` as well: one message is enough
+    problems += _names_problems(loaded, known, config.enabled)
+    if problems:
+        raise ConfigError(problems)
+    return tuple(loaded)
+
+
+def plugin_from(
+    name: str,
+    module: object,
+    table: Mapping[str, object] | None = None,
+    services: Mapping[str, object] | None = None,
+    emit: Emit = lambda event, fields: None,
+) -> LoadedPlugin:
+    """Make a plugin from a module or a `Plugin` class: what tests use in place of files and a configuration. Raise ConfigError."""
+    loader = _Loader(PluginsSettings(settings={name: dict(table or {})}), services or {}, emit, "settings", Path())
+    return loader.load(PluginSource(name, "file", getattr(module, "__file__", None) or name, lambda: module))
+
+
+def _the_source(name: str, known: Mapping[str, tuple[PluginSource, ...]], problem: Problem) -> PluginSource:
+    sources = known.get(name, ())
+    if len(sources) == 1:
+        return sources[0]
+    text = f"there is no plugin {name!r}{nearest(name, known)}"
+    if sources:
+        text = f"{name!r} is the name of several plugins: {', '.join(each.where for each in sources)}"
+    raise ConfigError([msgspec.structs.replace(problem, text=text)])
+
+
+class _Loader:
+    """Loads single plugins; holds what they have in common."""
+
+    __slots__ = ("_config", "_emit", "_folder", "_origin", "_services")
+
+    def __init__(
+        self, config: PluginsSettings, services: Mapping[str, object], emit: Emit, origin: str, folder: Path
+    ) -> None:
+        self._config = config
+        self._services = services
+        self._emit = emit
+        self._origin = origin
+        self._folder = folder
+
+    def load(self, source: PluginSource) -> LoadedPlugin:
+        """Import and make one plugin; raise ConfigError."""
+        module = _imported(source)
+        kind, functions = _content(module, source)
+        table = self._config.settings.get(source.name, {})
+        settings, problems = read_settings(
+            kind.Settings, table, name=source.name, source=self._origin, folder=self._folder
+        )
+        if settings is None or problems:
+            raise ConfigError(problems)
+        plugin = self._made(kind, settings, source)
+        hooks = (*functions, *_methods(plugin))
+        if not hooks:
+            raise _error(source, "it has no hook: decorate its functions with @hook.mail, @hook.rcpt, ...")
+        for bound in hooks:
+            _check_arguments(bound, source)
+        required = (
+            (*kind.requires, *getattr(module, "requires", ())) if isinstance(module, ModuleType) else kind.requires
+        )
+        doc = inspect.getdoc(kind) if kind is not Plugin else inspect.getdoc(module)
+        summary = (doc or "").partition("\n")[0]
+        return LoadedPlugin(source.name, source.kind, source.where, settings, hooks, tuple(required), summary)
+
+    def _made(self, kind: type[Plugin], settings: PluginSettings, source: PluginSource) -> Plugin:
+        services = {name: self._service(name, source) for name in _asked(kind, source)}
+        try:
+            return kind(settings, **services)
+        except Exception as error:
+            # a table that cannot be read, a value that contradicts another: the plugin's text is for the operator
+            key = f"plugins.{source.name}"
+            raise ConfigError([Problem(self._origin, 0, key, str(error) or type(error).__name__)]) from error
+
+    def _service(self, name: str, source: PluginSource) -> object:
+        if name == "log":
+            return PluginLog(source.name, self._emit)
+        if name not in SERVICES:
+            raise _error(source, f"it asks for a service {name!r} that there is not{nearest(name, SERVICES)}")
+        service = self._services.get(name)
+        if service is None:
+            raise _error(source, f"it needs the service {name!r}, which this server does not have")
+        return service
+
+
+def _error(source: PluginSource, text: str) -> ConfigError:
+    return ConfigError([Problem(source.where, 0, "", f"plugin {source.name}: {text}")])
+
+
+def _imported(source: PluginSource) -> object:
+    try:
+        return source.load()
+    except (KeyboardInterrupt, ConfigError):
+        raise
+    except (
+        BaseException
+    ) as error:  # a plugin that calls sys.exit() when imported is a broken plugin, not the end of ours
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        where = f" ({last[0].filename}:{last[0].lineno})" if last else ""
+        raise _error(source, f"cannot be loaded: {type(error).__name__}: {error}{where}") from error
+
+
+def _content(module: object, source: PluginSource) -> tuple[type[Plugin], list[BoundHook]]:
+    """Return the plugin class, `Plugin` itself where there is none, and the hooks that are plain functions."""
+    if isinstance(module, type):
+        if not issubclass(module, Plugin):
+            raise _error(source, f"{module.__name__} is not a subclass of upesi.plugin.Plugin")
+        return module, []
+    own = [
+        value
+        for value in vars(module).values()
+        if getattr(value, "__module__", None) == getattr(module, "__name__", "")
+    ]
+    kinds = [value for value in own if isinstance(value, type) and issubclass(value, Plugin)]
+    if len(kinds) > 1:
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise _error(source, f"it has several Plugin classes ({names}): one to a file, since they would share settings")
+    functions = [value for value in own if not isinstance(value, type) and callable(value)]
+    bound = [BoundHook(declaration, function) for function in functions for declaration in declarations_of(function)]
+    return (kinds[0] if kinds else Plugin), bound
+
+
+def _methods(plugin: Plugin) -> list[BoundHook]:
+    """Return the hooks among the methods, those of base classes first.
+
+    An overriding method keeps the place that the overridden one declared, unless it declares its own.
+    """
+    found: dict[str, tuple[Declaration, ...]] = {}
+    for kind in reversed(type(plugin).__mro__):
+        for name, value in vars(kind).items():
+            declared = declarations_of(value)
+            if declared:
+                found[name] = declared
+    return [
+        BoundHook(declaration, getattr(plugin, name)) for name, declared in found.items() for declaration in declared
+    ]
+
+
+def _asked(kind: type[Plugin], source: PluginSource) -> Iterator[str]:
+    parameters = list(inspect.signature(kind).parameters.values())
+    if not parameters:
+        raise _error(source, f"{kind.__name__}.__init__ must take its settings")
+    for parameter in parameters[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name in SERVICES or parameter.default is parameter.empty:
+            yield parameter.name
+
+
+def _check_arguments(bound: BoundHook, source: PluginSource) -> None:
+    arguments = POINTS[bound.declaration.point].arguments
+    try:
+        inspect.signature(bound.function).bind(*arguments)
+    except TypeError as error:
+        name = getattr(bound.function, "__name__", "hook")
+        takes = f"({', '.join(arguments)})"
+        raise _error(
+            source, f"{name} cannot be called as a {bound.declaration.point} hook, with {takes}: {error}"
+        ) from None
+
+
+def _names_problems(
+    loaded: list[LoadedPlugin], known: Mapping[str, object], enabled: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Yield what is wrong with the names in after=, before= and requires=."""
+    for plugin in loaded:
+        required = set(plugin.requires)
+        for bound in plugin.hooks:
+            declaration = bound.declaration
+            required |= set(declaration.requires)
+            for key in ("after", "before"):
+                for name in getattr(declaration, key):
+                    if name not in known:
+                        text = f"there is no plugin {name!r}{nearest(name, known)}"
+                        yield Problem(plugin.file, 0, f"{plugin.name}: @hook.{declaration.point}({key}=)", text)
+        for name in sorted(required - set(enabled)):
+            close = get_close_matches(name, known, n=1)
+            hint = f"add {name!r} to plugins.enabled" if name in known else f"did you mean {close[0]}?" if close else ""
+            yield Problem(
+                plugin.file, 0, f"{plugin.name}: requires", f"{name!r} is not enabled{', ' + hint if hint else ''}"
+            )
