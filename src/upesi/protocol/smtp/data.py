@@ -13,22 +13,12 @@ from __future__ import annotations
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.buffer import ReceiveBuffer
 from upesi.protocol.smtp.events import ChunkEnd, DataChunk, DataEnd
+from upesi.protocol.smtp.framing import has_stray_newline
 from upesi.protocol.smtp.refusals import MESSAGE_TOO_LARGE, NUL_IN_CONTENT, STRAY_NEWLINE, refuse
 
 __all__ = ["ChunkReader", "DataReader", "Discard"]
 
 _END = b"\r\n.\r\n"
-
-
-def _has_stray_newline(piece: bytes) -> bool:
-    """Whether a CR or LF stands alone in `piece`, which must not be empty, nor begin or end inside a CR LF.
-
-    If every line end is a CR LF then the lines without their ends are shorter than the piece by two octets each. In CPython
-    this takes half the time of counting CR, LF and CR LF (4 kB: 3.3 us against 6).
-    """
-    lines = piece.splitlines()
-    ends = len(lines) if piece[-1] in b"\r\n" else len(lines) - 1
-    return len(b"".join(lines)) + 2 * ends != len(piece)
 
 
 class _Content:
@@ -125,7 +115,7 @@ class DataReader(_Content):
             self._eight_bit = True
         if piece.find(0) >= 0:
             self._nul = True
-        if _has_stray_newline(piece):
+        if has_stray_newline(piece):
             self._stray = True
         return self._passes()
 
@@ -187,7 +177,7 @@ class ChunkReader(_Content):
         self._after_cr = piece.endswith(b"\r")
         if self._after_cr:
             piece = piece[:-1]
-        if piece and _has_stray_newline(piece):
+        if piece and has_stray_newline(piece):
             self._stray = True
 
 

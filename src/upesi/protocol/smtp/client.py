@@ -1,0 +1,288 @@
+"""The client half of SMTP and LMTP: commands out, replies in, each reply with the command that it answers.
+
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), CHUNKING and BINARYMIME (3030), SMTPUTF8 (6531), DSN (3461), and LMTP (2033). No I/O, no policy:
+what to send when, what a reply means for a recipient, and how long to wait is the agent's. What this guarantees: a
+reply is never attached to the wrong command, nothing is pipelined that must not be, no bare CR or LF leaves, and a server that answers
+what nobody asked, or answers before the end of the data, is an error and not a delivery.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from upesi.mail.address import Address
+from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
+from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
+from upesi.protocol.smtp.events import NEED_DATA, Pause
+from upesi.protocol.smtp.extensions import NO_EXTENSIONS, Extensions
+from upesi.protocol.smtp.framing import stuffed
+from upesi.protocol.smtp.replies import ParsedReply, ReplyParser
+from upesi.protocol.smtp.xtext import encode_xtext
+
+__all__ = ["ClientConnection", "ReceivedReply", "Request"]
+
+
+class Request(enum.StrEnum):
+    """What a reply answers."""
+
+    GREETING = "connection"
+    EHLO = "EHLO"
+    HELO = "HELO"
+    LHLO = "LHLO"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "end of data"
+    BDAT = "BDAT"
+    BDAT_LAST = "BDAT LAST"
+    RSET = "RSET"
+    NOOP = "NOOP"
+    QUIT = "QUIT"
+
+
+class ReceivedReply(msgspec.Struct, frozen=True, gc=False):
+    """A reply: `code`, enhanced `status` ("" where none came), sanitised `lines`, and the `request` that it answers.
+
+    `recipient` counts the RCPTs of the transaction from 0: set for the answer to a RCPT, and for each answer at an LMTP end of data.
+    """
+
+    code: int
+    status: str
+    lines: tuple[str, ...]
+    request: Request
+    recipient: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The lines joined by blanks."""
+        return " ".join(self.lines)
+
+    @property
+    def positive(self) -> bool:
+        """Whether this is 2xx or 3xx."""
+        return self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """Whether this is 4xx."""
+        return 400 <= self.code < 500
+
+
+# RFC 2920 section 3.1: these may only be the last command of a group
+_GROUP_ENDS = frozenset(
+    (Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO, Request.DATA, Request.NOOP, Request.QUIT)
+)
+# RFC 2034 section 4: no enhanced status in the answers to these
+_NO_STATUS = frozenset((Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO))
+_MESSAGE_ENDS = frozenset((Request.CONTENT, Request.BDAT_LAST))
+_LINE_BREAK = re.compile(r"[\x00\r\n]")
+# RFC 6533 section 3: QCHAR; anything else of a utf-8 address is written as \x{HEX}
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
+_NOTIFY = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
+
+
+class ClientConnection:
+    """One session, as the client sees it.
+
+    It begins by expecting the greeting. Each builder returns octets to write and notes the reply to expect; builders may be called
+    one after the other for a pipelined group where `extensions.pipelining`. `extensions` is what the last EHLO
+    or LHLO was answered with.
+    """
+
+    __slots__ = ("_accepted", "_content", "_eof", "_expected", "_parser", "_recipients", "extensions", "lmtp")
+
+    def __init__(self, *, lmtp: bool = False) -> None:
+        self.lmtp = lmtp
+        self.extensions = NO_EXTENSIONS
+        self._parser = ReplyParser()
+        self._expected: deque[tuple[Request, int | None]] = deque([(Request.GREETING, None)])
+        self._eof = False
+        # RCPTs sent in this transaction; those accepted, for the answers of LMTP
+        self._recipients = 0
+        self._accepted: list[int] = []
+        # 354 came and the end of data is not out yet
+        self._content = False
+
+    @property
+    def outstanding(self) -> int:
+        """How many requests wait for their replies."""
+        return len(self._expected)
+
+    # -- replies in
+
+    def receive(self, data: bytes) -> None:
+        """Take in what came from the server."""
+        self._parser.receive(data)
+
+    def eof(self) -> None:
+        """Note that nothing more will come. Complete replies are still returned; then what is outstanding is an error."""
+        self._eof = True
+
+    def next_reply(self) -> ReceivedReply | Pause:
+        """Return the next reply, or NEED_DATA.
+
+        Raises:
+            RemoteProtocolError: what came is no reply, answers nothing, came before the end of the data, or cannot answer its
+                request; or the connection ended with replies outstanding. Nothing more can be trusted: close.
+        """
+        parsed = self._parser.next()
+        if parsed is None:
+            if self._eof and (self._expected or self._content or self._parser.pending):
+                raise RemoteProtocolError("connection closed by the server")
+            return NEED_DATA
+        if not self._expected:
+            when = "before the end of the data" if self._content else "to no command"
+            raise RemoteProtocolError(f"reply {when}: {parsed.code} {' '.join(parsed.lines)[:200]}")
+        return self._match(parsed)
+
+    def _match(self, parsed: ParsedReply) -> ReceivedReply:
+        """Attach a reply to the oldest request, and note what it changes."""
+        request, recipient = self._expected[0]
+        code, status, lines = parsed.code, parsed.status, parsed.lines
+        if code < 400 and (code >= 300) is not (request is Request.DATA):
+            raise RemoteProtocolError(f"{code} cannot answer {request}")
+        if self.lmtp and request in _MESSAGE_ENDS:
+            recipient = self._next_accepted()
+        else:
+            self._expected.popleft()
+        if request is Request.RCPT and code < 300 and recipient is not None:
+            self._accepted.append(recipient)
+        elif request is Request.MAIL:
+            self._accepted.clear()
+        elif request is Request.DATA and code < 400:
+            self._content = True
+        elif request in _NO_STATUS:
+            if status:
+                status, lines = "", (f"{status} {lines[0]}", *lines[1:])
+            if request is not Request.GREETING and code < 300:
+                self.extensions = NO_EXTENSIONS if request is Request.HELO else Extensions.parse(lines[1:])
+        return ReceivedReply(code, status, lines, request, recipient)
+
+    def _next_accepted(self) -> int | None:
+        """Return whom this reply at an LMTP end of data is for (RFC 2033 section 4.2: in the order of the RCPTs)."""
+        recipient = self._accepted.pop(0) if self._accepted else None
+        if not self._accepted:
+            self._expected.popleft()
+        return recipient
+
+    # -- commands out
+
+    def _command(self, request: Request, line: str, recipient: int | None = None) -> bytes:
+        """Note what to expect and return the line's octets."""
+        if self._content:
+            raise LocalProtocolError(f"{request} inside message content")
+        if self._expected:
+            last = self._expected[-1][0]
+            if last in _GROUP_ENDS or not self.extensions.pipelining:
+                raise LocalProtocolError(f"{request} may not be sent before {last} is answered")
+        if _LINE_BREAK.search(line):
+            raise LocalProtocolError(f"line break inside {request}")
+        self._expected.append((request, recipient))
+        return (line + "\r\n").encode()
+
+    def ehlo(self, name: str) -> bytes:
+        """Say EHLO, in LMTP LHLO, as `name` (a domain or an address literal)."""
+        request = Request.LHLO if self.lmtp else Request.EHLO
+        return self._command(request, f"{request} {name}")
+
+    def helo(self, name: str) -> bytes:
+        """Say HELO, for a server that knows no EHLO (RFC 5321 section 3.2)."""
+        return self._command(Request.HELO, f"HELO {name}")
+
+    def mail(self, reverse_path: Address | None, transmission: Transmission, size: int | None = None) -> bytes:
+        """Open a mail transaction; None is the null reverse-path, `size` is in octets.
+
+        SIZE, RET and ENVID are left out where the server did not announce them. Raises LocalProtocolError where the message needs
+        8BITMIME, BINARYMIME or SMTPUTF8 and the server lacks it: the caller converts or gives up before.
+        """
+        offered = self.extensions
+        parts = [f"MAIL FROM:<{'' if reverse_path is None else reverse_path}>"]
+        if size is not None and offered.size is not None:
+            parts.append(f"SIZE={size}")
+        if transmission.body is not BodyType.SEVEN_BIT:
+            if not (offered.binarymime if transmission.body is BodyType.BINARY else offered.eight_bit):
+                raise LocalProtocolError(f"server does not take BODY={transmission.body}")
+            parts.append(f"BODY={transmission.body}")
+        if transmission.smtputf8:
+            if not offered.smtputf8:
+                raise LocalProtocolError("server does not take SMTPUTF8")
+            parts.append("SMTPUTF8")
+        if offered.dsn:
+            if transmission.ret is not None:
+                parts.append(f"RET={transmission.ret}")
+            if transmission.envid is not None:
+                parts.append(f"ENVID={encode_xtext(transmission.envid)}")
+        octets = self._command(Request.MAIL, " ".join(parts))
+        self._recipients = 0
+        return octets
+
+    def rcpt(self, recipient: Recipient, dsn: bool = True) -> bytes:
+        """Name one recipient; NOTIFY and ORCPT go along with `dsn`, where the server announced DSN."""
+        line = f"RCPT TO:<{recipient.address}>"
+        if dsn and self.extensions.dsn:
+            line += _dsn_parameters(recipient)
+        octets = self._command(Request.RCPT, line, self._recipients)
+        self._recipients += 1
+        return octets
+
+    def data(self) -> bytes:
+        """Ask to send message content; after a 354, `frame` it."""
+        return self._command(Request.DATA, "DATA")
+
+    def frame(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield message content for the wire, its end included; the reply is expected from when the last piece is taken.
+
+        After a 354 that came though every RCPT was refused, frame nothing: `frame(())` (RFC 2920 section 3.1).
+
+        Raises:
+            UnsendableContent: see `upesi.protocol.smtp.framing.stuffed`.
+        """
+        if not self._content:
+            raise LocalProtocolError("message content without a 354")
+        last = b""
+        for piece in stuffed(chunks):
+            if last:
+                yield last
+            last = piece
+        self._content = False
+        self._expected.append((Request.CONTENT, None))
+        yield last
+
+    def bdat(self, size: int, last: bool) -> bytes:
+        """Announce a chunk of `size` octets, which the caller writes behind this as they are (RFC 3030)."""
+        if not self.extensions.chunking:
+            raise LocalProtocolError("server does not take BDAT")
+        return self._command(Request.BDAT_LAST if last else Request.BDAT, f"BDAT {size}{' LAST' if last else ''}")
+
+    def rset(self) -> bytes:
+        """Drop the transaction."""
+        return self._command(Request.RSET, "RSET")
+
+    def noop(self) -> bytes:
+        """Ask for a sign of life."""
+        return self._command(Request.NOOP, "NOOP")
+
+    def quit(self) -> bytes:
+        """Say good-bye."""
+        return self._command(Request.QUIT, "QUIT")
+
+
+def _dsn_parameters(recipient: Recipient) -> str:
+    """Write NOTIFY and ORCPT as they were given to us (RFC 3461 section 5.2)."""
+    text = ""
+    if recipient.notify is not None:
+        words = [word for bit, word in _NOTIFY if recipient.notify & bit]
+        text += f" NOTIFY={','.join(words) or 'NEVER'}"
+    if recipient.original is not None:
+        kind, _, address = recipient.original.partition(";")
+        if kind.lower() == "utf-8":
+            address = _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", address)
+        else:
+            address = encode_xtext(address)
+        text += f" ORCPT={kind};{address}"
+    return text

@@ -1,0 +1,80 @@
+"""Message content on its way out by DATA: dots stuffed, CR LF and nothing else as line end (RFC 5321 sections 2.3.8 and 4.5.2).
+
+Content with a bare CR, bare LF or NUL cannot go this way: the next server might see the end of data, or a line, where there is none
+(SMTP smuggling). It is refused, not repaired: what we would repair was perhaps signed, and came in as BINARYMIME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from upesi.mail.errors import UpesiError
+
+__all__ = ["UnsendableContent", "has_stray_newline", "is_text", "stuffed"]
+
+
+class UnsendableContent(UpesiError):
+    """The message has octets that DATA cannot carry, and the next hop takes nothing else."""
+
+    temporary = False
+    status = "5.6.3"  # RFC 3463: conversion required but not supported
+
+
+def has_stray_newline(piece: bytes) -> bool:
+    """Whether a CR or LF stands alone in `piece`, which must not be empty, nor begin or end inside a CR LF.
+
+    If every line end is a CR LF then the lines without their ends are shorter than the piece by two octets each. In CPython
+    this takes half the time of counting CR, LF and CR LF (4 kB: 3.3 us against 6).
+    """
+    lines = piece.splitlines()
+    ends = len(lines) if piece[-1] in b"\r\n" else len(lines) - 1
+    return len(b"".join(lines)) + 2 * ends != len(piece)
+
+
+def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same octets, cut so that no piece begins or ends inside a CR LF; raise UnsendableContent."""
+    held = b""
+    for chunk in chunks:
+        piece = held + chunk if held else chunk
+        if piece.endswith(b"\r"):
+            held, piece = b"\r", piece[:-1]
+        else:
+            held = b""
+        if not piece:
+            continue
+        if piece.find(0) >= 0 or has_stray_newline(piece):
+            raise UnsendableContent("content has a bare CR, a bare LF or a NUL")
+        yield piece
+    if held:
+        raise UnsendableContent("content ends with a bare CR")
+
+
+def is_text(chunks: Iterable[bytes]) -> bool:
+    """Whether `stuffed` could send these octets; for those who must know before the first one is out."""
+    try:
+        for _ in _checked(chunks):
+            pass
+    except UnsendableContent:
+        return False
+    return True
+
+
+def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the octets to write for message content, its end included.
+
+    A final CR LF is added where it is missing. The end of data comes in one piece with the last of the content, so that a small message
+    is one write.
+
+    Raises:
+        UnsendableContent: at the chunk where the fault is. What was yielded before is out; the connection must be dropped.
+    """
+    waiting = b""
+    line_start = True
+    for piece in _checked(chunks):
+        if waiting:
+            yield waiting
+        waiting = piece.replace(b"\r\n.", b"\r\n..") if b"\r\n." in piece else piece
+        if line_start and piece.startswith(b"."):
+            waiting = b"." + waiting
+        line_start = piece.endswith(b"\n")
+    yield waiting + (b".\r\n" if line_start else b"\r\n.\r\n")
