@@ -1,0 +1,94 @@
+"""From the outcomes of an attempt to what the store must record: what remains, who failed, what is remembered. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from upesi.mail.envelope import Recipient
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.outcome.classify import classify
+from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
+
+__all__ = ["Conclusion", "conclude", "expired"]
+
+_KINDS = {
+    OutcomeKind.DELIVERED: "delivery.delivered",
+    OutcomeKind.DEFERRED: "delivery.deferred",
+    OutcomeKind.FAILED: "delivery.failed",
+}
+
+# what makes two recipients' outcomes one: receivers repeat the address in the text, so the text is no part of it (the first one stands)
+_Key = tuple[OutcomeKind, int, str, str]
+
+
+class Conclusion(msgspec.Struct):
+    """What follows from an attempt of one delivery."""
+
+    remaining: tuple[NewDelivery, ...]
+    failed: tuple[tuple[Recipient, Outcome], ...]
+    events: tuple[SpoolEvent, ...]
+
+
+def expired(outcome: Outcome) -> Outcome:
+    """Return the final outcome of what was put off until it expired (RFC 3463: X.4.7), with what the receiver last said."""
+    last = f": {outcome.text}" if outcome.text else ""
+    return Outcome(OutcomeKind.FAILED, outcome.code, "4.4.7", f"delivery time expired{last}", outcome.remote)
+
+
+def conclude(
+    delivery: Delivery, site: str, sent: Sequence[Recipient], outcomes: Sequence[Outcome], *, now: float, due: float
+) -> Conclusion:
+    """Sort the recipients of an attempt by what came of them. What would be due again after its expiry has failed (4.4.7).
+
+    What remains waits in `site`'s queue, where it was tried. Recipients are grouped by kind, code, status and remote.
+    """
+    over = due > delivery.expires
+    groups: dict[_Key, tuple[Outcome, list[Recipient]]] = {}
+    failed: list[tuple[Recipient, Outcome]] = []
+    for recipient, given in zip(sent, outcomes, strict=True):
+        outcome = expired(given) if over and given.kind is OutcomeKind.DEFERRED else given
+        group = groups.get((outcome.kind, outcome.code, outcome.status, outcome.remote))
+        if group is None:
+            groups[outcome.kind, outcome.code, outcome.status, outcome.remote] = outcome, [recipient]
+        else:
+            group[1].append(recipient)
+        if outcome.kind is OutcomeKind.FAILED:
+            failed.append((recipient, outcome))
+    return Conclusion(
+        tuple(_again(delivery, site, outcome, tuple(recipients), due)
+              for outcome, recipients in groups.values() if outcome.kind is OutcomeKind.DEFERRED),
+        tuple(failed),
+        tuple(_event(delivery, site, outcome, recipients, now, due) for outcome, recipients in groups.values()),
+    )  # fmt: skip
+
+
+def _again(
+    delivery: Delivery, site: str, outcome: Outcome, recipients: tuple[Recipient, ...], due: float
+) -> NewDelivery:
+    attempts = delivery.attempts + 1
+    return NewDelivery(site, delivery.route, recipients, due, delivery.expires, DeliveryState.READY, attempts, outcome)
+
+
+def _event(
+    delivery: Delivery, site: str, outcome: Outcome, recipients: list[Recipient], now: float, due: float
+) -> SpoolEvent:
+    fields: dict[str, str | int | float] = {
+        "queue": site,
+        "recipients": str(recipients[0].address)
+        if len(recipients) == 1
+        else " ".join(str(each.address) for each in recipients),
+        "remote": outcome.remote,
+        "code": outcome.code,
+        "status": outcome.status,
+        "text": outcome.text,
+        "attempt": delivery.attempts + 1,
+        "seconds": round(now - delivery.received, 3),
+        "size": delivery.size,
+    }
+    if outcome.kind is not OutcomeKind.DELIVERED:
+        fields["class"] = classify(outcome)[1]
+        if outcome.kind is OutcomeKind.DEFERRED:
+            fields["next"] = due
+    return SpoolEvent(now, _KINDS[outcome.kind], delivery.message, fields)

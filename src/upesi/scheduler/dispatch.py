@@ -1,0 +1,528 @@
+"""Connections: when one is started, woken or stopped, and what it is given.
+
+How many for a site. A waiting message wakes an idle connection; a site without one gets one; another is started where more than `BATCH`
+messages wait for each there is, or where something has waited for `PATIENCE`. So a burst of fifty on a fresh site opens seven at once
+and more as long as it does not flow off, a stream that one connection can carry stays on one, and one that hangs delays the
+next message by `PATIENCE`, not by its timeout.
+
+Two limits: the path's own (`limits.connections`), and a share of the machine's (`limits.shares`), for which paths wait in line, one
+connection a turn. While any path waits, idle connections of others are closed, and those that had their turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Protocol
+
+from upesi.config.settings import DeliverySettings
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import Route
+from upesi.scheduler.connection import Charge, Connection
+from upesi.scheduler.loading import Loading
+from upesi.scheduler.memory import Entry, Memory
+from upesi.scheduler.paths import Path
+from upesi.scheduler.retry import RetrySchedule
+from upesi.scheduler.settlement import Settlement
+from upesi.scheduler.tasks import Emit, Tasks
+from upesi.scheduler.work import Deliverer, Destination, Ending, Router, Unroutable
+
+__all__ = ["Dispatch", "Shares"]
+
+# Messages a connection is trusted with before another is started beside it: a handshake costs about as much as eight messages
+BATCH = 8
+# Seconds that something may wait while all connections are busy
+PATIENCE = 0.05
+# Entries at the front of a path whose messages are read ahead
+AHEAD = 32
+# Seconds that a destination stands before routing is asked again; DNS keeps its own, often longer, lifetimes
+FRESH = 60.0
+# Connections that ended before anything was sent, in a row, until the site counts as unreachable
+FUTILE = 3
+# Seconds that a receiver's refusal of one more connection is remembered
+CEILING = 60.0
+# Seconds a connection may hold a share while others wait for one
+TURN = 5.0
+
+
+class Shares(Protocol):
+    """This worker's part of the machine's connections: `limits.shares.Holder`."""
+
+    owed: int
+    in_use: int
+    changed: Callable[[], None] | None
+
+    def acquire(self) -> bool:
+        """Use one."""
+        ...
+
+    def release(self) -> None:
+        """Stop using one."""
+        ...
+
+    def want(self, n: int) -> None:
+        """Say how many could be used."""
+        ...
+
+
+class Dispatch:
+    """The paths and their connections. `refill`, `dismiss` and `reroute` come from the engine."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        settlement: Settlement,
+        router: Router,
+        deliverer: Deliverer,
+        shares: Shares,
+        retry: RetrySchedule,
+        settings: DeliverySettings,
+        loop: asyncio.AbstractEventLoop,
+        tasks: Tasks,
+        emit: Emit,
+    ) -> None:
+        self._memory = memory
+        self._settlement = settlement
+        self._router = router
+        self._deliverer = deliverer
+        self._shares = shares
+        self._retry = retry
+        self._settings = settings
+        self._loop = loop
+        self._tasks = tasks
+        self._emit = emit
+        self.paths: dict[str, Path] = {}
+        self.connections: set[Connection] = set()
+        self.halted = False
+        # paths that wait for a share, in turn
+        self._line: deque[Path] = deque()
+        self._squeezing: asyncio.TimerHandle | None = None
+        shares.changed = self._share
+        self.loading: Loading
+        # asks the spool for more of a path's mail
+        self.refill: Callable[[Path], None] = _ignore
+        # gives unstarted entries back to the spool
+        self.dismiss: Callable[[list[Entry]], None] = _ignore
+        # whether an entry may stay in memory for this path (shards, pauses)
+        self.admits: Callable[[Entry], bool] = _yes
+        # sends an entry whose site has changed through routing again
+        self.reroute: Callable[[Entry, Destination], None] = _lost
+
+    # -- what waits ---------------------------------------------------------------------------------------------------
+
+    def path(self, site: str) -> Path:
+        """Return the path of `site`, made where there is none."""
+        path = self.paths.get(site)
+        if path is None:
+            path = self.paths[site] = Path(site, self._settings.site_connections)
+        return path
+
+    def enqueue(self, site: str, entry: Entry) -> Path:
+        """Put `entry` at the end of its path; `pump` must follow."""
+        path = self.paths.get(site) or self.path(site)
+        entry.path = path
+        path.ready.append(entry)
+        return path
+
+    def pump(self, path: Path) -> None:
+        """Wake or start connections for what waits."""
+        ready = path.ready
+        if not ready or self.halted:
+            return
+        if path.blocked_until and path.blocked(self._loop.time()):
+            self._clear(path)
+            return
+        if ready[0].held is None:
+            self._read_ahead(path)
+        elif path.idle:
+            self._wake(path)
+        while ready and len(ready) > BATCH * len(path.works) and self._connect(path):
+            pass
+        if ready and path.stalled is None:
+            path.stalled = self._loop.call_later(PATIENCE, self._impatient, path, path.taken + len(ready))
+
+    def withdraw(self, path: Path, leaves: Callable[[Entry], bool]) -> list[Entry]:
+        """Take the waiting entries for which `leaves` is true out of `path`."""
+        taken = [entry for entry in path.ready if leaves(entry)]
+        if taken:
+            gone = set(taken)
+            kept = [entry for entry in path.ready if entry not in gone]
+            path.ready.clear()
+            path.ready.extend(kept)
+        return taken
+
+    def forget(self, path: Path) -> None:
+        """Drop `path` if nothing is lost by it."""
+        if path.spent(self._loop.time(), memory=CEILING) and self.paths.get(path.site) is path:
+            del self.paths[path.site]
+            if path.stalled is not None:
+                path.stalled.cancel()
+
+    def put_off(self, entries: Iterable[Entry], site: str, outcome: Outcome) -> None:
+        """Record `outcome` for every recipient of unstarted entries: one attempt, which none of them needed a connection for."""
+        for entry in entries:
+            entry.started = True
+            outcomes = (outcome,) * len(entry.delivery.recipients)
+            if self._settlement.must_load(entry, outcomes):
+                self.loading.want(entry, _Recording(self._settlement, site, outcomes))
+            else:
+                self._settlement.record(entry, site, outcomes)
+
+    # -- what connections ask (connection.Office) ---------------------------------------------------------------------
+
+    def next_charge(self, connection: Connection) -> Charge | None:
+        """Return the next attempt for the connection's site, None where nothing may be sent now."""
+        path = connection.path
+        ready = path.ready
+        if not ready or self.halted:
+            return None
+        entry = ready[0]
+        held = entry.held
+        if held is None:
+            self._read_ahead(path)
+            held = entry.held
+            if held is None:
+                return None
+        ready.popleft()
+        path.taken += 1
+        entry.started = True
+        delivery = entry.delivery
+        recipients = delivery.recipients
+        room = self._settings.transaction_recipients
+        if ready and ready[0].delivery.message == delivery.message and len(recipients) < room:
+            charge = self._joined(path, entry, room)
+        else:
+            if len(recipients) > room:
+                recipients = recipients[:room]
+            charge = Charge(
+                held.message, recipients, delivery.attempts + 1, (delivery.id,), (entry,), (len(recipients),)
+            )
+        if path.backlog:
+            self.refill(path)
+        if ready and (ready[0].held is None or ready[min(AHEAD, len(ready)) - 1].held is None):
+            self._read_ahead(path)
+        return charge
+
+    def returned(self, connection: Connection, charge: Charge) -> None:
+        """Put what did not count in front again, in its order; where the path may not keep it, give it to the spool."""
+        path = connection.path
+        refused: list[Entry] = []
+        for entry in reversed(charge.entries):
+            entry.started = False
+            if self.admits(entry):
+                path.ready.appendleft(entry)
+            else:
+                refused.append(entry)
+        if refused:
+            self.dismiss(refused)
+        if path.ready and path.stalled is None:
+            # the same connection may be about to take again, or to end: neither needs a new one at once
+            path.stalled = self._loop.call_later(PATIENCE, self._impatient, path, path.taken + len(path.ready))
+
+    def finished(self, connection: Connection, charge: Charge, outcomes: tuple[Outcome, ...]) -> None:
+        """Record an attempt: the site can be reached."""
+        path = connection.path
+        if path.failures or path.futile:
+            path.failures = path.futile = 0
+            path.blocked_until = 0.0
+        if outcomes[0].kind is not OutcomeKind.DELIVERED:
+            path.last = outcomes[0]
+        if len(charge.entries) == 1:
+            self._settlement.record(charge.entries[0], path.site, outcomes, charge.counts[0])
+            return
+        start = 0
+        for entry, count in zip(charge.entries, charge.counts, strict=True):
+            self._settlement.record(entry, path.site, outcomes[start : start + count], count)
+            start += count
+
+    def gone(self, connection: Connection, ending: Ending, outcome: Outcome | None) -> None:
+        """Take note of a connection's end, and of what it says about the site."""
+        path = connection.path
+        path.works.discard(connection)
+        self.connections.discard(connection)
+        path.limit.release()
+        self._shares.release()
+        if ending is Ending.UNREACHABLE:
+            self._unreachable(path, outcome or _SILENT)
+        elif not connection.finished and not connection.stopping and path.ready and not self.halted:
+            # it was accepted, closed, and nothing could be sent: without a bound that would be a tight loop against the receiver
+            path.futile += 1
+            if path.futile >= FUTILE and not path.works:
+                self._unreachable(path, _FUTILE)
+        if self._line:
+            self._share()
+        self.pump(path)
+        self.forget(path)
+
+    # -- starting and waking ------------------------------------------------------------------------------------------
+
+    def _wake(self, path: Path) -> None:
+        for _ in range(min(len(path.idle), len(path.ready) - path.coming)):
+            connection = _freest(path.idle)
+            # an agent may take, and so change everything here, within the call
+            if connection is None or len(path.ready) <= path.coming:
+                return
+            connection.wake()
+
+    def _connect(self, path: Path) -> bool:
+        """Start one more connection if the path's limit and the shares allow it; ask for what is missing if not."""
+        now = self._loop.time()
+        if not self._may_connect(path, now):
+            return False
+        if path.destination is None or now - path.resolved_at > FRESH:
+            self._resolve_soon(path)
+            return False
+        if path.waiting:
+            return False
+        if self._line or not self._shares.acquire():
+            path.waiting = True
+            self._line.append(path)
+            self._ask()
+            return False
+        return self._start(path, path.destination, now)
+
+    def _may_connect(self, path: Path, now: float) -> bool:
+        if path.limit.room(now) < 1 or path.blocked(now):
+            return False
+        # after a pause one connection asks for all
+        return not (path.failures and path.works)
+
+    def _start(self, path: Path, destination: Destination, now: float) -> bool:
+        path.limit.acquire(now)
+        connection = Connection(self, path, destination, now)
+        path.works.add(connection)
+        self.connections.add(connection)
+        try:
+            running = self._deliverer.start(connection)
+        except Exception as error:  # an agent's bug must not stop the others' mail
+            self._emit("scheduler.failed", {"error": type(error).__name__, "queue": path.site})
+            if not connection.ended_:
+                connection.ended(Ending.UNREACHABLE, _INTERNAL)
+            return False
+        connection.running = running
+        return not connection.ended_
+
+    def _impatient(self, path: Path, mark: int) -> None:
+        """Wake or start one more if what waited when the timer was set has not all been taken."""
+        path.stalled = None
+        if not path.ready or self.halted:
+            self.forget(path)
+            return
+        if path.taken < mark:
+            connection = _freest(path.idle) if path.ready[0].held is not None else None
+            if connection is not None and not connection.charges:
+                connection.wake()
+            else:
+                self._connect(path)
+        self.pump(path)
+
+    def _joined(self, path: Path, first: Entry, room: int) -> Charge:
+        """Return one attempt of deliveries of the same message, as many as one transaction takes (RFC 5321 section 4.5.4.1)."""
+        assert first.held is not None
+        entries = [first]
+        recipients = list(first.delivery.recipients)
+        ready = path.ready
+        while ready:
+            entry = ready[0]
+            delivery = entry.delivery
+            if delivery.message != first.delivery.message or delivery.attempts != first.delivery.attempts:
+                break
+            if len(recipients) + len(delivery.recipients) > room:
+                break
+            ready.popleft()
+            path.taken += 1
+            entry.started = True
+            entries.append(entry)
+            recipients += delivery.recipients
+        return Charge(
+            first.held.message,
+            tuple(recipients),
+            first.delivery.attempts + 1,
+            tuple(entry.delivery.id for entry in entries),
+            tuple(entries),
+            tuple(len(entry.delivery.recipients) for entry in entries),
+        )
+
+    def _read_ahead(self, path: Path) -> None:
+        """Have the messages at the front read: the first always (its turn has come), the others while the budget lasts."""
+        bodies = self._memory.bodies
+        for n, entry in enumerate(tuple(islice(path.ready, AHEAD))):
+            if entry.held is None:
+                if n and bodies.used >= bodies.budget:
+                    return
+                self.loading.want(entry, self._loaded)
+
+    def _loaded(self, entry: Entry) -> None:
+        path = entry.path
+        # pumping once the first is there is enough; the others follow it
+        if path is not None and path.ready and path.ready[0] is entry:
+            self.pump(path)
+
+    # -- shares of the machine's connections --------------------------------------------------------------------------
+
+    def ask_shares(self) -> None:
+        """Say how many shares could be used; called every second, so that wishes fall as well."""
+        self._shares.want(self._shares.in_use + sum(min(len(path.ready), path.limit.limit) for path in self._line))
+
+    def _ask(self) -> None:
+        self.ask_shares()
+        self._squeeze_soon()
+
+    def _share(self) -> None:
+        """Give free shares to the paths in line, one connection each in turn."""
+        line = self._line
+        while line and self._shares.acquire():
+            path = line.popleft()
+            path.waiting = False
+            now = self._loop.time()
+            if self.halted or not path.ready or path.destination is None or not self._may_connect(path, now):
+                self._shares.release()
+                continue
+            self._start(path, path.destination, now)
+            self.pump(path)
+        if line or self._shares.owed:
+            self._squeeze_soon()
+
+    def _squeeze_soon(self) -> None:
+        if self._squeezing is None:
+            self._squeezing = self._loop.call_later(PATIENCE, self._squeeze)
+
+    def _squeeze(self) -> None:
+        """Close what others need: idle connections, then those that had their turn; one for each that waits."""
+        self._squeezing = None
+        wanted = len(self._line) + self._shares.owed
+        if not wanted:
+            return
+        now = self._loop.time()
+        wanted -= sum(connection.stopping for connection in self.connections)
+        ranked = sorted((rank, id(each), each) for each in self.connections if (rank := _spare(each, now)) is not None)
+        for _, _, connection in ranked[: max(0, wanted)]:
+            connection.stop()
+        self._share()
+        self._squeeze_soon()
+
+    # -- where to ----------------------------------------------------------------------------------------------------
+
+    def _resolve_soon(self, path: Path) -> None:
+        if not path.resolving:
+            path.resolving = True
+            self._tasks.run(self._resolve(path, path.ready[0].delivery.route))
+
+    async def _resolve(self, path: Path, route: Route) -> None:
+        """Ask where the path's mail goes now. What has moved or cannot be routed leaves the path; the rest goes on."""
+        destination: Destination | None = None
+        outcome = _INTERNAL
+        try:
+            destination = await self._router.resolve(route)
+        except Unroutable as error:
+            outcome = error.outcome
+        except Exception as error:  # a router's bug puts mail off, it does not strand it
+            self._emit("scheduler.failed", {"error": type(error).__name__, "queue": path.site})
+        finally:
+            path.resolving = False
+        if destination is not None and destination.site == path.site:
+            path.destination = destination
+            path.resolved_at = self._loop.time()
+        else:
+            leaving = self.withdraw(path, lambda entry: entry.delivery.route == route)
+            if destination is None:
+                path.last = outcome
+                self.put_off(leaving, path.site, outcome)
+            else:
+                for entry in leaving:
+                    self.reroute(entry, destination)
+        self.pump(path)
+        self.forget(path)
+
+    # -- sites that cannot be reached ---------------------------------------------------------------------------------
+
+    def _unreachable(self, path: Path, outcome: Outcome) -> None:
+        """Leave the site alone for a while, and put off all that waits for it in one go.
+
+        Where other connections to it live, it is not unreachable: it takes no more than those (421 to the one too many).
+        """
+        path.last = outcome
+        now = self._loop.time()
+        if path.works:
+            path.limit.lower(len(path.works), now + CEILING)
+            return
+        path.failures += 1
+        path.futile = 0
+        pause = self._retry.pause(path.failures)
+        path.blocked_until = now + pause
+        path.destination = None
+        # new mail goes to the spool now; it is asked for when the pause is over
+        path.backlog = True
+        waiting = list(path.ready)
+        path.ready.clear()
+        self._emit(
+            "site.suspended",
+            {"queue": path.site, "seconds": round(pause, 3), "failures": path.failures, "waiting": len(waiting),
+             "status": outcome.status, "text": outcome.text, "remote": outcome.remote},
+        )  # fmt: skip
+        self.put_off(waiting, path.site, outcome)
+
+    def _clear(self, path: Path) -> None:
+        """Give back what came for a site that is left alone: untried, so nothing is counted."""
+        waiting = list(path.ready)
+        path.ready.clear()
+        self.dismiss(waiting)
+
+
+class _Recording:
+    """Records an outcome when the entry's message has been read."""
+
+    __slots__ = ("_outcomes", "_settlement", "_site")
+
+    def __init__(self, settlement: Settlement, site: str, outcomes: tuple[Outcome, ...]) -> None:
+        self._settlement = settlement
+        self._site = site
+        self._outcomes = outcomes
+
+    def __call__(self, entry: Entry) -> None:
+        self._settlement.record(entry, self._site, self._outcomes)
+
+
+def _freest(idle: list[Connection]) -> Connection | None:
+    """Return the connection to wake: the last one used (warm), one with nothing under way before one that only looked ahead."""
+    second = None
+    for connection in reversed(idle):
+        if connection.stopping:
+            continue
+        if not connection.charges:
+            return connection
+        second = second or connection
+    return second
+
+
+def _spare(connection: Connection, now: float) -> tuple[int, float] | None:
+    """Return how dispensable a connection is while others wait, least first; None where it stays.
+
+    A path's only connection that got nothing through yet stays: stopping it would keep a slow site from ever answering.
+    """
+    if connection.stopping:
+        return None
+    if connection.asked and not connection.charges and not connection.path.ready:
+        return 0, connection.started
+    if now - connection.started < TURN or not (connection.finished or len(connection.path.works) > 1):
+        return None
+    return 1, connection.started
+
+
+_SILENT = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "no answer from host")
+_FUTILE = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "connection closed before a message could be sent")
+_INTERNAL = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in delivery")
+
+
+def _ignore(_what: object) -> None:
+    return None
+
+
+def _yes(_entry: Entry) -> bool:
+    return True
+
+
+def _lost(_entry: Entry, _destination: Destination) -> None:
+    return None

@@ -1,0 +1,106 @@
+"""Reading messages back from the spool for entries that have none in memory, a few at a time, each message once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from upesi.mail.ids import MessageId
+from upesi.scheduler.memory import Entry, Memory
+from upesi.scheduler.tasks import Emit, Tasks
+from upesi.spool.records import StoredMessage
+from upesi.spool.store import SpoolDamaged, SpoolError, Store
+
+__all__ = ["Loading"]
+
+# Reads under way at once: enough to keep a disk busy, few enough that bodies do not pile up
+_READERS = 16
+
+_Ready = Callable[[Entry], None]
+
+
+class Loading:
+    """Loads messages; `lost` is told of entries whose message is gone or damaged, `postponed` of those the store could not read now."""
+
+    def __init__(
+        self,
+        store: Store,
+        memory: Memory,
+        tasks: Tasks,
+        emit: Emit,
+        lost: Callable[[Entry], None],
+        postponed: Callable[[Entry], None],
+    ) -> None:
+        self._store = store
+        self._memory = memory
+        self._tasks = tasks
+        self._emit = emit
+        self._lost = lost
+        self._postponed = postponed
+        # message -> delivery id -> who wants it; the latest wish of an entry stands
+        self._wanted: dict[MessageId, dict[int, tuple[Entry, _Ready]]] = {}
+        self._order: deque[MessageId] = deque()
+        self._readers = 0
+
+    def want(self, entry: Entry, ready: _Ready) -> None:
+        """Call `ready(entry)`, now or later, when its message is in memory. A second wish for the same entry replaces the first."""
+        if entry.held is None and (held := self._memory.bodies.find(entry.delivery.message)) is not None:
+            self._memory.bodies.attach(entry, held)
+        if entry.held is not None:
+            ready(entry)
+            return
+        message = entry.delivery.message
+        wishes = self._wanted.get(message)
+        if wishes is not None:
+            wishes[entry.delivery.id] = entry, ready
+            return
+        self._wanted[message] = {entry.delivery.id: (entry, ready)}
+        self._order.append(message)
+        if self._readers < _READERS:
+            self._readers += 1
+            self._tasks.run(self._read())
+
+    async def _read(self) -> None:
+        """Read until nobody wants anything: a task serves many messages."""
+        try:
+            while self._order:
+                await self._load(self._order.popleft())
+        finally:
+            self._readers -= 1
+
+    async def _load(self, message: MessageId) -> None:
+        try:
+            stored = await self._store.load(message)
+        except SpoolDamaged as error:
+            # the store has put it in quarantine with the reason
+            self._emit("message.damaged", {"message": message.hex(), "error": type(error).__name__})
+            self._tell(message, self._lost)
+            return
+        except SpoolError as error:
+            self._emit("spool.failed", {"message": message.hex(), "error": type(error).__name__})
+            self._tell(message, self._postponed)
+            return
+        if stored is None:
+            self._tell(message, self._lost)
+            return
+        self._give(message, stored)
+
+    def _give(self, message: MessageId, stored: StoredMessage) -> None:
+        wishes = [each for each in self._wanted.pop(message, {}).values() if self._alive(each[0])]
+        if not wishes:
+            return
+        bodies = self._memory.bodies
+        held = bodies.insist(stored)
+        for entry, _ in wishes:
+            bodies.attach(entry, held)
+        for entry, ready in wishes:
+            ready(entry)
+
+    def _tell(self, message: MessageId, what: Callable[[Entry], None]) -> None:
+        for entry, _ in self._wanted.pop(message, {}).values():
+            if self._alive(entry):
+                what(entry)
+
+    def _alive(self, entry: Entry) -> bool:
+        """Whether the entry is still ours, and still without its message."""
+        return self._memory.entries.get(entry.delivery.id) is entry and entry.held is None

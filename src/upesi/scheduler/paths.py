@@ -1,0 +1,74 @@
+"""The state of one path: what waits for a site, the connections to it, and what the site last said.
+
+Data only; who may do what with it is in `dispatch` (connections), `backlog` (memory) and `settlement` (outcomes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from upesi.limits.connections import ConnectionLimit
+from upesi.mail.outcome import Outcome
+from upesi.scheduler.memory import Entry
+from upesi.scheduler.work import Destination
+from upesi.spool.records import shard_of
+
+if TYPE_CHECKING:
+    from upesi.scheduler.connection import Connection
+
+__all__ = ["Path"]
+
+
+class Path:
+    """One site's ready queue and connections. A path that holds nothing and remembers nothing is dropped (`spent`)."""
+
+    __slots__ = (
+        "backlog", "blocked_until", "claiming", "coming", "completing", "destination", "failures", "futile", "idle", "last", "limit",
+        "ready", "resolved_at", "resolving", "shard", "site", "stalled", "taken", "waiting", "works",
+    )  # fmt: skip
+
+    def __init__(self, site: str, connections: int) -> None:
+        self.site = site
+        self.shard = shard_of(site)
+        # waiting in memory, first come first served; given-back ones go in front again
+        self.ready: deque[Entry] = deque()
+        self.taken = 0  # entries ever taken from the front
+        self.completing = 0  # outcomes handed to the store, not durable yet
+        self.backlog = False  # more is due in the spool: new mail goes behind it, not past it
+        self.claiming = False
+        # connections
+        self.limit = ConnectionLimit(connections)
+        self.works: set[Connection] = set()
+        self.idle: list[Connection] = []
+        self.coming = 0  # started or woken, about to take
+        self.waiting = False  # for a share of the machine's connections
+        self.stalled: asyncio.TimerHandle | None = None
+        # where to, asked again after a while
+        self.destination: Destination | None = None
+        self.resolved_at = 0.0
+        self.resolving = False
+        # trouble
+        self.blocked_until = 0.0
+        self.failures = 0  # times unreachable in a row; 0 again with the first message finished
+        self.futile = 0  # connections in a row that ended before anything was sent
+        self.last: Outcome | None = None
+
+    def blocked(self, now: float) -> bool:
+        """Whether the site is left alone now."""
+        return now < self.blocked_until
+
+    def spent(self, now: float, memory: float) -> bool:
+        """Whether nothing is lost by dropping this path; a site's failures are remembered for `memory` seconds after its pause."""
+        if (
+            self.ready
+            or self.works
+            or self.completing
+            or self.backlog
+            or self.claiming
+            or self.resolving
+            or self.waiting
+        ):
+            return False
+        return not self.failures or now >= self.blocked_until + memory
