@@ -1,0 +1,346 @@
+"""One client's connection: octets in, events to the session, one write for each group of replies.
+
+Everything happens inside the transport's callbacks; there is no task, and no timer per command. Where a verb must wait, the connection
+is *parked*: it goes on reading up to a bound, and resumes where it stood when the commit or the hook calls back. Deadlines are numbers
+that the listener's sweeper looks at. What is not here: what any command means (`session`), how it is spelt (`protocol`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Protocol, cast
+
+from upesi.mail.errors import RemoteProtocolError
+from upesi.mail.reply import Reply
+from upesi.protocol.smtp.events import NEED_DATA, PAUSED
+from upesi.protocol.smtp.server import ServerConnection
+from upesi.protocol.smtp.states import State
+from upesi.session import replies
+from upesi.session.answers import COMMITTING, Answer, Waiting
+from upesi.session.context import SessionContext
+from upesi.session.engine import SessionEngine
+from upesi.session.greeting import early_talk, greet
+from upesi.session.verbs import handle
+
+if TYPE_CHECKING:
+    from upesi.protocol.smtp.events import Event
+
+__all__ = ["Connection", "Home"]
+
+# CMD-27: octets taken in while a command waits for its answer; beyond them the kernel's buffer, and then the client, must wait
+MAX_HELD = 64 * 1024
+# FLD-04: octets of replies that a client may leave unread before we stop reading
+MAX_UNREAD = 32 * 1024
+# replies are collected up to here before they are written, so that MAX_UNREAD is noticed inside one huge group
+_GROUP = 16 * 1024
+# seconds that each reply waits once a session made too many errors
+_SOFT_DELAY = 1.0
+# seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
+# connection, and the client would lose the 421 (RFC 1122 section 4.2.2.13)
+_LINGER = 2.0
+_MAX_JUNK = 1024 * 1024
+
+
+class Home(Protocol):
+    """The listener, as far as its connections know it."""
+
+    draining: bool
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a session."""
+        ...
+
+    def closed(self, connection: Connection) -> None:
+        """Take note of its end."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One client. Made by the listener for each connection it accepts."""
+
+    __slots__ = (
+        "_base", "_began", "_choked", "_closing", "_context", "_deadline", "_engine", "_eof", "_held", "_home", "_loop", "_parked", "_paused",
+        "_protocol", "_reason", "_since", "_task", "_timer", "_transport", "_waiting",
+    )  # fmt: skip
+
+    _engine: SessionEngine
+    _protocol: ServerConnection
+    _transport: asyncio.Transport
+
+    def __init__(self, home: Home, context: SessionContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._home = home
+        self._context = context
+        self._loop = loop
+        self._protocol = ServerConnection(context.limits, lmtp=context.lmtp)
+        # a command waits for a hook, the spool or the delay of errors
+        self._parked = False
+        # the client does not read
+        self._choked = False
+        # we do not read
+        self._paused = False
+        # the client will say no more
+        self._eof = False
+        # nor will we
+        self._closing = False
+        self._held = 0
+        self._began = self._deadline = loop.time()
+        # when message data began to come, 0.0 while none comes, and how many octets of the session had come by then
+        self._since = 0.0
+        self._base = 0
+        self._reason = "lost"
+        self._task: asyncio.Task[object] | None = None
+        self._waiting: Waiting | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=MAX_UNREAD)
+        peer = transport.get_extra_info("peername")
+        address, port = (peer[0], peer[1]) if isinstance(peer, tuple) else ("", 0)
+        self._engine = SessionEngine(self._context, self, address, port)
+        self._home.opened(self)
+        self._pump(greet(self._engine))
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        if self._closing:
+            self._ignore(data)
+            return
+        self._protocol.receive(data)
+        if self._parked or self._choked:
+            self._hold(data)
+        else:
+            self._pump(None)
+
+    def eof_received(self) -> bool:
+        """Note that the client will send no more. It may still wait for replies (CMD-24), so the transport stays open for them."""
+        self._eof = True
+        if self._closing:
+            return False
+        self._protocol.eof()
+        if not (self._parked or self._choked):
+            self._finish("client left")
+        return True
+
+    def pause_writing(self) -> None:
+        """Stop reading from a client that does not read."""
+        self._choked = True
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._choked = False
+        if not (self._parked or self._closing):
+            self._pump(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the session: a hook that runs is cancelled, a commit that runs is not."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._waiting = self._timer = None
+        self._home.closed(self)
+        self._engine.ended(self._reason)
+
+    # -- what the session and the listener call
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether octets wait behind the current command."""
+        return self._protocol.pipelined
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer that was promised: the spool has spoken."""
+        self._parked = False
+        if not self._closing:
+            self._pump(answer)
+
+    def check(self, now: float) -> None:
+        """Look at the clock, about once a second. Who waits for us (parked) is not late."""
+        if self._closing:
+            if now >= self._deadline:
+                self._transport.abort()
+        elif not self._parked:
+            if now >= self._deadline:
+                self._dismiss(replies.TIMEOUT, "timeout")
+            elif now - self._began >= self._context.settings.timeouts.session:
+                self._dismiss(replies.SESSION_TOO_LONG, "timeout")
+            elif self._since and self._drips(now - self._since):
+                self._dismiss(replies.TOO_SLOW, "too slow")
+
+    def _drips(self, seconds: float) -> bool:
+        """Whether message data comes too slowly (FRM-24): this bounds how long a drip feed holds a session."""
+        settings = self._context.settings
+        return seconds >= settings.min_rate_after and self._engine.octets - self._base < settings.min_rate * seconds
+
+    def retire(self) -> None:
+        """Send away a client outside a transaction: the server stops. The others are sent away when theirs is over."""
+        if not (self._parked or self._closing or self._engine.busy):
+            self._dismiss(replies.STOPPING, "stopping")
+
+    def evict(self) -> None:
+        """Send away the client, whatever it does: the time to finish is over."""
+        if self._closing:
+            self._transport.abort()
+        else:
+            self._dismiss(replies.STOPPING, "stopping")
+
+    # -- the loop
+
+    def _pump(self, answer: Answer) -> None:
+        try:
+            self._run(answer)
+        except Exception as error:
+            self._dismiss(self._engine.failed(error), "failed")
+
+    def _run(self, answer: Answer) -> None:
+        """Say `answer`, then take events until there are none or one must wait; replies go out in one write."""
+        engine, protocol = self._engine, self._protocol
+        session = engine.session
+        out = b""
+        while True:
+            if answer is not None:
+                if type(answer) is Reply and answer.code < 400 and not session.errors:
+                    out += protocol.send(answer)
+                else:
+                    out += self._say(answer)
+                if self._parked or engine.over:
+                    break
+                if len(out) > _GROUP:
+                    self._transport.write(out)
+                    out = b""
+                    if self._choked:
+                        return
+            try:
+                event = protocol.next_event()
+                if event is NEED_DATA or event is PAUSED:
+                    break
+                answer = handle(engine, cast("Event", event))
+            except RemoteProtocolError as error:
+                answer = engine.violated(error)
+        if out:
+            self._transport.write(out)
+        if engine.over:
+            self._finish("quit")
+        elif not self._parked:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the client: everything that it said is answered."""
+        self._held = 0
+        if self._choked:
+            return
+        if self._eof:
+            self._finish("client left")
+            return
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        engine = self._engine
+        now = self._loop.time()
+        timeouts = self._context.settings.timeouts
+        if engine.receiving:
+            self._deadline = now + timeouts.data_block
+            if not self._since:
+                self._since = now
+                self._base = engine.octets
+        else:
+            self._since = 0.0
+            self._deadline = now + timeouts.command
+            if self._home.draining:
+                self.retire()
+
+    def _say(self, answer: Reply | tuple[Reply, ...] | Waiting | object) -> bytes:
+        """Deal with any answer but a plain success: return the octets to send, or park."""
+        if isinstance(answer, Waiting):
+            self._await(answer)
+        elif answer is COMMITTING:
+            self._parked = True
+        elif isinstance(answer, Reply):
+            engine = self._engine
+            engine.judge(answer)
+            if not engine.slow or engine.over or engine.parting is not None:
+                return self._last_words(answer)
+            self._parked = True
+            self._timer = self._loop.call_later(_SOFT_DELAY, self._delayed, answer)
+        elif isinstance(answer, tuple):
+            return self._protocol.send(*answer)
+        return b""
+
+    def _last_words(self, reply: Reply) -> bytes:
+        """Return the octets of `reply`, and of the 421 that is to follow it."""
+        wire = reply.wire if reply.code == 421 else self._protocol.send(reply)
+        parting = self._engine.parting
+        if parting is None:
+            return wire
+        self._engine.over = True
+        return wire if reply.code == 421 else wire + parting.wire
+
+    def _delayed(self, reply: Reply) -> None:
+        """Send a reply that had to wait because of errors."""
+        self._timer = None
+        self._parked = False
+        self._transport.write(self._last_words(reply))
+        self._pump(None)
+
+    # -- asynchronous hooks
+
+    def _await(self, waiting: Waiting) -> None:
+        self._parked = True
+        self._waiting = waiting
+        self._task = self._loop.create_task(cast("Coroutine[object, object, object]", waiting.awaitable))
+        self._task.add_done_callback(self._spoken)
+
+    def _spoken(self, task: asyncio.Task[object]) -> None:
+        """Go on behind a chain of hooks."""
+        waiting, self._waiting, self._task = self._waiting, None, None
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if self._closing or waiting is None:
+            return
+        self._parked = False
+        self._pump(self._engine.resume(waiting, task.result()) if error is None else self._engine.failed(error))
+
+    # -- the rest
+
+    def _hold(self, data: bytes) -> None:
+        if self._protocol.state is State.GREETING:
+            early_talk(self._engine, len(data))
+        self._held += len(data)
+        if self._held > MAX_HELD:
+            self._pause_reading()
+
+    def _pause_reading(self) -> None:
+        if not (self._paused or self._closing):
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _dismiss(self, reply: Reply, reason: str) -> None:
+        """Say `reply`, a 421, and close."""
+        self._transport.write(reply.wire)
+        self._finish(reason)
+
+    def _finish(self, reason: str) -> None:
+        """Close, so that what was written arrives."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reason = reason
+        self._deadline = self._loop.time() + _LINGER
+        if self._eof or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._held = 0
+        self._transport.write_eof()
+        if self._paused:
+            self._transport.resume_reading()
+
+    def _ignore(self, data: bytes) -> None:
+        self._held += len(data)
+        if self._held > _MAX_JUNK:
+            self._transport.abort()

@@ -1,0 +1,130 @@
+"""One listening socket of this worker: accepts, counts, looks at the deadlines of its sessions, drains.
+
+The socket is bound and kept by the supervisor, so what waits in its accept queue survives this worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from upesi.listener.connection import Connection
+from upesi.session import replies
+from upesi.session.context import SessionContext
+
+__all__ = ["Listener"]
+
+# every session is looked at once in so many seconds, an eighth of them at a time: 10,000 at once would hold the loop for milliseconds
+_SWEEP = 1.0
+_SLICES = 8
+
+
+class _Turned(asyncio.Protocol):
+    """A client too many: 421 at once, and no session."""
+
+    __slots__ = ()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(replies.TOO_MANY_SESSIONS.wire)
+        transport.close()
+
+
+class Listener:
+    """Serves the sessions of one bound socket.
+
+    `max_sessions` is this worker's share. `turned_away` counts those beyond it, `accepted` all others, for ever.
+    """
+
+    __slots__ = (
+        "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_server", "_slice", "_slices", "_socket", "_timer",
+        "accepted", "draining", "sessions", "turned_away",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, context: SessionContext, *, max_sessions: int, backlog: int = 1024) -> None:
+        self._socket = sock
+        self._context = context
+        self._max_sessions = max_sessions
+        self._backlog = backlog
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.AbstractServer | None = None
+        self._slices: tuple[set[Connection], ...] = tuple(set() for _ in range(_SLICES))
+        self._slice = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self.draining = False
+        self.sessions = 0
+        self.accepted = 0
+        self.turned_away = 0
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        self._server = await self._loop.create_server(self._protocol, sock=self._socket, backlog=self._backlog)
+
+    def _protocol(self) -> asyncio.Protocol:
+        if self.sessions >= self._max_sessions or self.draining:
+            self.turned_away += 1
+            return _Turned()
+        self.accepted += 1
+        return Connection(self, self._context, self._loop)
+
+    async def drain(self, deadline: float) -> None:
+        """Stop accepting, send idle clients away, and let the others finish their transaction, for `deadline` seconds at most.
+
+        Returns when no session is left.
+        """
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections():
+            connection.retire()
+        if not await self._emptied(deadline):
+            for connection in self._connections():
+                connection.evict()
+            if not await self._emptied(_SWEEP):
+                for connection in self._connections():
+                    connection.evict()
+                await self._emptied(_SWEEP)
+
+    def _connections(self) -> list[Connection]:
+        return [connection for part in self._slices for connection in part]
+
+    async def _emptied(self, seconds: float) -> bool:
+        if self.sessions:
+            self._empty = self._loop.create_future()
+            await asyncio.wait((self._empty,), timeout=seconds)
+            self._empty = None
+        return not self.sessions
+
+    # -- what the connections call
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a session."""
+        self.sessions += 1
+        self._slices[_slice_of(connection)].add(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_SWEEP / _SLICES, self._sweep)
+
+    def closed(self, connection: Connection) -> None:
+        """Take note of its end."""
+        self.sessions -= 1
+        self._slices[_slice_of(connection)].discard(connection)
+        if not self.sessions:
+            # without sessions nothing ticks
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
+
+    def _sweep(self) -> None:
+        self._slice = (self._slice + 1) % _SLICES
+        self._timer = self._loop.call_later(_SWEEP / _SLICES, self._sweep)
+        now = self._loop.time()
+        for connection in tuple(self._slices[self._slice]):
+            connection.check(now)
+
+
+def _slice_of(connection: Connection) -> int:
+    # objects lie at multiples of 16 octets; the bits above are as good as chance, and cost no field
+    return (id(connection) >> 5) % _SLICES

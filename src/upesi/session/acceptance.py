@@ -1,0 +1,167 @@
+"""Making a message ours: build the spool's record, hand it in, and say 250 only when the commit has come back.
+
+RFC 5321 section 6.1: the 250 takes responsibility. From the moment the record is handed in, the message no longer depends
+on its client: if that hangs up, the commit goes on and its outcome is logged (the client may then send again, RFC 1047).
+"""
+
+from __future__ import annotations
+
+from upesi.hooks.session import Transaction, TransactionRecipient
+from upesi.hooks.verdict import VerdictKind
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Recipient
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.reply import Reply
+from upesi.mail.route import DiscardRoute, Route
+from upesi.session import replies
+from upesi.session.answers import COMMITTING, Answer
+from upesi.session.engine import SessionEngine, spool_reply
+from upesi.session.trace import origin_clause, received
+from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
+from upesi.spool.store import SpoolError
+
+__all__ = ["Acceptance", "Refused"]
+
+# recipients refused after the data: REJECT or DEFER, and with which reply
+Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
+
+_EMPTY = MemoryBody(b"")
+
+
+class Acceptance:
+    """One message between its last hook and the answer to its end."""
+
+    __slots__ = ("_answer", "_discarded", "_engine", "_error", "_open", "_refused", "_starting", "_tx")
+
+    def __init__(self, engine: SessionEngine, tx: Transaction, refused: Refused | None = None) -> None:
+        self._engine = engine
+        self._tx = tx
+        self._refused = refused
+        self._discarded = 0
+        # commits that have not come back
+        self._open = 0
+        self._error: SpoolError | None = None
+        self._starting = False
+        self._answer: Answer = None
+
+    def start(self) -> Answer:
+        """Hand the message in; return the answer if it is known at once, else COMMITTING."""
+        records = self._records()
+        if not records:
+            return self._end()
+        engine = self._engine
+        engine.storing = True
+        self._open = len(records)
+        self._starting = True
+        accept = engine.context.intake.accept
+        for record in records:
+            accept(record, self._done)
+        self._starting = False
+        return COMMITTING if self._open else self._answer
+
+    def _records(self) -> tuple[NewMessage, ...]:
+        """Return what must be made durable: the message, and a DSN for recipients that were refused to a client of ours."""
+        engine = self._engine
+        now = engine.context.now()
+        deliveries = self._deliveries(now)
+        refused = self._refused
+        if not deliveries and not refused:
+            return ()
+        message = self._record(deliveries, now)
+        report = None
+        if refused and engine.rcpt_commands is None:
+            report = engine.context.intake.report(
+                message, tuple((who.recipient(), _failed(reply)) for who, _, reply in refused)
+            )
+        records = (message,) if deliveries else ()
+        return records if report is None else (*records, report)
+
+    def _deliveries(self, now: float) -> tuple[NewDelivery, ...]:
+        """Return one delivery for each distinct route of those who get the mail."""
+        intake = self._engine.context.intake
+        refused = {id(who) for who, _, _ in self._refused} if self._refused else ()
+        by_route: dict[Route, list[Recipient]] = {}
+        for recipient in self._tx.recipients:
+            if refused and id(recipient) in refused:
+                continue
+            route = recipient.route or intake.default_route(recipient.address)
+            if type(route) is DiscardRoute:
+                self._discarded += 1
+            else:
+                by_route.setdefault(route, []).append(recipient.recipient())
+        expires = now + intake.lifetime
+        made = []
+        for route, recipients in by_route.items():
+            place = intake.place(route)
+            made.append(
+                NewDelivery(place.queue, route, tuple(recipients), now, expires, place.state, claim=place.claim)
+            )
+        return tuple(made)
+
+    def _record(self, deliveries: tuple[NewDelivery, ...], now: float) -> NewMessage:
+        engine, tx = self._engine, self._tx
+        context, session = engine.context, engine.session
+        if engine.origin is None:
+            engine.origin = origin_clause(session, context.hostname)
+        prefix = received(engine.origin, tx, tx.id.hex(), context.dates.text(now))
+        if tx.added:
+            prefix += b"".join(tx.added)
+        body = tx.body or _EMPTY
+        origin = {"client": session.client.address, "helo": session.helo, "listener": session.listener}
+        fields: dict[str, str | int | float] = {
+            "recipients": len(tx.recipients),
+            "size": body.size,
+            "session": session.id,
+        }
+        return NewMessage(
+            tx.id, now, tx.reverse_path, tx.transmission, prefix, body, deliveries, origin, tx.queued_notes,
+            (SpoolEvent(now, "message.accepted", tx.id, fields),),
+        )  # fmt: skip
+
+    def _done(self, error: SpoolError | None) -> None:
+        """Take note of one commit; behind the last one, answer."""
+        self._open -= 1
+        if error is not None:
+            self._error = error
+        if self._open:
+            return
+        engine = self._engine
+        try:
+            answer = self._end()
+        except Exception as problem:
+            answer = engine.failed(problem)
+        if self._starting:
+            self._answer = answer
+        elif engine.owner is not None:
+            engine.owner.answered(answer)
+
+    def _end(self) -> Answer:
+        """Close the transaction and return its answer. A message of which one record failed is answered 4xx: twice is better than never."""
+        engine, tx = self._engine, self._tx
+        size = 0 if tx.body is None else tx.body.size
+        if self._error is not None:
+            reply = spool_reply(self._error)
+            answer = self._each(reply)
+            engine.last_refusal = reply
+            engine.end_transaction("transaction.refused", reason="spool", size=size)
+            return answer
+        session = engine.session
+        session.messages += 1
+        # the limits are for sessions that bring no mail
+        session.errors = engine.idle = 0
+        answer = self._each(replies.queued_as(tx.id.hex()))
+        if engine.storing:
+            engine.tell(engine.context.hooks.queued, tx)
+        engine.end_transaction("transaction.accepted", size=size, discarded=self._discarded)
+        return answer
+
+    def _each(self, reply: Reply) -> Answer:
+        named = self._engine.rcpt_commands
+        if named is None:
+            return reply
+        refused = {id(who): own for who, _, own in self._refused or ()}
+        return tuple(refused.get(id(who), reply) for who in named)
+
+
+def _failed(reply: Reply) -> Outcome:
+    return Outcome(OutcomeKind.FAILED, reply.code, reply.status or "5.0.0", reply.text)

@@ -1,0 +1,36 @@
+"""What a verb's handler gives back to the connection: replies, nothing, or that the answer comes later.
+
+So handlers are plain functions and never touch a task, a timer or a transport.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+
+from upesi.mail.reply import Reply
+
+__all__ = ["COMMITTING", "Answer", "Later", "Waiting"]
+
+
+class Later(enum.Enum):
+    """The answer will be given to the engine's `answered`."""
+
+    COMMITTING = "committing"
+
+
+COMMITTING = Later.COMMITTING
+
+
+class Waiting:
+    """An asynchronous chain is to be awaited; what it gives goes to `then`, which gives the answer or waits again."""
+
+    __slots__ = ("awaitable", "then")
+
+    def __init__(self, awaitable: Awaitable[object], then: Callable[[object], Answer]) -> None:
+        self.awaitable = awaitable
+        self.then = then
+
+
+# a tuple is LMTP's one reply per recipient (RFC 2033 section 4.2); None is an event that gets no reply
+Answer = Reply | tuple[Reply, ...] | Waiting | Later | None

@@ -1,0 +1,81 @@
+"""What all sessions of one listener share; made once by `runtime`, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from upesi.config.settings import SmtpSettings
+from upesi.hooks.registry import Hooks
+from upesi.mail.ids import MessageIds
+from upesi.mail.reply import Reply
+from upesi.protocol.smtp.limits import ServerLimits
+from upesi.session.intake import Intake
+from upesi.session.trace import Dates
+
+__all__ = ["Emit", "SessionContext"]
+
+# name ("transaction.accepted") and fields; called once per session and once per transaction
+Emit = Callable[[str, dict[str, object]], None]
+
+
+class SessionContext:
+    """The shared things of a listener's sessions.
+
+    `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
+    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address.
+    """
+
+    __slots__ = (
+        "dates",
+        "ehlo_reply",
+        "emit",
+        "greeting",
+        "helo_reply",
+        "hooks",
+        "hostname",
+        "ids",
+        "intake",
+        "keywords",
+        "limits",
+        "listener",
+        "lmtp",
+        "now",
+        "resolve",
+        "settings",
+        "spawn",
+    )
+
+    def __init__(
+        self,
+        *,
+        hooks: Hooks,
+        limits: ServerLimits,
+        settings: SmtpSettings,
+        hostname: str,
+        ids: MessageIds,
+        now: Callable[[], float],
+        intake: Intake,
+        emit: Emit,
+        spawn: Callable[[Awaitable[object]], None],
+        listener: str = "",
+        lmtp: bool = False,
+        resolve: Callable[[str], Awaitable[str | None]] | None = None,
+    ) -> None:
+        self.hooks = hooks
+        self.limits = limits
+        self.settings = settings
+        self.hostname = hostname
+        self.ids = ids
+        self.now = now
+        self.intake = intake
+        self.emit = emit
+        self.spawn = spawn
+        self.listener = listener
+        self.lmtp = lmtp
+        self.resolve = resolve
+        self.dates = Dates()
+        self.keywords = limits.ehlo_keywords()
+        # RFC 5321 section 4.3.1: the name comes first in both
+        self.greeting = Reply.make(220, "", f"{hostname} {'LMTP' if lmtp else 'ESMTP'}")
+        self.helo_reply = Reply.make(250, "", hostname)
+        self.ehlo_reply = Reply.make(250, "", hostname, *self.keywords)

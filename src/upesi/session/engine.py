@@ -1,0 +1,262 @@
+"""One session's engine: its state, its counts, its transaction, and what all verbs share (`verbs.handle` gives it the events).
+
+Every verb has the same three steps: *check* (sequence, limits), *hooks* (`SessionEngine.ask`), *proceed* (effect and reply). The engine
+does no I/O and knows no task: what must wait is given back as an `Answer`, and the connection awaits it. It outlives
+the client while the spool commits a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import CoroutineType
+from typing import Protocol, TypeVar, cast
+
+from upesi.hooks.chain import Chain
+from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
+from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.mail.errors import RemoteProtocolError
+from upesi.mail.reply import Reply
+from upesi.session import replies
+from upesi.session.answers import Answer, Waiting
+from upesi.session.context import SessionContext
+from upesi.session.intake import BodyWriter
+from upesi.spool.store import SpoolError, SpoolFull
+
+__all__ = ["Owner", "SessionEngine", "spool_reply"]
+
+Subject = TypeVar("Subject")
+Opinion = TypeVar("Opinion")
+
+
+class Owner(Protocol):
+    """The connection, as far as its engine knows it."""
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether octets wait behind the current command."""
+        ...
+
+    def answered(self, answer: Answer) -> None:
+        """Take the answer that was promised by COMMITTING."""
+        ...
+
+
+class SessionEngine:
+    """One client's session.
+
+    `receiving` says that message data comes now, `octets` how much came in the whole session. `parting` is a 421 to be said behind the current
+    reply; `over` says that nothing is to be read any more. `owner` is None once the client is gone.
+    """
+
+    __slots__ = (
+        "commands",
+        "context",
+        "fault",
+        "idle",
+        "improper",
+        "last_refusal",
+        "octets",
+        "origin",
+        "over",
+        "owner",
+        "parting",
+        "rcpt_commands",
+        "receiving",
+        "session",
+        "started",
+        "storing",
+        "writer",
+    )
+
+    def __init__(self, context: SessionContext, owner: Owner, address: str, port: int) -> None:
+        self.context = context
+        client = Client(address, port, context.resolve)
+        self.session = Session(context.ids.next().hex(), client, context.listener)
+        self.owner: Owner | None = owner
+        self.started = context.now()
+        self.commands = 0
+        self.idle = 0
+        # the number of the DATA command that was refused with octets waiting behind it, else 0
+        self.improper = 0
+        self.over = False
+        self.parting: Reply | None = None
+        # the text before "with" of our Received fields, made with the first message
+        self.origin: str | None = None
+        self.octets = 0
+        # of the transaction that is open
+        self.receiving = False
+        self.storing = False
+        self.writer: BodyWriter | None = None
+        self.fault: Reply | None = None
+        self.last_refusal: Reply | None = None
+        # LMTP: whom each RCPT that we took named, for one reply each (RFC 2033 section 4.2)
+        self.rcpt_commands: list[TransactionRecipient] | None = None
+
+    # -- what the connection calls
+
+    def violated(self, error: RemoteProtocolError) -> Answer:
+        """Answer what the protocol refused by itself: bad syntax, bad sequence, too long."""
+        self.commands += 1
+        reply = error.reply or replies.SYNTAX
+        if reply.code == 554:
+            # only DATA and BDAT without a valid recipient
+            self.note_pipelining("DATA")
+        return reply
+
+    def note_pipelining(self, verb: str) -> bool:
+        """Take note of a client that sent on behind a verb whose answer it had to await (CMD-22, RFC 2920 section 3.1).
+
+        What comes behind a DATA that was refused may be a message; the first of its lines that is no command ends the session
+        (`judge`), so that nothing in a message is ever run as one.
+        """
+        if self.owner is None or not self.owner.pipelined:
+            return False
+        self.session.results.setdefault("pipelining", ("fail", f"sent on behind {verb}"))
+        if verb == "DATA":
+            self.improper = self.commands
+        return True
+
+    def resume(self, waiting: Waiting, opinion: object) -> Answer:
+        """Go on behind an asynchronous chain."""
+        try:
+            return waiting.then(opinion)
+        except Exception as error:
+            return self.failed(error)
+
+    def failed(self, error: BaseException) -> Reply:
+        """Log an error of ours and return the reply that ends the session: its text never reaches the client."""
+        self.context.emit("session.failed", {"session": self.session.id, "exception": error})
+        self.over = True
+        return replies.FAILED
+
+    def judge(self, reply: Reply) -> None:
+        """Count a reply that is no success, before it is sent. Called off the usual path only.
+
+        Errors are 5xx: a client may well hear many 4xx (greylisting, too many recipients) and be honest.
+        """
+        session = self.session
+        if reply.code == 421:
+            self.over = True
+            return
+        if reply.code >= 400 and session.transaction is not None:
+            self.last_refusal = reply
+        if reply.code >= 500:
+            session.errors += 1
+            # said behind the reply, not in its place: a 421 to the end of data would make a refused message come again
+            if self.improper and self.commands > self.improper:
+                self.parting = replies.IMPROPER_PIPELINING
+            elif session.errors >= self.context.settings.hard_errors:
+                self.parting = replies.TOO_MANY_ERRORS
+
+    @property
+    def slow(self) -> bool:
+        """Whether replies are delayed by a second, because of errors."""
+        return self.session.errors > self.context.settings.soft_errors
+
+    @property
+    def busy(self) -> bool:
+        """Whether a mail transaction is under way, which a stopping server lets finish."""
+        return self.session.transaction is not None
+
+    def ended(self, reason: str) -> None:
+        """The client is gone, or was sent away: end the transaction unless it is being stored, fire `disconnect`, tell what was."""
+        self.owner = None
+        session = self.session
+        if session.transaction is not None and not self.storing:
+            self.end_transaction("transaction.refused", reason=reason)
+        self.tell(self.context.hooks.disconnect, None)
+        self.context.emit(
+            "session.ended",
+            {
+                "session": session.id,
+                "client": session.client.address,
+                "listener": session.listener,
+                "helo": session.helo,
+                "commands": self.commands,
+                "messages": session.messages,
+                "errors": session.errors,
+                "seconds": round(self.context.now() - self.started, 3),
+                "reason": reason,
+            },
+        )
+
+    # -- what the verbs call
+
+    def ask(
+        self,
+        chain: Chain[Opinion],
+        then: Callable[[SessionEngine, Subject, Opinion | Verdict | None], Answer],
+        subject: Subject,
+        *arguments: object,
+    ) -> Answer:
+        """Run `chain` and then `then(self, subject, opinion)`: at once where no hook is asynchronous."""
+        if not chain.hooks:
+            return then(self, subject, None)
+        opinion = chain.run(self.session, self.session.transaction, *arguments)
+        if type(opinion) is CoroutineType:
+            proceed = cast("Callable[[object], Answer]", partial(then, self, subject))
+            return Waiting(opinion, proceed)
+        return then(self, subject, cast("Opinion | Verdict | None", opinion))
+
+    def tell(self, chain: Chain[None], tx: Transaction | None) -> None:
+        """Run a chain whose answer nobody waits for."""
+        if chain.hooks:
+            opinion = chain.run(self.session, tx)
+            if opinion is not None and isinstance(opinion, Awaitable):
+                self.context.spawn(opinion)
+
+    def refusal(self, opinion: object) -> Reply | None:
+        """Return the reply of a verdict that refuses, None for anything else; take note of `disconnect`."""
+        if type(opinion) is not Verdict or opinion.kind is VerdictKind.ACCEPT:
+            return None
+        if opinion.disconnect:
+            self.parting = replies.PARTING
+        return opinion.reply or replies.NOT_STORED
+
+    def idled(self, reply: Reply) -> Reply:
+        """Return `reply` to a command that brings no mail nearer, or the 421 that ends a session of nothing else."""
+        self.idle += 1
+        return reply if self.idle <= self.context.settings.max_idle_commands else replies.TOO_MANY_IDLE
+
+    def begin_transaction(self, tx: Transaction) -> None:
+        """Open a mail transaction."""
+        self.session.transaction = tx
+        self.improper = 0
+        self.last_refusal = None
+        self.fault = None
+        self.rcpt_commands = [] if self.context.lmtp else None
+
+    def end_transaction(self, event: str, *, reason: str = "", size: int = 0, discarded: int = 0) -> None:
+        """Close the mail transaction: forget what was received, tell its outcome once, fire `reset`."""
+        tx = self.session.transaction
+        if tx is None:
+            return
+        self.session.transaction = None
+        self.receiving = self.storing = False
+        self.rcpt_commands = None
+        if self.writer is not None:
+            self.writer.discard()
+            self.writer = None
+        fields: dict[str, object] = {
+            "id": tx.id.hex(),
+            "session": self.session.id,
+            "client": self.session.client.address,
+            "helo": self.session.helo,
+            "reverse_path": "" if tx.reverse_path is None else str(tx.reverse_path),
+            "recipients": len(tx.recipients),
+            "size": size,
+        }
+        if discarded:
+            fields["discarded"] = discarded
+        if reason:
+            fields["reason"] = reason
+        if self.last_refusal is not None:
+            fields["reply"] = str(self.last_refusal)
+        self.context.emit(event, fields)
+        self.tell(self.context.hooks.reset, tx)
+
+
+def spool_reply(error: SpoolError) -> Reply:
+    """Return what a client hears of a store that could not: never 5xx, never the error's text."""
+    return replies.SPOOL_FULL if isinstance(error, SpoolFull) else replies.NOT_STORED

@@ -1,0 +1,44 @@
+"""EHLO, HELO and LHLO (RFC 5321 section 4.1.1.1, RFC 2033 section 4.1): names, and the list of extensions."""
+
+from __future__ import annotations
+
+from upesi.hooks.verdict import Verdict
+from upesi.mail.reply import Reply
+from upesi.protocol.smtp.events import HeloCommand
+from upesi.session import replies
+from upesi.session.answers import Answer
+from upesi.session.engine import SessionEngine
+
+__all__ = ["helo"]
+
+_PROTOCOLS = {"HELO": "SMTP", "EHLO": "ESMTP", "LHLO": "LMTP"}
+
+
+def helo(engine: SessionEngine, command: HeloCommand) -> Answer:
+    """Greet the client: a transaction that was open is gone (RFC 5321 section 4.1.4)."""
+    if engine.idled(replies.NOOP_OK) is replies.TOO_MANY_IDLE:
+        return replies.TOO_MANY_IDLE
+    engine.note_pipelining(command.verb)
+    engine.end_transaction("transaction.refused", reason=command.verb)
+    return engine.ask(engine.context.hooks.helo, _named, command, command.name)
+
+
+def _named(engine: SessionEngine, command: HeloCommand, opinion: Verdict | None) -> Answer:
+    reply = engine.refusal(opinion)
+    if reply is not None:
+        return reply
+    session = engine.session
+    session.helo = command.name
+    session.protocol = _PROTOCOLS[command.verb]
+    engine.origin = None
+    if command.verb == "HELO":
+        return engine.context.helo_reply
+    hooks = engine.context.hooks.capabilities
+    if not hooks.hooks:
+        return engine.context.ehlo_reply
+    keywords = list(engine.context.keywords)
+    return engine.ask(hooks, _announce, keywords, keywords)
+
+
+def _announce(engine: SessionEngine, keywords: list[str], opinion: Verdict | None) -> Answer:
+    return engine.refusal(opinion) or Reply.make(250, "", engine.context.hostname, *keywords)

@@ -1,0 +1,36 @@
+"""MAIL (RFC 5321 section 4.1.1.2, RFC 1870): a transaction begins."""
+
+from __future__ import annotations
+
+from upesi.hooks.session import Transaction
+from upesi.hooks.verdict import Verdict
+from upesi.protocol.smtp.events import MailCommand
+from upesi.session import replies
+from upesi.session.answers import Answer
+from upesi.session.engine import SessionEngine
+
+__all__ = ["mail"]
+
+
+def mail(engine: SessionEngine, command: MailCommand) -> Answer:
+    """Begin a transaction, if there is room for a message of the declared size."""
+    context = engine.context
+    session = engine.session
+    if session.transaction is not None:
+        return replies.BAD_SEQUENCE
+    if command.size is not None and command.size > context.settings.max_message_size:
+        return replies.MESSAGE_TOO_BIG
+    if context.intake.full():
+        return replies.SPOOL_FULL
+    tx = Transaction(session, context.ids.next(), command.reverse_path, command.transmission, command.size)
+    engine.begin_transaction(tx)
+    return engine.ask(context.hooks.mail, _begun, tx, command.reverse_path)
+
+
+def _begun(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:
+    reply = engine.refusal(opinion)
+    if reply is None:
+        return replies.MAIL_OK
+    engine.last_refusal = reply
+    engine.end_transaction("transaction.refused", reason="MAIL")
+    return reply

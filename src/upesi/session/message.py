@@ -1,0 +1,87 @@
+"""The end of a message: `message` hooks, and what their verdicts mean for each recipient (PLUGINS.md, "Verdicts").
+
+SMTP gives one reply for all recipients, LMTP one for each (RFC 2033 section 4.2).
+"""
+
+from __future__ import annotations
+
+from upesi.hooks.session import Transaction, TransactionRecipient
+from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.mail.reply import Reply
+from upesi.session import replies
+from upesi.session.acceptance import Acceptance, Refused
+from upesi.session.answers import Answer
+from upesi.session.engine import SessionEngine, spool_reply
+from upesi.spool.store import SpoolError
+
+__all__ = ["complete", "drop", "refuse"]
+
+
+def drop(engine: SessionEngine, reply: Reply, size: int) -> Reply:
+    """End the transaction with `reply`."""
+    engine.last_refusal = reply
+    engine.end_transaction("transaction.refused", reason="message", size=size)
+    return reply
+
+
+def refuse(engine: SessionEngine, reply: Reply, size: int) -> Answer:
+    """End the transaction with `reply`, over LMTP once for each recipient."""
+    named = engine.rcpt_commands
+    drop(engine, reply, size)
+    return reply if named is None else (reply,) * len(named)
+
+
+def complete(engine: SessionEngine, size: int) -> Answer:
+    """Judge a message that is wholly here."""
+    tx, writer = engine.session.transaction, engine.writer
+    if tx is None or writer is None:
+        return refuse(engine, replies.BAD_SEQUENCE, size)
+    try:
+        tx.body = writer.finish()
+    except SpoolError as error:
+        return refuse(engine, spool_reply(error), size)
+    return engine.ask(engine.context.hooks.message, _judged, tx)
+
+
+def _judged(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:
+    reply = engine.refusal(opinion)
+    if reply is not None:
+        return refuse(engine, reply, _size(tx))
+    refused = _refused(engine, tx.recipients)
+    if not refused:
+        return Acceptance(engine, tx).start()
+    if engine.rcpt_commands is not None:
+        return Acceptance(engine, tx, refused).start()
+    reply = _one_reply(engine, tx, refused)
+    if reply is not None:
+        return refuse(engine, reply, _size(tx))
+    return Acceptance(engine, tx, refused).start()
+
+
+def _refused(engine: SessionEngine, recipients: list[TransactionRecipient]) -> Refused:
+    """Return the recipients that a plugin refused for themselves, each with its reply."""
+    return [
+        (recipient, recipient.verdict.kind, engine.refusal(recipient.verdict) or replies.NOT_STORED)
+        for recipient in recipients
+        if recipient.verdict is not None and recipient.verdict.kind is not VerdictKind.ACCEPT
+    ]
+
+
+def _one_reply(engine: SessionEngine, tx: Transaction, refused: Refused) -> Reply | None:
+    """Return the reply that refuses the whole message, or None where the accepted recipients get it and a DSN speaks for the rest.
+
+    A recipient that was deferred defers the message: a notice of failure would turn "later" into "never".
+    """
+    deferred = [reply for _, kind, reply in refused if kind is VerdictKind.DEFER]
+    if len(refused) == len(tx.recipients):
+        return deferred[0] if deferred else refused[0][2]
+    if deferred:
+        return deferred[0]
+    # to send notices for strangers would be backscatter
+    if engine.session.relaying or engine.session.identity is not None:
+        return None
+    return replies.NOT_ACCEPTED_BY_ALL
+
+
+def _size(tx: Transaction) -> int:
+    return 0 if tx.body is None else tx.body.size

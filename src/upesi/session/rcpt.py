@@ -1,0 +1,67 @@
+"""RCPT (RFC 5321 section 4.1.1.3): each recipient needs somebody's yes, and gets its route at once."""
+
+from __future__ import annotations
+
+from upesi.hooks.session import TransactionRecipient
+from upesi.hooks.verdict import Verdict
+from upesi.mail.address import Address
+from upesi.mail.route import Route
+from upesi.protocol.smtp.events import RcptCommand
+from upesi.session import replies
+from upesi.session.answers import Answer
+from upesi.session.engine import SessionEngine
+
+__all__ = ["rcpt"]
+
+
+def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
+    """Take one recipient."""
+    tx = engine.session.transaction
+    if tx is None:
+        return replies.BAD_SEQUENCE
+    if len(tx.recipients) >= engine.context.settings.max_recipients:
+        return replies.TOO_MANY_RECIPIENTS
+    recipient = TransactionRecipient(command.forward_path, command.original, command.notify)
+    return engine.ask(engine.context.hooks.rcpt, _judged, recipient, recipient)
+
+
+def _judged(engine: SessionEngine, recipient: TransactionRecipient, opinion: Verdict | None) -> Answer:
+    reply = engine.refusal(opinion)
+    if reply is not None:
+        return reply
+    address = recipient.address
+    if not address.domain:
+        # RFC 5321 section 4.5.1: the bare postmaster is always taken; it is ours, so it gets our domain
+        recipient.address = Address(address.local, engine.context.hostname)
+    elif opinion is None and not engine.session.relaying:
+        return replies.NOT_RELAYED
+    return engine.ask(engine.context.hooks.route, _routed, recipient, recipient)
+
+
+def _routed(engine: SessionEngine, recipient: TransactionRecipient, opinion: Route | Verdict | None) -> Answer:
+    tx = engine.session.transaction
+    if tx is None:
+        return replies.BAD_SEQUENCE
+    if isinstance(opinion, Verdict):
+        reply = engine.refusal(opinion)
+        if reply is not None:
+            return reply
+    elif opinion is not None:
+        recipient.route = opinion
+    if recipient.route is None:
+        recipient.route = engine.context.intake.default_route(recipient.address)
+    _keep(engine, tx.recipients, recipient)
+    return replies.RCPT_OK
+
+
+def _keep(engine: SessionEngine, recipients: list[TransactionRecipient], new: TransactionRecipient) -> None:
+    """Add `new` unless its mailbox is there already: a recipient named twice gets one copy."""
+    address = new.address
+    for known in recipients:
+        if known.address == address:
+            new = known
+            break
+    else:
+        recipients.append(new)
+    if engine.rcpt_commands is not None:
+        engine.rcpt_commands.append(new)

@@ -1,0 +1,88 @@
+"""The server's own words: every fixed reply, made once. Texts are short and say what the client may do, never why we failed.
+
+All carry an enhanced status but the greeting, the answers to HELO and EHLO, and 354 (RFC 2034 section 4).
+"""
+
+from __future__ import annotations
+
+from upesi.mail.reply import Reply
+
+__all__ = [
+    "BAD_SEQUENCE",
+    "BYE",
+    "CHUNK_OK",
+    "FAILED",
+    "HELP",
+    "IMPROPER_PIPELINING",
+    "MAIL_OK",
+    "MESSAGE_TOO_BIG",
+    "NOOP_OK",
+    "NOT_ACCEPTED_BY_ALL",
+    "NOT_IMPLEMENTED",
+    "NOT_RELAYED",
+    "NOT_STORED",
+    "NOT_VERIFIED",
+    "NO_RECIPIENTS",
+    "PARTING",
+    "RCPT_OK",
+    "RSET_OK",
+    "SESSION_TOO_LONG",
+    "SPOOL_FULL",
+    "START_DATA",
+    "STOPPING",
+    "SYNTAX",
+    "TIMEOUT",
+    "TOO_MANY_COMMANDS",
+    "TOO_MANY_ERRORS",
+    "TOO_MANY_IDLE",
+    "TOO_MANY_RECIPIENTS",
+    "TOO_MANY_SESSIONS",
+    "TOO_SLOW",
+    "queued_as",
+]
+
+MAIL_OK = Reply.make(250, "2.1.0", "Ok")
+RCPT_OK = Reply.make(250, "2.1.5", "Ok")
+START_DATA = Reply.make(354, "", "End data with <CR><LF>.<CR><LF>")
+CHUNK_OK = Reply.make(250, "2.0.0", "Ok")
+RSET_OK = Reply.make(250, "2.0.0", "Ok")
+NOOP_OK = Reply.make(250, "2.0.0", "Ok")
+BYE = Reply.make(221, "2.0.0", "Bye")
+
+# CMD-16: the same words whether the user exists or not (RFC 5321 section 7.3)
+NOT_VERIFIED = Reply.make(252, "2.0.0", "Cannot VRFY user, but will take mail and try")
+NOT_IMPLEMENTED = Reply.make(502, "5.5.1", "Command not implemented")
+SYNTAX = Reply.make(500, "5.5.2", "Syntax error")
+BAD_SEQUENCE = Reply.make(503, "5.5.1", "Bad sequence of commands")
+HELP = Reply.make(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT", "See RFC 5321")
+
+SPOOL_FULL = Reply.make(452, "4.3.1", "Insufficient system storage")
+NOT_STORED = Reply.make(451, "4.3.0", "Mail system error, try again later")
+MESSAGE_TOO_BIG = Reply.make(552, "5.3.4", "Message is larger than the limit")
+NOT_RELAYED = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
+# RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another transaction
+TOO_MANY_RECIPIENTS = Reply.make(452, "4.5.3", "Too many recipients")
+NO_RECIPIENTS = Reply.make(554, "5.5.1", "No valid recipients")
+NOT_ACCEPTED_BY_ALL = Reply.make(451, "4.7.1", "Not accepted for every recipient, try each by itself")
+
+# RFC 5321 section 3.8: a server that closes on its own account says 421 first
+FAILED = Reply.make(421, "4.3.0", "Mail system error, closing connection")
+STOPPING = Reply.make(421, "4.3.2", "Service is stopping, try again later")
+TOO_MANY_SESSIONS = Reply.make(421, "4.3.2", "Too many connections, try again later")
+TIMEOUT = Reply.make(421, "4.4.2", "Timeout, closing connection")
+TOO_SLOW = Reply.make(421, "4.4.2", "Data comes too slowly, closing connection")
+SESSION_TOO_LONG = Reply.make(421, "4.4.2", "Session is too long, closing connection")
+TOO_MANY_ERRORS = Reply.make(421, "4.7.0", "Too many errors, closing connection")
+TOO_MANY_IDLE = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")
+TOO_MANY_COMMANDS = Reply.make(421, "4.7.0", "Too many commands, closing connection")
+IMPROPER_PIPELINING = Reply.make(421, "4.7.0", "Improper pipelining, closing connection")
+PARTING = Reply.make(421, "4.7.0", "Closing connection")
+
+
+def queued_as(id: str) -> Reply:
+    """Return the answer to the end of a message that is now ours; `id` is hexadecimal.
+
+    Built by hand: `Reply.make` would check and clean what cannot be wrong, once per message.
+    """
+    text = f"Ok: queued as {id}"
+    return Reply(250, "2.0.0", (text,), f"250 2.0.0 {text}\r\n".encode())
