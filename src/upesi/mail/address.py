@@ -49,9 +49,10 @@ _LITERAL = re.compile(r"\[(?:(IPv6:)([0-9A-Fa-f:.]{2,45})|(\d{1,3}(?:\.\d{1,3}){
 # A-d-l = At-domain *( "," At-domain ): must be accepted, should be ignored (RFC 5321 section 4.1.1.3, appendix C)
 _SOURCE_ROUTE = re.compile(r"@[A-Za-z0-9.\-\[\]:]{1,255}(?:,@[A-Za-z0-9.\-\[\]:]{1,255})*:")
 # the shape of nearly every address; anything else takes the long way round
-_PLAIN = re.compile(
-    rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@([A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)*)"
-)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
+_SHAPE = rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_LABEL}(?:\.{_LABEL})*)"
+_PLAIN = re.compile(_SHAPE)
+_PLAIN_PATH = re.compile(f"<{_SHAPE}>")
 
 
 class AddressError(ValueError):
@@ -135,6 +136,12 @@ class Address(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def parse_path(cls, path: str, *, utf8: bool = False) -> Address | None:
         """Read a path in angle brackets: None for the null path `<>`; a source route is dropped; raise AddressError."""
+        match = _PLAIN_PATH.fullmatch(path)
+        if match is not None:
+            local, domain = match.groups()
+            # short enough that no bound can be passed but the local part's, and no unbracketed IPv4 address
+            if len(local) <= MAX_LOCAL_PART and len(domain) <= _MAX_LABEL and not domain[-1].isdigit():
+                return cls(local, domain.lower())
         if path == "<>":
             return None
         if len(path) > 2 * MAX_PATH:

@@ -37,12 +37,21 @@ class ReceiveBuffer:
         self.pos = 0
         self.data += data
 
-    def find_newline(self) -> int:
-        """Return the index in `data` of the first unread LF, or -1."""
-        found = self.data.find(b"\n", max(self.pos, self._searched))
-        if found < 0:
-            self._searched = len(self.data)
-        return found
+    def take_line(self) -> bytes:
+        """Return the unread octets up to and with the first LF and count them as read; b"" if there is no LF."""
+        data, start = self.data, self.pos
+        searched = self._searched
+        end = data.find(b"\n", searched if searched > start else start) + 1
+        if not end:
+            self._searched = len(data)
+            return b""
+        if end < len(data):
+            self.pos = end
+        else:
+            self.data = b""
+            self.pos = self._searched = 0
+        # bytes() of a bytes object is that object, and so is a slice that holds all of one
+        return bytes(data[start:end])
 
     def take(self, end: int) -> bytes:
         """Return the unread octets up to index `end` and count them as read."""

@@ -61,12 +61,12 @@ class ReplyParser:
         """Return the next complete reply, None if there is none; raise RemoteProtocolError for what is no reply."""
         buffer = self._buffer
         while buffer.data:
-            end = buffer.find_newline()
-            if end < 0:
+            line = buffer.take_line()
+            if not line:
                 if len(buffer) > MAX_LINE:
                     raise RemoteProtocolError("reply line too long")
                 return None
-            if self._add(buffer.take(end + 1)):
+            if self._add(line):
                 return self._finish()
         return None
 

@@ -61,7 +61,7 @@ __all__ = ["ServerConnection", "ServerLimits"]
 
 # An enum's member costs a look-up in its class each time; these are on the path of every command
 _START, _RCPT_STATE, _CLOSED = State.START, State.RCPT, State.CLOSED
-_MAIL, _RCPT, _DATA, _BDAT = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT
+_MAIL, _RCPT, _DATA, _BDAT, _STARTTLS = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT, Kind.STARTTLS
 _END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.LAST_CHUNK_END, Kind.MALFORMED
 
 _OTHER = (Kind.UNKNOWN, None)
@@ -165,7 +165,9 @@ class ServerConnection:
             if self._content is not None:
                 return self._next_content(self._content) or self._starved()
             line = self._line() if self._buffer.data else None
-            return self._starved() if line is None else self._command(line)
+            if line is not None:
+                return self._command(line)
+            return self._starved() if self._eof else NEED_DATA
         except RemoteProtocolError:
             self._due = 1
             raise
@@ -182,11 +184,10 @@ class ServerConnection:
         count = len(replies)
         if not 0 < count <= self._due:
             raise LocalProtocolError(f"{count} replies given, {self._due} expected")
-        reply = replies[0]
         if self._due == 1:
-            self._settle(reply.code)
             self._due = 0
-            return reply.wire
+            self._settle(replies[0].code)
+            return replies[0].wire
         self._due -= count
         if not self._due:
             self._settle(replies[-1].code)
@@ -215,7 +216,7 @@ class ServerConnection:
             self._content = DataReader(self._limits.max_message_size)
         elif accepted is _CLOSED:
             self._close()
-        elif pending is Kind.STARTTLS:
+        elif pending is _STARTTLS:
             # RFC 3207 section 6: what came behind STARTTLS in clear must not be taken for something said under TLS
             self._buffer.clear()
 
@@ -261,11 +262,10 @@ class ServerConnection:
         self._pending = _MALFORMED
         if self._state is _START and not self._discarded:
             self._check_protocol(buffer.data[buffer.pos])
-        end = buffer.find_newline()
-        if end < 0:
+        line = buffer.take_line()
+        if not line:
             self._check_unended()
             return None
-        line = buffer.take(end + 1)
         if self._discarded or self._broken_line or len(line) > MAX_COMMAND_LINE or not line.endswith(b"\r\n"):
             self._check_line(line)
         return line[:-2]
