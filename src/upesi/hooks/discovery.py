@@ -17,7 +17,7 @@ from types import ModuleType
 
 import msgspec
 
-__all__ = ["GROUP", "PluginSource", "find_plugins"]
+__all__ = ["GROUP", "PluginSource", "file_source", "find_plugins"]
 
 GROUP = "upesi.plugins"
 _BUNDLED = "upesi.plugins"
@@ -71,11 +71,12 @@ def _files(folder: Path | None) -> list[PluginSource]:
     if folder is None or not folder.is_dir():
         return []
     # a name beginning with "_" is a module that plugins share, not one of them
-    return [
-        PluginSource(path.stem, "file", str(path), _file_loader(path))
-        for path in sorted(folder.glob("*.py"))
-        if _NAME.fullmatch(path.stem)
-    ]
+    return [file_source(path) for path in sorted(folder.glob("*.py")) if _NAME.fullmatch(path.stem)]
+
+
+def file_source(path: Path) -> PluginSource:
+    """Return the plugin in one file, whatever folder it is in."""
+    return PluginSource(path.stem, "file", str(path), _file_loader(path))
 
 
 def _file_loader(path: Path) -> Callable[[], object]:

@@ -20,7 +20,7 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.services import SERVICES, PluginLog
 from upesi.hooks.settings import read_settings
 
-__all__ = ["BoundHook", "LoadedPlugin", "load_plugins", "plugin_from"]
+__all__ = ["BoundHook", "LoadedPlugin", "load_plugin", "load_plugins", "plugin_from"]
 
 
 class BoundHook(msgspec.Struct, frozen=True):
@@ -73,6 +73,21 @@ def load_plugins(
     if problems:
         raise ConfigError(problems)
     return tuple(loaded)
+
+
+def load_plugin(
+    name: str,
+    config: PluginsSettings,
+    services: Mapping[str, object],
+    emit: Emit,
+    *,
+    source: str = "configuration",
+    folder: Path | None = None,
+) -> LoadedPlugin:
+    """Load one plugin by itself, enabled or not, with its settings from `config`; raise ConfigError. Arguments as for `load_plugins`."""
+    known = find_plugins(Path(config.folder) if config.folder else None)
+    loader = _Loader(config, services, emit, source, folder or Path())
+    return loader.load(_the_source(name, known, Problem("plugins", 0, "", "")))
 
 
 def plugin_from(

@@ -1,0 +1,84 @@
+"""Writes the beginnings of a plugin and of its test, for `upesi plugins new NAME`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["ScaffoldError", "scaffold"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+_PLUGIN = '''\
+"""{name}: say in one line what this plugin does to mail."""
+
+from upesi.plugin import Plugin, PluginSettings, Transaction, hook, reject
+
+
+class {klass}(Plugin):
+    """Refuse mail from some domains."""
+
+    class Settings(PluginSettings):
+        """The keys of [plugins.{name}]; every key has a default or must be given."""
+
+        domains: tuple[str, ...] = ("bad.example",)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.domains = frozenset(settings.domains)
+
+    @hook.mail
+    def sender(self, tx: Transaction, sender):
+        """Called at MAIL FROM; sender is None for the null reverse-path of bounces."""
+        if sender is not None and sender.domain in self.domains:
+            return reject("5.7.1", "We take no mail from your domain")
+        return None
+'''
+
+_TEST = '''\
+"""The tests of the plugin {name}: run them with `python -m pytest {test}`."""
+
+import asyncio
+from pathlib import Path
+
+from upesi.testkit import Trial
+
+PLUGIN = Path(__file__).parent.parent / "{name}.py"
+
+
+def test_a_listed_domain_is_refused():
+    """A sender of a domain in the settings gets 550 5.7.1."""
+    trial = Trial.of(PLUGIN, {{"domains": ["spam.example"]}})
+    verdict = asyncio.run(trial.mail("someone@spam.example"))
+    assert verdict is not None
+    assert verdict.reply.code == 550
+
+
+def test_others_may_send():
+    """The plugin has no opinion about anybody else, nor about bounces."""
+    trial = Trial.of(PLUGIN, {{"domains": ["spam.example"]}})
+    assert asyncio.run(trial.mail("someone@example.com")) is None
+    assert asyncio.run(trial.mail("")) is None
+'''
+
+
+class ScaffoldError(ValueError):
+    """A name that cannot be used, or a file that is there already."""
+
+
+def scaffold(name: str, folder: Path) -> tuple[Path, Path]:
+    """Write `NAME.py` into `folder` and its test into `folder/tests`; return both paths; raise ScaffoldError, OSError.
+
+    Nothing that exists is overwritten.
+    """
+    if not _NAME.fullmatch(name):
+        raise ScaffoldError(f"{name!r} is no name for a plugin: small letters, digits and _, a letter first")
+    plugin, test = folder / f"{name}.py", folder / "tests" / f"test_{name}.py"
+    for path in (plugin, test):
+        if path.exists():
+            raise ScaffoldError(f"{path} is there already")
+    test.parent.mkdir(parents=True, exist_ok=True)
+    klass = "".join(part.capitalize() for part in name.split("_"))
+    plugin.write_text(_PLUGIN.format(name=name, klass=klass), encoding="utf-8")
+    test.write_text(_TEST.format(name=name, test=test), encoding="utf-8")
+    return plugin, test

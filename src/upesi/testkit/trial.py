@@ -1,0 +1,267 @@
+"""Drives plugins through a session that never was: for the tests of plugin authors and for `upesi plugins test`.
+
+A trial gives the hooks the same Session and Transaction, in the same order, as a server does, and says what the server would
+answer as far as plugins decide it. It reads no socket and stores nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from upesi.config.settings import PluginsSettings
+from upesi.hooks.chain import Chain
+from upesi.hooks.discovery import file_source
+from upesi.hooks.loading import LoadedPlugin, load_plugin, plugin_from
+from upesi.hooks.registry import Hooks
+from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
+from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Transmission
+from upesi.mail.ids import MessageId
+from upesi.mail.reply import Reply
+from upesi.mail.route import Route
+from upesi.testkit.clock import FakeClock
+
+__all__ = ["Event", "Step", "Trial", "try_plugin"]
+
+A = TypeVar("A")
+
+# an event of the framework or of a plugin's log: its name and fields
+Event = tuple[str, dict[str, object]]
+
+_REFUSED = (VerdictKind.REJECT, VerdictKind.DEFER)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One hook point that was run: with what, and what came of it."""
+
+    point: str
+    subject: str
+    answer: Verdict | Route | Reply | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a verdict ended this step."""
+        return isinstance(self.answer, Verdict) and self.answer.kind in _REFUSED
+
+    def __str__(self) -> str:
+        answer = self.answer
+        said = "no opinion" if answer is None else str(answer)
+        if isinstance(answer, Verdict):
+            said = str(answer.reply) if answer.reply is not None else "accepted"
+        return f"{self.point:8} {self.subject:40} {said}".rstrip()
+
+
+class Trial:
+    """One session with some plugins.
+
+    The methods are named after the verbs; each is a coroutine that runs the hooks of its point and returns the answer. `steps`,
+    `events` (failures, plugins' logs), `session` and `tx` can be looked at, at any time.
+    """
+
+    def __init__(
+        self, *plugins: LoadedPlugin, ip: str = "192.0.2.1", hostname: str | None = None, clock: FakeClock | None = None
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.events: list[Event] = []
+        self.steps: list[Step] = []
+        self.hooks = Hooks.build(plugins, monotonic=self.clock.monotonic, emit=self._emit)
+
+        async def resolve(address: str) -> str | None:
+            return hostname
+
+        self.session = Session("trial", Client(ip, 50000, resolve), "trial")
+        self._number = 0
+
+    @classmethod
+    def of(
+        cls, plugin: object, settings: Mapping[str, object] | None = None, *, ip: str = "192.0.2.1",
+        hostname: str | None = None, clock: FakeClock | None = None, name: str = "",
+        services: Mapping[str, object] | None = None,
+    ) -> Trial:  # fmt: skip
+        """Make a trial of one plugin: a `Plugin` class, a module, or the path of a plugin file; raise ConfigError."""
+        clock = clock or FakeClock()
+        events: list[Event] = []
+        if isinstance(plugin, Path):
+            name, plugin = name or plugin.stem, file_source(plugin).load()
+        name = name or str(getattr(plugin, "__name__", "plugin")).rpartition(".")[2].lower()
+        loaded = plugin_from(
+            name,
+            plugin,
+            settings,
+            {"clock": clock, **(services or {})},
+            lambda event, fields: events.append((event, fields)),
+        )
+        trial = cls(loaded, ip=ip, hostname=hostname, clock=clock)
+        trial.events = events
+        return trial
+
+    @property
+    def tx(self) -> Transaction:
+        """The transaction that `mail` began; raise LookupError before it."""
+        if self.session.transaction is None:
+            raise LookupError("there is no transaction: call `mail` first")
+        return self.session.transaction
+
+    def refused(self) -> bool:
+        """Whether the last step ended in a refusal."""
+        return bool(self.steps) and self.steps[-1].refused
+
+    async def connect(self) -> Verdict | None:
+        """The client comes."""
+        return await self._run(self.hooks.connect, self.session.client.address)
+
+    async def helo(self, name: str = "client.example") -> Verdict | None:
+        """EHLO."""
+        self.session.helo = name
+        self.session.protocol = "ESMTP"
+        return await self._run(self.hooks.helo, name, name)
+
+    async def mail(self, sender: str = "sender@example.com", *, smtputf8: bool = False) -> Verdict | None:
+        """MAIL: begins a transaction. An empty sender is the null reverse-path."""
+        reverse_path = Address.parse(sender, utf8=smtputf8) if sender else None
+        self._number += 1
+        number = MessageId(self._number.to_bytes(16, "big"))
+        tx = Transaction(self.session, number, reverse_path, Transmission(smtputf8=smtputf8), None)
+        self.session.transaction = tx
+        return await self._run(self.hooks.mail, f"<{sender}>", reverse_path)
+
+    async def rcpt(self, recipient: str = "recipient@example.org") -> Verdict | None:
+        """RCPT: the recipient counts if it was accepted, or the client may relay, and then gets its route."""
+        bare = recipient.lower() == "postmaster"
+        address = Address(recipient, "") if bare else Address.parse(recipient, utf8=True)
+        new = TransactionRecipient(address)
+        answer = await self._run(self.hooks.rcpt, f"<{recipient}>", new)
+        if self.refused() or (answer is None and not self.session.relaying and not bare):
+            return answer
+        route = await self._run(self.hooks.route, f"<{recipient}>", new)
+        if self.refused():
+            return route if isinstance(route, Verdict) else answer
+        if route is not None and not isinstance(route, Verdict):
+            new.route = route
+        self.tx.recipients.append(new)
+        return answer
+
+    async def data(self) -> Verdict | None:
+        """DATA."""
+        return await self._run(self.hooks.data, "")
+
+    async def message(self, content: bytes) -> Verdict | None:
+        """The whole message is here."""
+        self.tx.body = MemoryBody(content)
+        return await self._run(self.hooks.message, f"{len(content)} octets")
+
+    async def queued(self) -> None:
+        """The message was committed."""
+        await self._run(self.hooks.queued, "")
+
+    async def reset(self) -> None:
+        """The transaction ends."""
+        await self._run(self.hooks.reset, "")
+        self.session.transaction = None
+
+    async def disconnect(self) -> None:
+        """The client is gone."""
+        await self._run(self.hooks.disconnect, "")
+
+    async def _run(self, chain: Chain[A], subject: str, *arguments: object) -> A | Verdict | None:
+        answer = chain.run(self.session, self.session.transaction, *arguments)
+        result = await answer if isinstance(answer, Awaitable) else answer
+        shown = result if isinstance(result, (Verdict, Route, Reply)) else None
+        self.steps.append(Step(chain.point.name, subject, shown))
+        return result
+
+    def _emit(self, event: str, fields: dict[str, object]) -> None:
+        self.events.append((event, fields))
+
+    async def whole(self, helo: str, sender: str, recipients: Sequence[str], content: bytes | None) -> bool:
+        """Run one session with one message from `connect` to `disconnect`, as far as it gets; say whether the message was accepted."""
+        accepted = await self._session(helo, sender, recipients, content)
+        if self.session.transaction is not None:
+            tx = self.session.transaction
+            await self.reset()
+            # the report shows what was
+            self.session.transaction = tx
+        await self.disconnect()
+        return accepted
+
+    async def _session(self, helo: str, sender: str, recipients: Sequence[str], content: bytes | None) -> bool:
+        beginning: tuple[Callable[[], Awaitable[object]], ...] = (
+            self.connect,
+            lambda: self.helo(helo),
+            lambda: self.mail(sender),
+        )
+        if not await self._all(beginning):
+            return False
+        for recipient in recipients:
+            await self.rcpt(recipient)
+        if not self.tx.recipients or content is None:
+            return False
+        return await self._all((self.data, lambda: self.message(content), self.queued))
+
+    async def _all(self, steps: Sequence[Callable[[], Awaitable[object]]]) -> bool:
+        """Run steps until one is refused; say whether none was."""
+        for step in steps:
+            await step()
+            if self.refused():
+                return False
+        return True
+
+    def report(self) -> list[str]:
+        """Return what happened, line by line: answers, results, changes and failures."""
+        lines = [str(step) for step in self.steps]
+        lines += _results("session", self.session.results)
+        if self.session.relaying:
+            lines.append("session may relay")
+        tx = self.session.transaction
+        if tx is not None:
+            lines += _results("transaction", tx.results)
+            lines += _recipients(tx)
+            lines += [f"adds {line}" for field in tx.added for line in field.decode().rstrip().split("\r\n")]
+        lines += [f"{name} {_fields(fields)}" for name, fields in self.events]
+        return lines
+
+
+def _results(of: str, results: Mapping[str, tuple[str, str]]) -> list[str]:
+    return [f"{of} result {name}: {result} {evidence}".rstrip() for name, (result, evidence) in results.items()]
+
+
+def _recipients(tx: Transaction) -> list[str]:
+    lines = []
+    for recipient in tx.recipients:
+        route = f" by {recipient.route}" if recipient.route is not None else ""
+        verdict = recipient.verdict
+        own = f": {verdict.reply or 'accepted'}" if verdict is not None else ""
+        lines.append(f"goes to <{recipient.address}>{route}{own}")
+    return lines
+
+
+def _fields(fields: Mapping[str, object]) -> str:
+    return " ".join(f"{key}={value!r}" for key, value in fields.items())
+
+
+def try_plugin(
+    name: str, config: PluginsSettings, *, ip: str, helo: str, sender: str, recipients: Sequence[str], content: bytes | None,
+    source: str = "configuration", folder: Path | None = None, services: Mapping[str, object] | None = None,
+    hostname: str | None = None,
+) -> tuple[bool, list[str]]:  # fmt: skip
+    """Run the plugin `name` alone through one session, with its settings from `config`; raise ConfigError, AddressError.
+
+    Returns whether the message was accepted, and the report's lines. What `upesi plugins test` prints.
+    """
+    events: list[Event] = []
+    clock = FakeClock()
+    loaded = load_plugin(
+        name, config, {"clock": clock, **(services or {})}, lambda event, fields: events.append((event, fields)),
+        source=source, folder=folder,
+    )  # fmt: skip
+    trial = Trial(loaded, ip=ip, hostname=hostname, clock=clock)
+    accepted = asyncio.run(trial.whole(helo, sender, recipients, content))
+    trial.events = [*events, *trial.events]
+    return accepted, trial.report()
