@@ -32,10 +32,10 @@ class MxRecord(msgspec.Struct, frozen=True, gc=False, order=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The answer to one question. `records` is empty unless `status` is OK.
+    """The answer to one question; no records unless `status` is OK.
 
-    Its items are `MxRecord` for MX and text for the rest: addresses, names, or the joined strings of a TXT record.
-    `ttl` is in seconds from when it was received.
+    MX records are in `mx`, everything else in `texts`: addresses, names, the joined strings of a TXT record (octets above
+    127 as Latin-1). `ttl` is in seconds from when the answer came.
     """
 
     status: Status

@@ -1,0 +1,186 @@
+"""Final delivery into Maildirs: one file per message, visible only when it is whole and on the disk.
+
+Written to tmp/, fsynced, renamed into new/, the folder fsynced: after that, and not before, the recipient counts as delivered. A
+crash in between leaves a file in tmp/ that no reader shows. Adds Return-Path, dropping older ones (RFC 5321 section 4.4, C08), and
+Delivered-To (RFC 9228), which also ends loops (C116). CRLF becomes LF, as readers of Maildir expect.
+
+Runs in threads of its own, few: a slow disk delays mail, never the event loop (STO-12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count
+
+from upesi.delivery.agents.local import LocalSending
+from upesi.delivery.mailboxes import folder_name
+from upesi.delivery.outcomes import deferred, failed
+from upesi.mail.envelope import Recipient
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import MaildirRoute
+from upesi.scheduler.work import Attempt, Running, Work
+from upesi.spool.records import StoredMessage
+
+__all__ = ["MaildirAgent"]
+
+# Threads; an fsync is waiting, not work, and four waiting keep one disk busy
+THREADS = 4
+
+# Octets of the header that are looked through for Return-Path and Delivered-To
+MAX_HEADER = 256 * 1024
+
+_DELIVERED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "delivered to the mailbox")
+_LOOP = failed("5.4.6", "mail loops: it has been delivered to this mailbox before")
+
+_PROBLEMS = {
+    errno.EDQUOT: deferred("4.2.2", "mailbox is full"),
+    errno.ENOSPC: deferred("4.3.1", "no space left for mailboxes"),
+}
+_OTHER_PROBLEM = deferred("4.3.0", "the mailbox cannot be written")
+
+_RETURN_PATH = re.compile(rb"^return-path[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*", re.IGNORECASE | re.MULTILINE)
+_DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+
+
+class MaildirAgent:
+    """Delivers below the root of each route. `host` is our name, in file names; `now` gives wall-clock seconds, `entropy(n)` random octets."""
+
+    __slots__ = ("_entropy", "_executor", "_host", "_loop", "_now", "_serial")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        host: str,
+        now: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._loop = loop
+        self._host = re.sub(r"[^A-Za-z0-9.-]", "-", host)
+        self._now = now
+        self._entropy = entropy
+        self._serial = count()
+        self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix="maildir")
+
+    def start(self, work: Work) -> Running:
+        """Deliver what `work` gives."""
+        route = work.destination.route
+        assert isinstance(route, MaildirRoute)
+        root = os.path.dirname(route.path)
+        return LocalSending(self._loop, work, lambda attempt: self._deliver(root, attempt))
+
+    def close(self) -> None:
+        """Wait for what is being written, then let the threads go."""
+        self._executor.shutdown()
+
+    async def _deliver(self, root: str, attempt: Attempt) -> tuple[Outcome, ...]:
+        names = [self._file_name() for _ in attempt.recipients]
+        return await self._loop.run_in_executor(self._executor, _deliver_all, root, attempt, names)
+
+    def _file_name(self) -> str:
+        """Return a name that no other delivery on this or another machine uses."""
+        return f"{self._now():.6f}.P{os.getpid()}Q{next(self._serial)}R{self._entropy(6).hex()}.{self._host}"
+
+
+def _deliver_all(root: str, attempt: Attempt, names: list[str]) -> tuple[Outcome, ...]:
+    return tuple(
+        _deliver_one(root, attempt.message, recipient, name)
+        for recipient, name in zip(attempt.recipients, names, strict=True)
+    )
+
+
+def _deliver_one(root: str, message: StoredMessage, recipient: Recipient, name: str) -> Outcome:
+    head, rest_from = _header(message)
+    address = str(recipient.address)
+    if address.lower().encode() in (value.strip().lower() for value in _DELIVERED_TO.findall(head)):
+        return _LOOP
+    added = f"Return-Path: <{message.reverse_path or ''}>\nDelivered-To: {address}\n".encode()
+    pieces = chain((added,), _with_lf(chain((_RETURN_PATH.sub(b"", head),), _rest(message, rest_from))))
+    try:
+        folder = os.path.join(root, folder_name(recipient.address.local))
+        _make_maildir(folder)
+        _write(folder, name, pieces)
+    except OSError as error:
+        return _PROBLEMS.get(error.errno or 0, _OTHER_PROBLEM)
+    return _DELIVERED
+
+
+def _header(message: StoredMessage) -> tuple[bytes, int]:
+    """Return the header with the prefix in front, and where in the body it ends (at MAX_HEADER, if it is longer)."""
+    start = message.body.read(0, MAX_HEADER)
+    end = start.find(b"\r\n\r\n") + 2
+    if start.startswith(b"\r\n"):
+        end = 0
+    elif end < 2:
+        end = len(start)
+    return message.prefix + start[:end], end
+
+
+def _rest(message: StoredMessage, start: int) -> Iterator[bytes]:
+    """Yield the body from `start`."""
+    for piece in message.body.chunks():
+        if start < len(piece):
+            yield piece[start:]
+        start = max(0, start - len(piece))
+
+
+def _with_lf(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield `pieces` with LF for every CRLF, also one that is cut in two."""
+    carry = b""
+    for piece in pieces:
+        text = carry + piece
+        carry = b"\r" if text.endswith(b"\r") else b""
+        yield (text[:-1] if carry else text).replace(b"\r\n", b"\n")
+    yield carry
+
+
+def _make_maildir(folder: str) -> None:
+    """Create the Maildir if there is none, durably, for our user only."""
+    if os.path.isdir(os.path.join(folder, "new")):
+        return
+    missing = []
+    parent = folder
+    while not os.path.isdir(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    for path in (*reversed(missing), *(os.path.join(folder, part) for part in ("tmp", "cur", "new"))):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue  # made by another delivery just now
+        _sync_folder(os.path.dirname(path))
+
+
+def _write(folder: str, name: str, pieces: Iterator[bytes]) -> None:
+    temporary = os.path.join(folder, "tmp", name)
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            for piece in pieces:
+                _write_all(file, piece)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.rename(temporary, os.path.join(folder, "new", name))
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_folder(os.path.join(folder, "new"))
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
