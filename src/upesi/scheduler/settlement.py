@@ -1,7 +1,7 @@
 """Making outcomes durable: one `Store.complete` per delivery, with its notice to the sender and its events in the same transaction.
 
 A delivery stays in memory, and counts, until the commit of its outcome. If the store cannot write, the completion is offered again
-every second: what the receiver has taken must not be sent twice because our disk was full for a minute (promise Q2).
+after a pause: what the receiver has taken must not be sent twice because our disk was full for a minute (promise Q2).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Settlement"]
 
-# between two offers of a completion that the store could not write
+# between two offers of a completion that the store could not write; each pause is twice the one before, up to the second
 _AGAIN = 1.0
+_AGAIN_AT_MOST = 60.0
 
 
 class Settlement:
@@ -109,14 +110,23 @@ class Settlement:
             entry.started = True
         if entry.path is not None:
             entry.path.completing += 1
-        self._store.complete(completion, partial(self._done, entry, completion))
+        self._offer(entry, completion, _AGAIN)
+
+    def _offer(self, entry: Entry, completion: Completion, pause: float) -> None:
+        self._store.complete(completion, partial(self._done, entry, completion, pause))
 
     def _done(
-        self, entry: Entry, completion: Completion, error: SpoolError | None, applied: bool, born: Sequence[Delivery]
+        self,
+        entry: Entry,
+        completion: Completion,
+        pause: float,
+        error: SpoolError | None,
+        applied: bool,
+        born: Sequence[Delivery],
     ) -> None:
         if error is not None:
             self._emit("delivery.unrecorded", {"message": completion.message.hex(), "error": type(error).__name__})
-            self._loop.call_later(_AGAIN, self._store.complete, completion, partial(self._done, entry, completion))
+            self._loop.call_later(pause, self._offer, entry, completion, min(2 * pause, _AGAIN_AT_MOST))
             return
         if applied:
             for event in completion.events:
