@@ -1,0 +1,267 @@
+"""Message bodies on their way in, and the large ones that stay files beside the database.
+
+    tmp/<pid>-<n>          a body that a session is receiving; worth nothing after a crash, removed at start
+    bodies/<xx>/<id>       the body of an accepted message, named by its message id (xx: its last octet, 256 folders)
+
+A body file gets its name by link(2) and is synced with its folder *before* the row that names it is committed, and is
+unlinked *after* the commit that removed the row is durable. So a crash leaves at most a file without a row (removed at
+start), never a row without its file. Received octets are written once: the file that a session filled is the spool's copy.
+
+Writing goes to the page cache in pieces of 256 kB, which is quick enough for the event loop; syncing is the writer thread's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+from upesi.database.wal import sync_folder
+from upesi.mail.body import READ_SIZE, Body, MemoryBody
+from upesi.mail.ids import MessageId
+from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
+
+__all__ = ["BodyFolder", "BodyWriter", "FileBody", "error_from"]
+
+_FULL = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
+
+
+def error_from(error: OSError, what: str) -> SpoolError:
+    """Return what a client is to be told of `error`: SpoolFull where there is no room, else SpoolError."""
+    kind = SpoolFull if error.errno in _FULL else SpoolError
+    return kind(f"{what}: {error}")
+
+
+class FileBody:
+    """A body in a file, read through one descriptor that is opened when it is first needed.
+
+    A reader that holds it may go on reading after the file has been unlinked.
+    """
+
+    __slots__ = ("_descriptor", "_size", "_sum", "path")
+
+    def __init__(self, path: Path, size: int, sum: int, descriptor: int = -1) -> None:
+        self.path = path
+        self._size = size
+        self._sum = sum
+        self._descriptor = descriptor
+
+    @property
+    def size(self) -> int:
+        """Octets in all."""
+        return self._size
+
+    @property
+    def sum(self) -> int:
+        """CRC-32 of all octets."""
+        return self._sum
+
+    def read(self, start: int, length: int) -> bytes:
+        """Return up to `length` octets from `start`; raise SpoolError."""
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            return os.pread(self._descriptor, length, start)
+        except OSError as error:
+            raise error_from(error, "cannot read a body") from error
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all octets in order; raise SpoolError, and SpoolDamaged where the file is shorter than it was."""
+        start = 0
+        while start < self._size:
+            piece = self.read(start, min(READ_SIZE, self._size - start))
+            if not piece:
+                raise SpoolDamaged(f"body file is cut off at {start} of {self._size} octets")
+            start += len(piece)
+            yield piece
+
+    def verify(self) -> None:
+        """Read it all and raise SpoolDamaged unless size and checksum are right."""
+        found = 0
+        for piece in self.chunks():
+            found = crc32(piece, found)
+        if found != self._sum or self.read(self._size, 1):
+            raise SpoolDamaged("body file failed its checksum")
+
+    def sync(self) -> None:
+        """Make the octets durable; raise OSError. Blocks."""
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class BodyWriter:
+    """Receives one body: in memory up to the inline limit, then in a file of the spool.
+
+    Either `finish` or `discard` must be called; after `finish`, `discard` removes the session's name of the file (harmless once the
+    message has been accepted: the spool has a name of its own by then) and must be called as well.
+    """
+
+    __slots__ = ("_descriptor", "_folder", "_limit", "_path", "_pieces", "_size", "_sum")
+
+    def __init__(self, folder: BodyFolder) -> None:
+        self._folder = folder
+        self._limit = folder.inline_limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._sum = 0
+        self._descriptor = -1
+        self._path: Path | None = None
+
+    @property
+    def size(self) -> int:
+        """Octets so far."""
+        return self._size
+
+    def write(self, chunk: bytes) -> None:
+        """Add octets; raise SpoolFull or SpoolError (the body is then lost, `discard` it)."""
+        self._size += len(chunk)
+        self._pieces.append(chunk)
+        if self._size > self._limit and (self._descriptor < 0 or sum(map(len, self._pieces)) >= READ_SIZE):
+            self._spill()
+
+    def _spill(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._sum = crc32(data, self._sum)
+        try:
+            if self._descriptor < 0:
+                self._path, self._descriptor = self._folder.temporary()
+            view = memoryview(data)
+            while view:
+                # a short write is followed by the error that explains it
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise error_from(error, "cannot write a body") from error
+
+    def finish(self) -> Body:
+        """Return what was written as a body; raise SpoolFull or SpoolError."""
+        if self._descriptor < 0:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            return MemoryBody(data)
+        if self._pieces:
+            self._spill()
+        descriptor, self._descriptor = self._descriptor, -1
+        assert self._path is not None
+        return FileBody(self._path, self._size, self._sum, descriptor)
+
+    def discard(self) -> None:
+        """Forget it all; raises nothing."""
+        self._pieces.clear()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+        path, self._path = self._path, None
+        if path is not None:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                # what stays in tmp/ is removed at the next start
+                pass
+
+
+class BodyFolder:
+    """The two folders of bodies below a spool."""
+
+    __slots__ = ("_bodies", "_numbers", "_prefix", "_tmp", "inline_limit")
+
+    def __init__(self, spool: Path, inline_limit: int) -> None:
+        self._bodies = spool / "bodies"
+        self._tmp = spool / "tmp"
+        self._numbers = itertools.count(1)
+        self._prefix = f"{os.getpid()}-{id(self):x}"
+        self.inline_limit = inline_limit
+
+    def create(self) -> None:
+        """Make the folders, durably; raise OSError."""
+        self._tmp.mkdir(mode=0o700, exist_ok=True)
+        self._bodies.mkdir(mode=0o700, exist_ok=True)
+        for number in range(256):
+            (self._bodies / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+        sync_folder(self._bodies)
+        sync_folder(self._bodies.parent)
+
+    def writer(self) -> BodyWriter:
+        """Return a writer for one body that is coming in."""
+        return BodyWriter(self)
+
+    def temporary(self) -> tuple[Path, int]:
+        """Create a file in tmp/; return its path and descriptor. Raise OSError."""
+        path = self._tmp / f"{self._prefix}-{next(self._numbers)}"
+        return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def path(self, id: MessageId) -> Path:
+        """Return where the body of message `id` lies if it is a file."""
+        return self._bodies / f"{id[-1]:02x}" / id.hex()
+
+    def keep(self, id: MessageId, body: Body) -> None:
+        """Give message `id` its own durable copy of `body`; raise OSError or SpoolError. Blocks: the writer thread's."""
+        path = self.path(id)
+        source = body if isinstance(body, FileBody) else self._written(body)
+        try:
+            source.sync()
+            try:
+                os.link(source.path, path)
+            except FileExistsError:
+                # left by an attempt that failed after this point; no row names it
+                path.unlink()
+                os.link(source.path, path)
+            sync_folder(path.parent)
+        finally:
+            if source is not body:
+                source.close()
+                source.path.unlink(missing_ok=True)
+
+    def _written(self, body: Body) -> FileBody:
+        writer = self.writer()
+        writer._limit = -1
+        try:
+            for piece in body.chunks():
+                writer.write(piece)
+            finished = writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        assert isinstance(finished, FileBody)
+        return finished
+
+    def stored(self, id: MessageId, size: int, sum: int) -> FileBody:
+        """Return the stored body of message `id`; nothing is opened yet."""
+        return FileBody(self.path(id), size, sum)
+
+    def remove(self, id: MessageId) -> None:
+        """Remove the body of a message whose row has durably gone; raises nothing: what stays is an orphan."""
+        try:
+            self.path(id).unlink(missing_ok=True)
+        except OSError:
+            pass
+
+    def clear_temporary(self) -> int:
+        """Remove what sessions left; only while no worker lives. Return how many."""
+        removed = 0
+        for entry in os.scandir(self._tmp):
+            os.unlink(entry.path)
+            removed += 1
+        return removed
+
+    def all_stored(self) -> Iterator[MessageId]:
+        """Yield the ids of all body files."""
+        for folder in sorted(self._bodies.iterdir()):
+            for entry in os.scandir(folder):
+                try:
+                    yield MessageId(bytes.fromhex(entry.name))
+                except ValueError:
+                    # not one of ours; left alone
+                    continue

@@ -1,0 +1,191 @@
+"""What is asked of the spool, on the reader's connection; and the changes that follow from an answer, on the writer's.
+
+A claim is found by a reader and then made by the writer on condition that nothing has changed: reading and decoding a
+hundred rows would hold the write lock of all workers, a conditional update of their numbers does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+from zlib import crc32
+
+import msgspec
+
+from upesi.database.errors import DatabaseCorrupt
+from upesi.database.sqlite import Database, Integers
+from upesi.mail.body import Body, MemoryBody
+from upesi.mail.ids import MessageId
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.ledger import remove_ended
+from upesi.spool.records import Delivery, DeliveryState, QueueHead, SpoolEvent, StoredMessage, shard_of
+from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_row, message_meta
+from upesi.spool.schema import EVENT
+from upesi.spool.store import SpoolDamaged
+from upesi.spool.tally import Tally
+
+__all__ = [
+    "Candidates",
+    "candidates",
+    "claim",
+    "first_due",
+    "heads",
+    "load",
+    "postpone",
+    "quarantine_delivery",
+    "quarantine_message",
+]
+
+# How long rows of a newer format are left alone before they are looked at (and complained of) again
+UNKNOWN_WAIT = 300.0
+
+_ACTIVE = int(DeliveryState.ACTIVE)
+_decode_waits = msgspec.json.Decoder(list[tuple[int, int, float]]).decode
+
+
+class Candidates(msgspec.Struct):
+    """What a claim found: deliveries to claim, rows that failed their checksum with the reason, rows of formats not known."""
+
+    deliveries: list[Delivery]
+    damaged: list[tuple[int, str]]
+    unknown: list[tuple[int, str]]
+
+
+def heads(database: Database, shards: Sequence[int], now: float, limit: int) -> list[QueueHead]:
+    """Return queues of `shards` with something due, most overdue first."""
+    found = database.rows(
+        "SELECT key, routing + ready, next_due FROM queue WHERE shard IN carray(?) AND next_due <= ? ORDER BY next_due LIMIT ?",
+        Integers(shards), now, limit,
+    )  # fmt: skip
+    return [QueueHead(cast(str, key), cast(int, ready), cast(float, due)) for key, ready, due in found]
+
+
+def first_due(database: Database, shards: Sequence[int]) -> float | None:
+    """Return when the first delivery of `shards` becomes due."""
+    # one look at the index for each shard; a plain min() over all of them would walk every waiting queue
+    found = database.value(
+        "SELECT min((SELECT min(next_due) FROM queue WHERE shard = c.value AND next_due IS NOT NULL)) FROM carray(?) AS c",
+        Integers(shards),
+    )
+    return cast(float, found) if found is not None else None
+
+
+def candidates(database: Database, queue: str, now: float, limit: int) -> Candidates:
+    """Read due deliveries of `queue`, earliest first."""
+    found = Candidates([], [], [])
+    rows = database.rows(
+        f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE queue = ? AND state < 2 AND due <= ? ORDER BY due LIMIT ?",
+        queue,
+        now,
+        limit,
+    )
+    for row in rows:
+        number = cast(int, row[0])
+        try:
+            found.deliveries.append(delivery_from(row))
+        except SpoolDamaged as error:
+            found.damaged.append((number, str(error)))
+        except UnknownFormat as error:
+            found.unknown.append((number, str(error)))
+    return found
+
+
+def claim(database: Database, tally: Tally, queue: str, ids: Sequence[int], epoch: int) -> set[int]:
+    """Make those of `ids` that still wait in `queue` ACTIVE under `epoch`, if its shard is still ours; return them."""
+    tally.correct(queue)
+    if database.value("SELECT owner FROM shard WHERE id = ?", shard_of(queue)) != epoch:
+        return set()
+    text = database.value(
+        "SELECT json_group_array(json_array(id, waits, due)) FROM delivery WHERE id IN carray(?) AND queue = ? AND state < 2",
+        Integers(ids), queue,
+    )  # fmt: skip
+    rows = _decode_waits(str(text))
+    database.run(
+        "UPDATE delivery SET state = 2, epoch = ? WHERE id IN carray(?)", epoch, Integers([row[0] for row in rows])
+    )
+    for _, waits, due in rows:
+        tally.add(queue, waits, due, -1)
+        tally.add(queue, _ACTIVE, due)
+    return {row[0] for row in rows}
+
+
+def postpone(database: Database, tally: Tally, queue: str, ids: Sequence[int], due: float) -> None:
+    """Leave rows of formats that we do not know alone until `due`, so that they do not hide what is behind them."""
+    database.run("UPDATE delivery SET due = ? WHERE id IN carray(?) AND state < 2", due, Integers(ids))
+    tally.correct(queue)
+
+
+def load(database: Database, bodies: BodyFolder, id: MessageId) -> StoredMessage | None:
+    """Read a message and check it; raise SpoolDamaged or UnknownFormat."""
+    found = database.rows(
+        "SELECT m.id, m.meta, m.prefix, m.body, m.sum FROM delivery AS d JOIN message AS m ON m.row = d.mrow "
+        "WHERE d.message = ? LIMIT 1",
+        id,
+    )
+    if not found:
+        return None
+    named, meta_blob, prefix, inline, sum = found[0]
+    if named != id:
+        raise SpoolDamaged("delivery names another message's row")
+    meta = message_meta(id, meta_blob, prefix, sum)
+    body: Body
+    if inline is None:
+        stored = bodies.stored(id, meta.body_size, meta.body_sum)
+        stored.verify()
+        body = stored
+    else:
+        body = _inline(inline, meta.body_size, meta.body_sum)
+    return StoredMessage(
+        id, meta.received, meta.reverse_path, meta.transmission, cast(bytes, prefix), body, meta.origin, meta.notes
+    )
+
+
+def _inline(data: object, size: int, sum: int) -> MemoryBody:
+    if not isinstance(data, bytes) or len(data) != size or crc32(data) != sum:
+        raise SpoolDamaged("message body failed its checksum")
+    return MemoryBody(data)
+
+
+def quarantine_message(database: Database, tally: Tally, id: MessageId, reason: str, now: float) -> None:
+    """Move a message and all its deliveries into quarantine, with an event that says why."""
+    rows = database.rows("SELECT id, mrow FROM delivery WHERE message = ?", id)
+    for mrow in {cast(int, row[1]) for row in rows}:
+        database.run("SAVEPOINT damaged")
+        try:
+            database.run("INSERT INTO damaged_message SELECT ?, ?, * FROM message WHERE row = ?", now, reason, mrow)
+            database.run("DELETE FROM message WHERE row = ?", mrow)
+        except DatabaseCorrupt:
+            # the page itself cannot be read: the row stays where it is, its deliveries go so that nobody runs into it again
+            database.run("ROLLBACK TO damaged")
+        database.run("RELEASE damaged")
+    for number, _ in rows:
+        _set_aside(database, tally, cast(int, number), reason, now)
+    database.insert(EVENT, [event_row(SpoolEvent(now, "message.quarantined", id, {"reason": reason}))])
+
+
+def quarantine_delivery(database: Database, tally: Tally, number: int, reason: str, now: float) -> None:
+    """Move one delivery into quarantine, with an event that says why; its message goes with its last delivery."""
+    found = database.rows("SELECT message, mrow FROM delivery WHERE id = ?", number)
+    if not found:
+        return
+    id, mrow = MessageId(cast(bytes, found[0][0])), cast(int, found[0][1])
+    _set_aside(database, tally, number, reason, now)
+    if not database.rows("SELECT 1 FROM delivery WHERE message = ? LIMIT 1", id):
+        database.run(
+            "INSERT INTO damaged_message SELECT ?, ?, * FROM message WHERE row = ?",
+            now,
+            "its last delivery is damaged",
+            mrow,
+        )
+        # the body of a large message keeps its file: what is in quarantine can be looked at
+        remove_ended(database, [mrow], [])
+    database.insert(
+        EVENT, [event_row(SpoolEvent(now, "delivery.quarantined", id, {"delivery": number, "reason": reason}))]
+    )
+
+
+def _set_aside(database: Database, tally: Tally, number: int, reason: str, now: float) -> None:
+    for queue, state, due in database.rows("SELECT queue, state, due FROM delivery WHERE id = ?", number):
+        tally.add(cast(str, queue), cast(int, state), cast(float, due), -1)
+    database.run("INSERT INTO damaged_delivery SELECT ?, ?, * FROM delivery WHERE id = ?", now, reason, number)
+    database.run("DELETE FROM delivery WHERE id = ?", number)
