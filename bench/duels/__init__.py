@@ -1,0 +1,60 @@
+"""The duels, one module each; the list is in the order of the report."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bench.duels.discard import DiscardDuel
+from bench.duels.domains import DomainsDuel
+from bench.duels.idle import IdleDuel
+from bench.duels.latency import LatencyDuel
+from bench.duels.million import MillionDuel
+from bench.duels.relay import RelayDuel
+from bench.duels.slow_disk import SlowDiskDuel
+from bench.load import Load
+from bench.result import Result
+from bench.setting import Setting
+
+__all__ = ["DUELS", "Duel"]
+
+
+class Duel(Protocol):
+    """A measurement with its own table."""
+
+    @property
+    def name(self) -> str:
+        """The word after --only."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The heading."""
+        ...
+
+    def run(self, setting: Setting) -> Result:
+        """Measure; raise BenchError where that is impossible."""
+        ...
+
+
+DUELS: tuple[Duel, ...] = (
+    RelayDuel(
+        "relay",
+        "Relay through the durable queue, two workers each, 4 kB, connections kept on the way in",
+        Load(),
+        {"Postfix": 8.0, "Haraka": 6.0},
+        cpu=350.0,
+    ),
+    RelayDuel(
+        "relay-new",
+        "The same, a new connection for each message",
+        Load(kept=False),
+        {"Postfix": 3.0, "Haraka": 4.0},
+    ),
+    RelayDuel("relay-50k", "The same, 50 kB, connections kept", Load(size=50_000), {"Postfix": 4.0}),
+    DiscardDuel(),
+    DomainsDuel(),
+    LatencyDuel(),
+    IdleDuel(),
+    MillionDuel(),
+    SlowDiskDuel(),
+)

@@ -1,0 +1,1 @@
+"""The whole server against real programs, over loopback."""

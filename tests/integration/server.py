@@ -1,0 +1,161 @@
+"""The real thing: `upesi serve` in a folder of its own, on a free port, stopped by its process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.processes import family
+
+__all__ = ["UPESI", "UpesiServer", "free_port", "run_upesi", "wait_until"]
+
+UPESI = Path(sys.executable).parent / "upesi"
+
+_CONFIG = """\
+[node]
+name = "upesi.test"
+workers = {workers}
+drain = "5s"
+
+[spool]
+path = "{spool}"
+min_free = "1MB"
+
+[[listener]]
+address = "127.0.0.1"
+port = {port}
+
+[plugins.relay]
+networks = ["127.0.0.0/8"]
+
+[metrics]
+port = 0
+
+[log]
+format = "json"
+
+{more}
+"""
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(claim: object, patience: float = 10.0, what: str = "it") -> None:
+    """Wait until the callable `claim` gives something true; fail after `patience` seconds."""
+    assert callable(claim)
+    end = time.monotonic() + patience
+    while not claim():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {patience} s")
+        time.sleep(0.02)
+
+
+def run_upesi(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    argv = [str(UPESI), *map(str, arguments)]
+    return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=30, check=False)
+
+
+class UpesiServer:
+    """A server and its files. `more` is TOML that is put at the end of the configuration: routes, delivery."""
+
+    def __init__(self, folder: Path, more: str = "", workers: int = 1, spool: Path | None = None) -> None:
+        self.folder, self.port, self.workers = folder, free_port(), workers
+        self.spool = spool or folder / "spool"
+        self.file, self.log = folder / "upesi.toml", folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self.configure(more)
+
+    def configure(self, more: str) -> None:
+        """Write the configuration; a running server does not notice before `reload`."""
+        text = _CONFIG.format(workers=self.workers, spool=self.spool, port=self.port, more=more)
+        self.file.write_text(text)
+
+    def start(self, patience: float = 20.0) -> UpesiServer:
+        """Start it and wait for its greeting."""
+        with self.log.open("ab") as log:
+            argv = [str(UPESI), "serve", "-c", str(self.file)]
+            self.process = subprocess.Popen(argv, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            wait_until(self.greets, patience, "the greeting")
+        except AssertionError as error:
+            self.kill()
+            raise AssertionError(f"the server did not start:\n{self.tail()}") from error
+        return self
+
+    def greets(self) -> bool:
+        """Say whether somebody answers with 220."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.tail()}")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as client:
+                greeting = client.recv(512)
+                client.sendall(b"QUIT\r\n")
+                client.recv(512)
+                return greeting.startswith(b"220 ")
+        except OSError:
+            return False
+
+    def tail(self, lines: int = 30) -> str:
+        """Return the end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    @property
+    def pid(self) -> int:
+        """The supervisor."""
+        assert self.process is not None
+        return self.process.pid
+
+    def worker_pids(self) -> list[int]:
+        """Return the processes below the supervisor."""
+        return family(self.pid)[1:]
+
+    def reload(self) -> None:
+        """Send SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def stop(self, patience: float = 20.0) -> int:
+        """Send SIGTERM and return the exit status; a server that does not end is killed and fails the test."""
+        process = self.process
+        assert process is not None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(patience)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise AssertionError(f"the server did not end within {patience} s of SIGTERM:\n{self.tail()}") from error
+
+    def kill(self) -> None:
+        """SIGKILL to all of it at once, as a power cut of the processes would."""
+        assert self.process is not None
+        for pid in family(self.pid) if self.process.poll() is None else []:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+    def command(self, *arguments: str) -> str:
+        """Run `upesi ... -c FILE` and return its standard output; fail where it does."""
+        result = run_upesi(*arguments, "-c", self.file)
+        assert result.returncode == 0, f"upesi {' '.join(arguments)}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def send(self, data: bytes, to: str = "b@example.net", sender: str = "a@example.com") -> None:
+        """Hand in one message with smtplib; raise what smtplib raises."""
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=20) as client:
+            client.sendmail(sender, [to], data)

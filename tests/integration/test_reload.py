@@ -1,0 +1,124 @@
+"""SIGHUP: a new configuration takes over under load, or changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from integration.conftest import MakeServer, route_to
+from integration.messages import number_of, numbered
+from integration.receiver import Receiver
+from integration.server import UpesiServer, run_upesi, wait_until
+
+SESSIONS, EACH = 100, 6
+
+
+class Client:
+    """One of the hundred: a session for each message, and a tally of what was acknowledged and what was refused."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.acknowledged: set[int] = set()
+        self.refused: list[str] = []
+
+    async def send(self, number: int, gate: asyncio.Event | None = None) -> None:
+        """Send one message in a session of its own, which waits for `gate` after RCPT; a refused connection is written down."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError as error:
+            self.refused.append(repr(error))
+            return
+        for line in (b"", b"EHLO a.example\r\n", b"MAIL FROM:<a@example.com>\r\n", b"RCPT TO:<b@example.net>\r\n"):
+            writer.write(line)
+            reply = await _reply(reader)
+            if not line and not reply.startswith(b"220"):
+                self.refused.append(repr(reply))
+        if gate is not None:
+            await gate.wait()
+        writer.write(b"DATA\r\n")
+        if (await _reply(reader)).startswith(b"354"):
+            writer.write(numbered(number) + b".\r\n")
+            if (await _reply(reader)).startswith(b"250"):
+                self.acknowledged.add(number)
+        writer.close()
+
+
+async def _reply(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(20):
+        try:
+            while (line := await reader.readline())[3:4] == b"-":
+                pass
+        except OSError:
+            return b""
+    return line
+
+
+async def test_reload_under_a_hundred_sessions_refuses_and_loses_nothing(
+    upesi_server: MakeServer, receiver: Receiver
+) -> None:
+    """ARCHITECTURE.md: no connection is refused and no queued message is orphaned by a reload; old sessions end their transaction."""
+    server = upesi_server(route_to(receiver.port), workers=2)
+    old, client, gate = Client(server.port), Client(server.port), asyncio.Event()
+    before = set(server.worker_pids())
+    held = [asyncio.create_task(old.send(10_000 + number, gate)) for number in range(50)]
+    await asyncio.sleep(0.5)
+    reload = asyncio.create_task(_reload_soon(server))
+
+    async def session(index: int) -> None:
+        for step in range(EACH):
+            await client.send(index * EACH + step)
+            await asyncio.sleep(0.2)
+
+    await asyncio.gather(*(session(index) for index in range(SESSIONS)))
+    await reload
+    gate.set()
+    await asyncio.gather(*held)
+    await asyncio.to_thread(
+        wait_until, lambda: not before & set(server.worker_pids()), 20, "the end of the old workers"
+    )
+    assert client.refused == []
+    assert old.refused == []
+    assert len(client.acknowledged) == SESSIONS * EACH
+    acknowledged = client.acknowledged | old.acknowledged
+    messages = await asyncio.to_thread(receiver.wait_for, len(acknowledged))
+    assert acknowledged <= {number_of(message.data) for message in messages}
+
+
+async def _reload_soon(server: UpesiServer) -> None:
+    await asyncio.sleep(0.3)
+    server.reload()
+
+
+def test_a_reload_takes_over_a_new_route(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """What is accepted after the reload goes where the new configuration says."""
+    server = upesi_server(route_to(receiver.port))
+    server.send(numbered(1))
+    receiver.wait_for(1)
+    with Receiver() as other:
+        before = set(server.worker_pids())
+        server.configure(route_to(other.port))
+        server.reload()
+        wait_until(lambda: not before & set(server.worker_pids()), 20, "the end of the old workers")
+        server.send(numbered(2))
+        assert number_of(other.wait_for(1)[0].data) == 2
+    assert len(receiver.messages) == 1
+
+
+def test_a_bad_configuration_changes_nothing_and_says_why(relaying: UpesiServer, receiver: Receiver) -> None:
+    """ARCHITECTURE.md: a bad configuration changes nothing; the same workers go on, and the log names the key."""
+    before = relaying.worker_pids()
+    relaying.file.write_text(relaying.file.read_text().replace("[spool]", "[spool]\nmin_fre = '1MB'"))
+    relaying.reload()
+    wait_until(lambda: "min_fre" in relaying.log.read_text(), what="the complaint in the log")
+    relaying.send(numbered(1))
+    receiver.wait_for(1)
+    assert set(before) <= set(relaying.worker_pids())
+
+
+def test_upesi_reload_reports_a_bad_configuration(relaying: UpesiServer, tmp_path: Path) -> None:
+    """`upesi reload` ends with an error that names what is wrong, and the server goes on."""
+    relaying.file.write_text(relaying.file.read_text() + "\n[nonsense]\n")
+    result = run_upesi("reload", "-c", relaying.file)
+    assert result.returncode != 0
+    assert "nonsense" in result.stdout + result.stderr
+    assert relaying.greets()
