@@ -105,7 +105,8 @@ class SpoolFolder:
             )
         if self._expected():
             raise SpoolError(
-                f"the spool that belongs in {self.path} is not there (not mounted? removed?). To begin with an empty one, remove {self._marker}"
+                f"the spool that belongs in {self.path} is not there (not mounted? removed?). "
+                f"To begin with an empty one, remove {self._marker}"
             )
 
     def _exists(self) -> bool:
@@ -168,7 +169,8 @@ class SpoolFolder:
         expected = self._expected()
         if expected and found != expected:
             raise SpoolError(
-                f"the spool in {self.path} is instance {found}, not {expected} that was here before. If that is meant, remove {self._marker}"
+                f"the spool in {self.path} is instance {found}, not {expected} that was here before. "
+                f"If that is meant, remove {self._marker}"
             )
         if not expected:
             try:

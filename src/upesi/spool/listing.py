@@ -1,0 +1,159 @@
+"""What operators see of the queue: values, and the questions that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from upesi.database.sqlite import Database, Value
+from upesi.mail.ids import message_id_from
+from upesi.mail.outcome import Outcome
+from upesi.spool.records import Delivery, DeliveryState, SpoolEvent
+from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_from
+from upesi.spool.selector import Selector, where
+from upesi.spool.store import SpoolDamaged
+
+__all__ = [
+    "Cancelled",
+    "Changed",
+    "Listed",
+    "QueueSummary",
+    "Shown",
+    "Why",
+    "events_after",
+    "listed",
+    "reasons",
+    "summary",
+    "trace",
+]
+
+_MAX_TRACE = 10_000
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """How many deliveries were changed, and how many of those selected were not because a worker holds them."""
+
+    changed: int
+    active: int
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """One cancelled delivery; `sender` (empty: null reverse-path) may be owed a notice."""
+
+    message: str
+    sender: str
+    recipients: tuple[str, ...]
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One line of a listing. `problem` says why a row cannot be read, where it cannot."""
+
+    delivery: int
+    message: str
+    queue: str
+    state: str
+    sender: str
+    recipients: tuple[str, ...]
+    received: float
+    due: float
+    expires: float
+    attempts: int
+    size: int
+    last: Outcome | None = None
+    problem: str = ""
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A queued message: its deliveries and where it came from."""
+
+    message: str
+    sender: str
+    received: float
+    size: int
+    deliveries: tuple[Listed, ...]
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why a delivery is where it is: its state since when, what came of the last attempt, and when the next is."""
+
+    delivery: int
+    queue: str
+    state: str
+    since: float
+    recipients: tuple[str, ...]
+    attempts: int
+    last: Outcome | None
+    next_try: float | None
+    expires: float
+
+
+class QueueSummary(msgspec.Struct, frozen=True):
+    """Counts of one queue by state."""
+
+    queue: str
+    routing: int
+    ready: int
+    active: int
+    held: int
+    next_due: float | None
+
+
+def listed(database: Database, selector: Selector, limit: int, after: int, now: float) -> list[Listed]:
+    """Return up to `limit` selected deliveries with numbers greater than `after`; raise ValueError."""
+    condition, values = where(selector, now)
+    sql = f"SELECT {DELIVERY_COLUMNS}, sender FROM delivery WHERE id > ? AND {condition} ORDER BY id LIMIT ?"
+    return [_listed(row) for row in database.rows(sql, after, *values, limit)]
+
+
+def trace(database: Database, message: str) -> list[SpoolEvent]:
+    """Return the events of a message, oldest first."""
+    sql = "SELECT at, kind, message, fields FROM event WHERE message = ? ORDER BY position LIMIT ?"
+    return [event_from(row) for row in database.rows(sql, message_id_from(message), _MAX_TRACE)]
+
+
+def events_after(database: Database, after: int, limit: int) -> list[tuple[int, SpoolEvent]]:
+    """Return events with positions greater than `after`, in order."""
+    sql = "SELECT position, at, kind, message, fields FROM event WHERE position > ? ORDER BY position LIMIT ?"
+    return [(cast(int, row[0]), event_from(row[1:])) for row in database.rows(sql, after, limit)]
+
+
+def summary(database: Database) -> list[QueueSummary]:
+    """Return the counts of every queue that holds something, from the queue index alone."""
+    rows = database.rows(
+        "SELECT key, routing, ready, active, held, next_due FROM queue WHERE routing OR ready OR active OR held ORDER BY key"
+    )
+    return [QueueSummary(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def reasons(database: Database, message: str, limit: int, now: float) -> list[Why]:
+    """Say of each delivery of a message why it waits."""
+    events = trace(database, message)
+    return [_why(delivery, events) for delivery in listed(database, Selector(message=message), limit, 0, now)]
+
+
+def _listed(row: Sequence[Value]) -> Listed:
+    *columns, sender = row
+    problem = ""
+    delivery: Delivery | None = None
+    try:
+        delivery = delivery_from(columns)
+    except (SpoolDamaged, UnknownFormat) as error:
+        problem = str(error)
+    number, message, queue, state, due, expires, received, attempts, size, _, _ = columns
+    return Listed(
+        cast(int, number), cast(bytes, message).hex(), cast(str, queue), DeliveryState(cast(int, state)).name.lower(), cast(str, sender),
+        tuple(str(recipient.address) for recipient in delivery.recipients) if delivery else (),
+        cast(float, received), cast(float, due), cast(float, expires), cast(int, attempts), cast(int, size),
+        delivery.last if delivery else None, problem,
+    )  # fmt: skip
+
+
+def _why(delivery: Listed, events: Sequence[SpoolEvent]) -> Why:
+    since = max((event.at for event in events), default=delivery.received)
+    waiting = delivery.state in ("routing", "ready")
+    return Why(
+        delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
+        delivery.due if waiting else None, delivery.expires,
+    )  # fmt: skip
