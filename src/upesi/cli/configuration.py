@@ -1,0 +1,109 @@
+"""`upesi init` and `upesi config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from upesi.cli.options import configured, json_option, load_config
+from upesi.cli.output import Output, patience
+from upesi.config.problems import ConfigError, Problem
+from upesi.config.settings import Config
+from upesi.config.toml import as_toml
+
+__all__ = ["config", "init"]
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Write a commented configuration, upesi.toml, into the folder DIR, and make a folder for your own plugins beside it."""
+    from upesi.config.defaults import machine_name, zero_text
+
+    file = folder / "upesi.toml"
+    (folder / "plugins").mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("x") as out:
+            out.write(zero_text(machine_name()))
+    except FileExistsError:
+        raise ConfigError([Problem(str(file), 0, "", "is there already; it was not touched")]) from None
+    click.echo(f"wrote {file}\nnext: upesi config check -c {file} && upesi serve -c {file}")
+
+
+@click.group()
+def config() -> None:
+    """Check or show the configuration."""
+
+
+@config.command()
+@configured
+@json_option
+def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+    """Load the configuration with all plugins, as a start or a reload would, and say everything that is wrong. Changes nothing."""
+    output = Output(as_json=as_json)
+    try:
+        # the values first: they are told with their lines, and plugins need them right
+        load_config(config_path, overrides)
+        with patience("loading plugins"):
+            _load_plugins(config_path, overrides)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        output.json({"valid": False, "problems": error.problems})
+        return 1
+    output.say(f"{config_path or 'the zero configuration'}: no problems found", {"valid": True, "problems": []})
+    return 0
+
+
+def _load_plugins(config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    from upesi.runtime.check import check as check_all
+
+    check_all(config_path, overrides)
+
+
+@config.command()
+@configured
+@json_option
+@click.option("--secrets", is_flag=True, help="Show values of keys that look like secrets, too.")
+def show(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, secrets: bool) -> None:
+    """Show every value in use, defaults too, as TOML that could be a configuration file."""
+    tree = _tree(load_config(config_path, overrides))
+    if not secrets:
+        tree = masked(tree)
+    if as_json:
+        Output(as_json=True).json(tree)
+    else:
+        click.echo(as_toml(tree), nl=False)
+
+
+def _tree(config: Config) -> dict[str, object]:
+    """Return the configuration as a file would have it: plugins' settings beside the keys of [plugins], units written out."""
+    tree = msgspec.to_builtins(config, enc_hook=str)
+    assert isinstance(tree, dict)
+    plugins = tree["plugins"]
+    tree["plugins"] = {"enabled": plugins["enabled"], "folder": plugins["folder"], **plugins["settings"]}
+    return tree
+
+
+_SECRET = ("password", "secret", "token", "credential", "api_key", "private_key")
+
+
+def masked(value: object, key: str = "") -> dict[str, object]:
+    """Return a table with the values of keys that look like secrets hidden (ADM-02: output ends up in tickets and terminals' logs)."""
+    result = _masked(value, key)
+    assert isinstance(result, dict)
+    return result
+
+
+def _masked(value: object, key: str) -> object:
+    if isinstance(value, dict):
+        return {name: _masked(item, str(name)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not _is_secret(key):
+        return [_masked(item, key) for item in value]
+    return "********" if value and _is_secret(key) else value
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET)

@@ -1,0 +1,64 @@
+"""How the command line ends: what went wrong in one line each, what to do next, and an exit code that scripts can use."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import click
+
+from upesi.mail.errors import UpesiError
+
+__all__ = ["run"]
+
+# class name: what to do next. By name, so that a command that cannot fail so need not import it
+_NEXT: Mapping[str, str] = MappingProxyType(
+    {
+        "ServerDown": "start it with `upesi serve`, or name its configuration with -c FILE",
+        "RequestTimeout": "the server may be busy: `upesi status` shows its workers, its log says more",
+        "FrameError": "restart the server, or use the command line of its version",
+        "SpoolLocked": "a server runs with this spool: give the configuration that it runs with (-c FILE)",
+        "ControlInUse": "stop that server first (`upesi stop`), or give this one a spool of its own (--set spool.path=...)",
+        "ConfigError": "docs/reference/configuration.md lists every key",
+    }
+)
+_ERRNO_NEXT = "check who owns the file; the server's own user and root may use its control socket and spool"
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> None:
+    """Run `command` and exit: 0, 1 for what could not be done, 2 for a wrong command line, 130 when interrupted."""
+    try:
+        code = command.main(arguments, standalone_mode=False)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = 130
+    except BrokenPipeError:
+        # `upesi queue list | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except UpesiError as error:
+        code = _say(str(error), _next(error))
+    except OSError as error:
+        code = _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), _ERRNO_NEXT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _next(error: UpesiError) -> str:
+    for kind in type(error).__mro__:
+        if kind.__name__ in _NEXT:
+            return _NEXT[kind.__name__]
+    return ""
+
+
+def _say(text: str, hint: str) -> int:
+    for line in text.splitlines() or ["failed"]:
+        click.echo(f"upesi: {line}", err=True)
+    if hint:
+        click.echo(f"upesi: {hint}", err=True)
+    return 1

@@ -1,0 +1,147 @@
+"""What commands print: JSON when asked for, tables and colour on a terminal, plain columns for pipes and scripts.
+
+Values come from mail, so a terminal must not be steered by them (LOG-01): they are reduced to printable characters here.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+from upesi.mail.reply import printable
+
+__all__ = ["Output", "age", "patience", "size"]
+
+_COLOURS = {
+    "held": "yellow",
+    "deferred": "yellow",
+    "failed": "red",
+    "delivered": "green",
+    "active": "cyan",
+    "retiring": "yellow",
+}
+# after this long a person wonders whether anything happens
+_PATIENCE = 2.0
+
+
+class Output:
+    """Prints results in one form; commands do not know which."""
+
+    __slots__ = ("_json", "_terminal")
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._terminal = not as_json and sys.stdout.isatty()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]], data: object) -> None:
+        """Print `rows` under `columns`, or `data` as JSON."""
+        if self._json:
+            self.json(data)
+        elif self._terminal:
+            self._rich(columns, rows)
+        else:
+            self._plain(columns, rows)
+
+    def fields(self, values: Mapping[str, object], data: object | None = None) -> None:
+        """Print names and values, one a line, or `data` as JSON."""
+        if self._json:
+            self.json(data if data is not None else values)
+            return
+        width = max(map(len, values), default=0)
+        for name, value in values.items():
+            label = click.style(f"{name:<{width}}", dim=True) if self._terminal else f"{name:<{width}}"
+            click.echo(f"{label}  {cell(value)}")
+
+    def say(self, text: str, data: object) -> None:
+        """Print a sentence, or `data` as JSON."""
+        if self._json:
+            self.json(data)
+        else:
+            click.echo(text)
+
+    def json(self, data: object) -> None:
+        """Print `data` as JSON."""
+        click.echo(msgspec.json.format(msgspec.json.encode(data), indent=2 if sys.stdout.isatty() else 0).decode())
+
+    def _plain(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        cells = [[name.upper() for name in columns], *([cell(value) for value in row] for row in rows)]
+        widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+        for row in cells:
+            click.echo("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+
+    def _rich(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            # Text and not a str: a reply that holds "[red]" is text, not markup
+            table.add_row(*(Text(cell(value), style=_COLOURS.get(str(value), "")) for value in row))
+        Console().print(table)
+
+
+def cell(value: object) -> str:
+    """Return `value` for a person: one line, printable."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(cell, value)) or "-"
+    return printable(str(value), 2048)
+
+
+def age(seconds: float) -> str:
+    """Return a span of time as people say it: 45s, 12m, 3h, 2d."""
+    sign = "-" if seconds < 0 else ""
+    seconds = abs(seconds)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{sign}{int(seconds // length)}{unit}"
+    return f"{sign}{int(seconds)}s"
+
+
+def size(octets: float) -> str:
+    """Return a number of octets as people say it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if octets < 1000:
+            return f"{octets:.0f} {unit}" if unit == "B" or octets >= 10 else f"{octets:.1f} {unit}"
+        octets /= 1000
+    return f"{octets:.1f} TB"
+
+
+@contextmanager
+def patience(what: str) -> Iterator[None]:
+    """Say on the terminal, from the third second on, that `what` is still going on."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_keep_saying, args=(what, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _keep_saying(what: str, done: threading.Event) -> None:
+    waited = _PATIENCE
+    if done.wait(_PATIENCE):
+        return
+    while not done.wait(1.0):
+        waited += 1
+        click.echo(f"\r{what}: {waited:.0f} s ", nl=False, err=True)
+    click.echo("\r\x1b[K", nl=False, err=True)
