@@ -1,6 +1,7 @@
 """Who is there and who owns what: the supervisor's view of its workers, as a state machine without I/O.
 
-Every change of the crew (`joined`, `retiring`, `gone`, `idle`) returns what must be done about it: shards to assign now, shards that an owner is
+Every change of the crew (`joined`, `retiring`, `gone`, `idle`) returns what must be done about it: shards to
+assign now, shards that an owner is
 asked to yield. A shard moves between living workers only after its old owner reported it idle (ADR 2); a dead worker's shards move
 at once.
 """

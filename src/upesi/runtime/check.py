@@ -1,0 +1,68 @@
+"""`python -m upesi.runtime.check`: load a configuration with its plugins in a process of its own, and say what is wrong.
+
+The supervisor runs this before a start and before a reload, so that nothing of a bad configuration, or of plugin
+code that hangs or crashes while
+it is loaded, ever reaches the running server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from upesi.config.loading import load
+from upesi.config.settings import Config
+from upesi.mail.errors import UpesiError
+
+__all__ = ["CheckFailed", "check", "check_in_child"]
+
+# loading plugins reads files and tables; what takes longer than this hangs
+_DEADLINE = 60.0
+
+
+class CheckFailed(UpesiError):
+    """The configuration cannot be used; the text says why, line by line."""
+
+
+def check(path: Path | None, overrides: Sequence[str]) -> Config:
+    """Load everything that a worker would load and return the configuration; raise UpesiError."""
+    from upesi.runtime.wiring import build_hooks, build_routes
+
+    config = load(path, overrides)
+    build_routes(config)
+    build_hooks(config)
+    return config
+
+
+async def check_in_child(path: Path | None, overrides: Sequence[str]) -> None:
+    """Run `check` in a fresh process; raise CheckFailed with what it said."""
+    arguments = [sys.executable, "-m", "upesi.runtime.check", str(path or ""), *overrides]
+    process = await asyncio.create_subprocess_exec(
+        *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), _DEADLINE)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise CheckFailed(f"loading the configuration and its plugins took longer than {_DEADLINE:g} s") from None
+    if process.returncode != 0:
+        raise CheckFailed(said.decode(errors="replace").strip()[-8000:] or f"the check ended with {process.returncode}")
+
+
+def main() -> int:
+    """Check what the arguments name: PATH (or empty), then overrides."""
+    path, *overrides = sys.argv[1:]
+    try:
+        check(Path(path) if path else None, overrides)
+    except UpesiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What operators ask of the queue, answered by the supervisor on the spool's own administration (`spool.admin`).
+
+Mail that is in a worker's memory cannot be changed behind its back: before a change, all workers give back what they have not started, and
+claim nothing until it is done. What is on the wire at that moment stays ACTIVE, and is counted in the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+
+from upesi.control.channel import Call, Handler
+from upesi.control.errors import RequestFailed
+from upesi.spool.admin import Selector, SpoolAdmin
+
+__all__ = ["queue_handlers"]
+
+# rows of one answer: a frame has 16 MB
+_MOST = 10_000
+
+InThread = Callable[[Callable[[], object]], Awaitable[object]]
+Recall = Callable[[bool], Awaitable[None]]
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The arguments of "queue.list"."""
+
+    selector: Selector = Selector()
+    limit: int = 1000
+    after: int = 0
+
+
+class Selected(msgspec.Struct, frozen=True):
+    """The arguments of what works on a selection."""
+
+    selector: Selector = Selector()
+
+
+class One(msgspec.Struct, frozen=True):
+    """The arguments of what is about one message."""
+
+    id: str
+
+
+def queue_handlers(admin: SpoolAdmin, in_thread: InThread, recall: Recall) -> dict[str, Handler]:
+    """Return the handlers of "queue.*" and "trace".
+
+    `in_thread` runs the synchronous administration where it may; `recall(True)` makes workers give back what they have not
+    started, `recall(False)` lets them go on.
+    """
+
+    async def ask(question: Callable[[], object]) -> object:
+        try:
+            return await in_thread(question)
+        except ValueError as error:
+            # a selector that cannot be meant: the operator's text comes back to the operator
+            raise RequestFailed(str(error)) from None
+
+    def looking(question: Callable[[Call], Callable[[], object]]) -> Handler:
+        return lambda call: ask(question(call))
+
+    def changing(change: Callable[[Selector], object]) -> Handler:
+        async def changed(call: Call) -> object:
+            selector = call.arguments_as(Selected).selector
+            await recall(True)
+            try:
+                return await ask(lambda: change(selector))
+            finally:
+                await recall(False)
+
+        return changed
+
+    def listing(call: Call) -> Callable[[], object]:
+        wish = call.arguments_as(Listing)
+        return lambda: admin.list(wish.selector, min(wish.limit, _MOST), wish.after)
+
+    def cancelled(selector: Selector) -> object:
+        changed, cancelled = admin.cancel(selector)
+        return {"changed": changed.changed, "active": changed.active, "cancelled": cancelled[:_MOST]}
+
+    return {
+        "queue.list": looking(listing),
+        "queue.count": looking(lambda call: partial(admin.count, call.arguments_as(Selected).selector)),
+        "queue.summary": looking(lambda call: admin.summary),
+        "queue.show": looking(lambda call: partial(admin.show, call.arguments_as(One).id)),
+        "queue.why": looking(lambda call: partial(admin.why, call.arguments_as(One).id)),
+        "trace": looking(lambda call: partial(_trace, admin, call.arguments_as(One).id)),
+        "queue.hold": changing(admin.hold),
+        "queue.release": changing(admin.release),
+        "queue.retry": changing(admin.retry_now),
+        "queue.cancel": changing(cancelled),
+    }
+
+
+def _trace(admin: SpoolAdmin, id: str) -> list[dict[str, object]]:
+    return [{"at": event.at, "kind": event.kind, **event.fields} for event in admin.trace(id)]

@@ -1,0 +1,80 @@
+"""`upesi serve`: from a configuration to a running supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from pathlib import Path
+
+from upesi.config.loading import load
+from upesi.config.settings import Config
+from upesi.mail.errors import UpesiError
+from upesi.observe.setup import make_events
+from upesi.runtime.check import check_in_child
+from upesi.runtime.limits import raise_file_limit
+from upesi.runtime.supervisor import Supervisor
+from upesi.spool.admin import SpoolAdmin
+
+__all__ = ["serve"]
+
+
+def serve(path: Path | None, overrides: tuple[str, ...] = ()) -> int:
+    """Run the server until it is told to stop; return the exit status: 0 after a drain, 1 where it could not start (said on stderr)."""
+    try:
+        return asyncio.run(_serve(path, overrides))
+    except UpesiError as error:
+        sys.stderr.write(f"upesi: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _serve(path: Path | None, overrides: tuple[str, ...]) -> int:
+    config = load(path, overrides)
+    await check_in_child(path, overrides)
+    raise_file_limit()
+    os.makedirs(config.spool.path, mode=0o700, exist_ok=True)
+    events = make_events(config.log, now=time.time, loop=asyncio.get_running_loop())
+    admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
+    supervisor = Supervisor(path, overrides, config, admin, events)
+    try:
+        await supervisor.start()
+    except BaseException:
+        await supervisor.abandon()
+        events.close()
+        raise
+    listeners = ", ".join(f"{address}:{port}" for address, port in supervisor.addresses)
+    events.emit("server.started", {"pid": os.getpid(), "listeners": listeners, "spool": config.spool.path})
+    if path is None:
+        _greet(config, supervisor.addresses)
+    # what start-up needed is not needed again: this process should stay small
+    gc.collect()
+    gc.freeze()
+    await supervisor.run()
+    events.close()
+    return 0
+
+
+def _greet(config: Config, addresses: list[tuple[str, int]]) -> None:
+    """Tell somebody who just typed `make run` what they have and what to try."""
+    address, port = addresses[0]
+    mailroot = next(
+        (route.to.removeprefix("maildir:") for route in config.route if route.to.startswith("maildir:")), ""
+    )
+    lines = [
+        "",
+        f"Upesi listens on {address}:{port} and keeps its mail in {os.path.dirname(config.spool.path)}.",
+        f"It takes mail for localhost and {config.node.name}; for this machine it also relays to the rest of the world.",
+        "",
+        "Send a first message (swaks is a Debian package):",
+        f"    swaks --server {address}:{port} --from me@example.org --to {os.environ.get('USER') or 'you'}@localhost",
+        "It is then in",
+        f"    {mailroot}/{os.environ.get('USER') or 'you'}/new/",
+        "",
+        "In another terminal: upesi status, upesi queue list, upesi trace ID. Control-C stops the server.",
+        "",
+    ]
+    sys.stderr.write("\n".join(lines) + "\n")

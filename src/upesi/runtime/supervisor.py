@@ -1,0 +1,469 @@
+"""The supervisor: small, and the only process that must not fail.
+
+It owns the listening sockets, the spool's lock, and the list of who owns which shard. It starts workers, gives
+them shards, replaces the dead
+and the hung, passes signals on, and answers the control socket. It takes no mail and runs no plugin code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from upesi.config.loading import load
+from upesi.config.settings import Config
+from upesi.control.channel import Call, Handler
+from upesi.control.errors import ChannelClosed, RequestFailed, RequestTimeout
+from upesi.control.server import ControlServer
+from upesi.limits.shares import Allocator
+from upesi.mail.errors import UpesiError
+from upesi.observe.events import Events
+from upesi.observe.exposition import Merge
+from upesi.observe.health import HealthServer, health_pages
+from upesi.runtime.check import check_in_child
+from upesi.runtime.messages import Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
+from upesi.runtime.process import WorkerProcess
+from upesi.runtime.queue_commands import queue_handlers
+from upesi.runtime.roster import Moves, Roster
+from upesi.runtime.share_ledger import ShareLedger
+from upesi.runtime.sockets import bind, close_all
+from upesi.spool.admin import SpoolAdmin
+
+__all__ = ["StartFailed", "Supervisor"]
+
+T = TypeVar("T")
+
+# a worker whose loop showed no sign of life for this long is killed and replaced (it says "alive" every second)
+_HUNG = 5.0
+# a worker opens the spool, loads plugins and says that it is ready
+_START = 60.0
+# a worker that dies at once is not started again at once for ever: waits double up to the second figure
+_BACKOFF = (0.5, 30.0)
+# beyond the drain that was promised to a worker, before it is killed
+_GRACE = 5.0
+
+
+class StartFailed(UpesiError):
+    """The server could not start, or a reload could not be done; the text says why."""
+
+
+class Supervisor:
+    """See the module. `path` and `overrides` are where the configuration is read again at a reload."""
+
+    def __init__(
+        self, path: Path | None, overrides: tuple[str, ...], config: Config, admin: SpoolAdmin, events: Events
+    ) -> None:
+        self._path = path
+        self._overrides = overrides
+        self._config = config
+        self._events = events
+        self._admin = admin
+        # the store's administration is synchronous and used by one thread at a time, in order
+        self._thread = ThreadPoolExecutor(1, "spool-admin")
+        self._roster = Roster()
+        self._shares = ShareLedger(Allocator(config.delivery.connections), self._worker)
+        self._workers: dict[int, WorkerProcess] = {}
+        self._sockets: dict[tuple[str, int], list[socket.socket]] = {}
+        self._failures: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+        # set whenever the last worker has gone
+        self._deserted = asyncio.Event()
+        self._stopping = False
+        self._reloading = asyncio.Lock()
+        self._metrics = Merge()
+        self._health: HealthServer | None = None
+        self._control: ControlServer | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Bind, start the workers, give them their shards, and open for mail; raise StartFailed or ListenError."""
+        self._bind(self._config)
+        await self._listen_for_operators()
+        crew = await self._start_crew(self._config)
+        await self._enter(crew)
+        self._own(self._watch())
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
+        loop = asyncio.get_running_loop()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sig, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._own(self._reload_and_report()))
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Drain the workers and end; a second call ends at once."""
+        if self._stopping:
+            for worker in self._workers.values():
+                worker.kill()
+            return
+        self._stopping = True
+        self._own(self._drain())
+
+    async def _drain(self) -> None:
+        bound = float(self._config.node.drain)
+        self._events.emit("server.stopping", {"drain": bound})
+        for worker in self._workers.values():
+            worker.notify("drain", Drain(bound))
+        await self._wait_for_ends(bound + _GRACE)
+        for worker in list(self._workers.values()):
+            worker.kill()
+        await self._wait_for_ends(_GRACE)
+        await self._close()
+        self._events.emit("server.stopped", {})
+        self._stopped.set()
+
+    async def abandon(self) -> None:
+        """Undo a start that failed."""
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.kill()
+        await self._wait_for_ends(_GRACE)
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._control is not None:
+            await self._control.stop()
+        if self._health is not None:
+            await self._health.stop()
+        for sockets in self._sockets.values():
+            close_all(sockets)
+        await self._in_thread(self._admin.close)
+        self._thread.shutdown(wait=True)
+
+    async def _wait_for_ends(self, seconds: float) -> None:
+        """Wait until no worker is left, or for so many seconds."""
+        if self._workers:
+            self._deserted.clear()
+            await asyncio.wait((asyncio.ensure_future(self._deserted.wait()),), timeout=seconds)
+
+    # -- listeners
+
+    def _bind(self, config: Config) -> None:
+        """Bind what `config` asks for and is not bound yet: all of it, or nothing."""
+        fresh: dict[tuple[str, int], list[socket.socket]] = {}
+        try:
+            for listener in config.listener:
+                key = (listener.address, listener.port)
+                if key not in self._sockets:
+                    fresh[key] = bind(listener, workers_of(config))
+        except UpesiError:
+            for sockets in fresh.values():
+                close_all(sockets)
+            raise
+        self._sockets.update(fresh)
+
+    def _inherited(self, config: Config, slot: int) -> list[InheritedListener]:
+        """The sockets of `slot`. Where a reload made the crew smaller, the odd sockets go to those who remain: nothing waits unheard."""
+        workers = workers_of(config)
+        return [
+            InheritedListener(index, sock.fileno())
+            for index, listener in enumerate(config.listener)
+            for place, sock in enumerate(self._sockets[listener.address, listener.port])
+            if place % workers == slot
+        ]
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where the listeners really listen (port 0 in the configuration: the kernel's choice)."""
+        return [sockets[0].getsockname()[:2] for sockets in self._sockets.values()]
+
+    # -- workers
+
+    async def _start_crew(self, config: Config) -> list[WorkerProcess]:
+        """Start one worker per slot, all at once; on failure none is left. Raise StartFailed."""
+        results = await asyncio.gather(
+            *(self._start_worker(config, slot) for slot in range(workers_of(config))), return_exceptions=True
+        )
+        crew = [result for result in results if isinstance(result, WorkerProcess)]
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            for worker in crew:
+                worker.kill()
+            raise (
+                errors[0] if isinstance(errors[0], StartFailed) else StartFailed(f"a worker did not start: {errors[0]}")
+            )
+        return crew
+
+    async def _start_worker(self, config: Config, slot: int) -> WorkerProcess:
+        epoch = await self._in_thread(self._admin.register_member)
+        listeners = self._inherited(config, slot)
+        worker = await WorkerProcess.start(
+            epoch,
+            slot,
+            inherit=[listener.fd for listener in listeners],
+            handlers=self._worker_handlers(epoch),
+            failed=self._failed,
+            ended=self._ended,
+            user=config.node.user,
+        )
+        self._workers[epoch] = worker
+        request = Configure(encode_config(config), epoch, slot, workers_of(config), listeners)
+        try:
+            await worker.request("configure", request, timeout=_START)
+        except (RequestFailed, RequestTimeout, ChannelClosed) as error:
+            worker.kill()
+            raise StartFailed(f"worker {slot} did not start: {error}") from error
+        worker.seen = asyncio.get_running_loop().time()
+        return worker
+
+    async def _enter(self, crew: list[WorkerProcess]) -> None:
+        """Take a crew that is ready into the roster: shares, shards, then the doors open."""
+        crew = [worker for worker in crew if worker.alive]
+        for worker in crew:
+            self._shares.join(worker.epoch)
+        await self._apply(self._roster.joined(worker.epoch for worker in crew))
+        for worker in crew:
+            self._failures.pop(worker.slot, None) if worker.alive else None
+            worker.notify("open")
+            self._events.emit("worker.started", {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch})
+
+    async def _apply(self, moves: Moves) -> None:
+        """Write assignments to the store, then tell the workers."""
+        if moves.assign:
+            await self._in_thread(lambda: self._admin.assign(moves.assign))
+        for epoch, shards in moves.yields.items():
+            if (worker := self._worker(epoch)) is not None:
+                worker.notify("yield", Yield(sorted(shards)))
+        if moves.assign or moves.yields:
+            self._publish()
+
+    def _publish(self) -> None:
+        """Tell every worker what it owns and whom to hint for the rest."""
+        owned: dict[int, list[int]] = {}
+        for shard, epoch in self._roster.owners.items():
+            owned.setdefault(epoch, []).append(shard)
+        for worker in self._workers.values():
+            others = {str(epoch): shards for epoch, shards in owned.items() if epoch != worker.epoch}
+            worker.notify("shards", Shards(sorted(self._roster.shards_of(worker.epoch)), others))
+
+    def _worker(self, epoch: int) -> WorkerProcess | None:
+        worker = self._workers.get(epoch)
+        return worker if worker is not None and worker.alive else None
+
+    def _worker_handlers(self, epoch: int) -> Mapping[str, Handler]:
+        def alive(call: Call) -> None:
+            if (worker := self._worker(epoch)) is not None:
+                worker.seen = asyncio.get_running_loop().time()
+
+        def idle(call: Call) -> None:
+            self._own(self._apply(self._roster.idle(epoch, call.arguments_as(Idle).shards)))
+
+        return {"alive": alive, "idle": idle, **self._shares.handlers(epoch)}
+
+    # -- death and replacement
+
+    def _ended(self, worker: WorkerProcess) -> None:
+        self._own(self._bury(worker))
+
+    async def _bury(self, worker: WorkerProcess) -> None:
+        """A worker's process has ended: its mail has a new owner at once, its slot a new worker."""
+        self._metrics.retire(str(worker.epoch))
+        was_ready = worker.epoch in self._roster.active or worker.epoch in self._roster.retiring
+        await self._in_thread(lambda: self._admin.expel(worker.epoch))
+        self._workers.pop(worker.epoch, None)
+        if not self._workers:
+            self._deserted.set()
+        self._shares.gone(worker.epoch)
+        await self._apply(self._roster.gone(worker.epoch))
+        expected = self._stopping or worker.retiring
+        fields = {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch, "status": worker.exit_status or 0}
+        self._events.emit("worker.ended" if expected else "worker.died", fields)
+        # one that never became ready is the business of whoever started it
+        if was_ready and not expected:
+            await self._replace(worker)
+
+    async def _replace(self, worker: WorkerProcess) -> None:
+        quick = asyncio.get_running_loop().time() - worker.started < _BACKOFF[1]
+        count = self._failures[worker.slot] = self._failures.get(worker.slot, 0) + 1 if quick else 0
+        while not self._stopping:
+            if count > 1:
+                await asyncio.sleep(min(_BACKOFF[0] * 2.0 ** (count - 2), _BACKOFF[1]))
+            try:
+                await self._enter([await self._start_worker(self._config, worker.slot)])
+                return
+            except StartFailed as error:
+                count += 1
+                self._events.emit("worker.failed", {"worker": worker.slot, "text": str(error)})
+
+    async def _watch(self) -> None:
+        """Look once a second for workers that hang, and let shares take turns."""
+        loop = asyncio.get_running_loop()
+        while not self._stopped.is_set():
+            before = loop.time()
+            await asyncio.sleep(1)
+            late = loop.time() - before - 1
+            for worker in list(self._workers.values()):
+                # when we were stopped ourselves (SIGSTOP, a starved machine), silence says nothing about them
+                worker.seen += late if late > 0.5 else 0
+                if loop.time() - worker.seen > _HUNG and worker.epoch in self._roster.active:
+                    self._events.emit("worker.hung", {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch})
+                    worker.kill()
+            self._shares.balance()
+
+    # -- reload
+
+    async def reload(self) -> None:
+        """Replace configuration, plugin code and workers; raise UpesiError, with nothing changed, where the new ones are no good."""
+        async with self._reloading:
+            if self._stopping:
+                raise StartFailed("the server is stopping")
+            await check_in_child(self._path, self._overrides)
+            config = load(self._path, self._overrides)
+            self._refuse_fixed(config)
+            self._bind(config)
+            old = [worker for worker in self._workers.values() if not worker.retiring]
+            crew = await self._start_crew(config)
+            self._config = config
+            self._failures.clear()
+            for worker in old:
+                worker.retiring = True
+            await self._enter(crew)
+            for worker in old:
+                worker.notify("retire")
+            await self._apply(self._roster.retire(worker.epoch for worker in old))
+            self._unbind(config)
+            self._shares.resize(config.delivery.connections)
+            self._events.emit("server.reloaded", {"workers": len(crew)})
+
+    def _refuse_fixed(self, config: Config) -> None:
+        fixed = {
+            "spool.path": (config.spool.path, self._config.spool.path),
+            "control.socket": (config.control.socket, self._config.control.socket),
+            "metrics.port": (config.metrics.port, self._config.metrics.port),
+        }
+        changed = [key for key, (new, old) in fixed.items() if new != old]
+        if changed:
+            raise StartFailed(f"{', '.join(changed)} cannot change while the server runs: stop it and start it again")
+
+    def _unbind(self, config: Config) -> None:
+        """Let go of addresses that the new configuration does not name; retiring workers have stopped accepting there."""
+        wanted = {(listener.address, listener.port) for listener in config.listener}
+        for key in [key for key in self._sockets if key not in wanted]:
+            close_all(self._sockets.pop(key))
+
+    async def _reload_and_report(self) -> None:
+        try:
+            await self.reload()
+        except UpesiError as error:
+            self._events.emit("server.reload_refused", {"text": str(error)})
+
+    # -- operators
+
+    async def _listen_for_operators(self) -> None:
+        handlers: dict[str, Handler] = {
+            "ping": lambda call: {"pid": os.getpid()},
+            "status": lambda call: self._status(),
+            "reload": lambda call: self._answer_reload(),
+            "stop": self._answer_stop,
+            **queue_handlers(self._admin, self._in_thread, self._recall),
+        }
+        self._control = ControlServer(self._config.control.socket, handlers, failed=self._failed)
+        await self._control.start()
+        if self._config.metrics.port:
+            pages = health_pages(self._exposition, healthy=lambda: "", ready=self._trouble)
+            self._health = HealthServer(pages, failed=lambda error: self._failed("metrics", error))
+            try:
+                await self._health.start(self._config.metrics.address, self._config.metrics.port)
+            except OSError as error:
+                where = f"{self._config.metrics.address} port {self._config.metrics.port}"
+                raise StartFailed(
+                    f"metrics cannot listen on {where}: {error.strerror}; change metrics.port, or 0 for none"
+                ) from error
+
+    async def _answer_reload(self) -> dict[str, object]:
+        await self.reload()
+        return {"workers": workers_of(self._config)}
+
+    def _answer_stop(self, call: Call) -> dict[str, object]:
+        self.stop()
+        return {"pid": os.getpid(), "drain": float(self._config.node.drain)}
+
+    def _trouble(self) -> str:
+        if self._stopping:
+            return "stopping"
+        return "" if self._roster.active else "no worker is ready"
+
+    async def _recall(self, hold: bool) -> None:
+        """Have every worker give back what it has not started (`hold`), or go on (not `hold`)."""
+        if not hold:
+            for worker in self._workers.values():
+                worker.notify("resume")
+            return
+        await self._ask_all("recall", 5.0)
+
+    async def _ask_all(self, name: str, timeout: float) -> dict[int, object]:
+        """Ask every living worker; one that does not answer is left out."""
+
+        async def ask(worker: WorkerProcess) -> tuple[int, object]:
+            try:
+                return worker.epoch, await worker.request(name, timeout=timeout)
+            except (RequestFailed, RequestTimeout, ChannelClosed) as error:
+                self._events.emit("worker.silent", {"worker": worker.slot, "request": name, "text": str(error)})
+                return worker.epoch, None
+
+        answers = await asyncio.gather(*(ask(worker) for worker in list(self._workers.values()) if worker.alive))
+        return {epoch: answer for epoch, answer in answers if answer is not None}
+
+    async def _status(self) -> dict[str, object]:
+        answers = await self._ask_all("status", 2.0)
+        summary = await self._in_thread(self._admin.summary)
+        workers = [
+            {
+                "slot": worker.slot,
+                "pid": worker.pid,
+                "epoch": worker.epoch,
+                "state": "retiring" if worker.retiring else "active",
+                "shards": len(self._roster.shards_of(worker.epoch)),
+                "status": answers.get(worker.epoch),
+            }
+            for worker in self._workers.values()
+        ]
+        listeners = [f"{address}:{port}" for address, port in self.addresses]
+        return {
+            "pid": os.getpid(),
+            "listeners": listeners,
+            "spool": self._config.spool.path,
+            "workers": workers,
+            "queues": summary,
+        }
+
+    async def _exposition(self) -> bytes:
+        for epoch, snapshot in (await self._ask_all("metrics", 2.0)).items():
+            if isinstance(snapshot, bytes):
+                self._metrics.update(str(epoch), snapshot)
+        return self._metrics.text()
+
+    # -- help
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._events.failure("supervisor.failed", error, {"request": name})
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    def _own(self, coroutine: object) -> None:
+        """Run `coroutine` as a task of ours; what it raises is reported, and ends nothing else."""
+
+        async def contained() -> None:
+            try:
+                await coroutine  # type: ignore[misc]
+            except Exception as error:
+                self._failed("task", error)
+
+        task = asyncio.get_running_loop().create_task(contained())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def workers_of(config: Config) -> int:
+    """How many workers `config` asks for: one per processor that we may use, unless it says."""
+    return config.node.workers or len(os.sched_getaffinity(0))

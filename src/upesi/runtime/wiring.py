@@ -1,0 +1,268 @@
+"""The one place where a worker's objects are made and joined."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from upesi.client.connecting import Connector
+from upesi.config.settings import Config, ListenerSettings, Role
+from upesi.control.hints import Hints
+from upesi.delivery.agents.discard import DiscardAgent
+from upesi.delivery.agents.maildir import MaildirAgent
+from upesi.delivery.agents.smtp import SmtpAgent
+from upesi.delivery.deliverer import AgentDeliverer
+from upesi.delivery.routes import RouteTable
+from upesi.delivery.routing import MxRouter, own_names
+from upesi.dns.confirmed import confirmed_name
+from upesi.dns.resolver import Resolver
+from upesi.dns.servers import parse_server, servers_from_resolv_conf
+from upesi.hooks.guard import Emit
+from upesi.hooks.loading import load_plugins
+from upesi.hooks.registry import Hooks
+from upesi.hooks.services import SystemClock
+from upesi.limits.shares import Holder
+from upesi.listener.listener import Listener
+from upesi.mail.ids import MessageIds
+from upesi.observe.events import Events
+from upesi.observe.lag import LoopLag
+from upesi.observe.metrics import Metrics
+from upesi.observe.setup import make_events, report_loop_errors
+from upesi.protocol.smtp.limits import ServerLimits
+from upesi.reports.dsn import DsnReporter
+from upesi.runtime.intake import SpoolIntake, place
+from upesi.runtime.messages import Configure, decode_config
+from upesi.runtime.observer import Observer
+from upesi.runtime.owners import Owners
+from upesi.scheduler.engine import Scheduler
+from upesi.session.context import SessionContext
+from upesi.spool.sqlite import SqliteStore
+
+__all__ = ["House", "build", "build_hooks", "build_routes"]
+
+
+def build_routes(config: Config) -> RouteTable:
+    """Return the table of configured routes; raise ConfigError."""
+    return RouteTable(config.route, config.delivery.smarthost, config.node.name)
+
+
+def build_resolver(config: Config, loop: asyncio.AbstractEventLoop) -> Resolver:
+    """Return the resolver for the configured servers, or those of the machine."""
+    servers = tuple(parse_server(text) for text in config.dns.servers)
+    if not servers:
+        try:
+            servers = servers_from_resolv_conf(Path("/etc/resolv.conf").read_text(errors="replace").splitlines())
+        except OSError:
+            servers = servers_from_resolv_conf(())
+    return Resolver(loop, servers, os.urandom, timeout=config.dns.timeout, cache_size=config.dns.cache_size)
+
+
+def build_hooks(
+    config: Config, services: Mapping[str, object] | None = None, emit: Emit = lambda name, fields: None
+) -> Hooks:
+    """Load the plugins and put their hooks in order; raise ConfigError."""
+    plugins = load_plugins(config.plugins, {"clock": SystemClock(), **(services or {})}, emit)
+    return Hooks.build(plugins, monotonic=time.monotonic, emit=emit)
+
+
+class House:
+    """Everything of one worker, joined."""
+
+    def __init__(
+        self,
+        config: Config,
+        configure: Configure,
+        events: Events,
+        metrics: Metrics,
+        store: SqliteStore,
+        scheduler: Scheduler,
+        hooks: Hooks,
+        shares: Holder,
+        owners: Owners,
+        hints: Hints,
+        listeners: Sequence[tuple[ListenerSettings, Listener]],
+        lag: LoopLag,
+    ) -> None:
+        self.config = config
+        self.epoch = configure.epoch
+        self.events = events
+        self.scheduler = scheduler
+        self.shares = shares
+        self._metrics = metrics
+        self._store = store
+        self._hooks = hooks
+        self._owners = owners
+        self._hints = hints
+        self._listeners = listeners
+        self._lag = lag
+
+    async def open(self) -> None:
+        """Begin to accept and to deliver."""
+        self.scheduler.start()
+        for _, listener in self._listeners:
+            await listener.start()
+
+    def set_shards(self, own: frozenset[int], others: Mapping[str, Sequence[int]]) -> None:
+        """Take note of who owns what."""
+        self._owners.set(others)
+        self.scheduler.set_shards(own)
+
+    async def leave(self, seconds: float | None) -> None:
+        """Stop accepting and finish: sessions within `seconds` (else the configured drain), deliveries too, or for as long as they take."""
+        bound = float(self.config.node.drain) if seconds is None else seconds
+        loop = asyncio.get_running_loop()
+        sessions = asyncio.gather(*(listener.drain(bound) for _, listener in self._listeners))
+        if seconds is None:
+            # a reload: others own our shards as soon as nothing is in flight for them; what is past its final dot is waited for
+            await sessions
+            await self.scheduler.drain(loop.time() + 3600)
+        else:
+            await asyncio.gather(sessions, self.scheduler.drain(loop.time() + bound))
+
+    def status(self) -> dict[str, object]:
+        """Return what `upesi status` shows of this worker."""
+        listeners = [
+            {
+                "name": settings.name,
+                "sessions": listener.sessions,
+                "accepted": listener.accepted,
+                "refused": listener.turned_away,
+            }
+            for settings, listener in self._listeners
+        ]
+        plugins = {
+            name: {"failures": guard.failures, "broken": guard.broken} for name, guard in self._hooks.guards.items()
+        }
+        return {"listeners": listeners, "scheduler": self.scheduler.status(), "plugins": plugins}
+
+    def metrics(self) -> bytes:
+        """Return a snapshot for the machine's one metrics page."""
+        status = self.scheduler.status(sites=0)
+        self._metrics.memory_deliveries.set(status.deliveries)
+        self._metrics.memory_bytes.set(status.bodies)
+        self._metrics.connections_open.set(status.connections)
+        self._metrics.log_dropped.set(self.events.dropped)
+        for settings, listener in self._listeners:
+            self._metrics.sessions_open.child(settings.name).set(listener.sessions)
+        return self._metrics.export()
+
+    async def close(self) -> None:
+        """Let go of everything; what was handed to the store is written first."""
+        self._lag.stop()
+        await self._hooks.end()
+        await self._store.close()
+        self._hints.close()
+        self.events.close()
+
+
+async def build(
+    configure: Configure,
+    shares: Holder,
+    *,
+    idle: Callable[[frozenset[int]], None],
+    broken: Callable[[BaseException], None],
+) -> House:
+    """Make a worker's house from what the supervisor said; raise UpesiError."""
+    config = decode_config(configure.config)
+    loop = asyncio.get_running_loop()
+    events = make_events(config.log, now=time.time, loop=loop, common={"worker": configure.slot})
+    report_loop_errors(loop, events)
+    metrics = Metrics()
+    emit = Observer(events, metrics)
+    ids = MessageIds(time.time, os.urandom)
+
+    store = await SqliteStore.open(
+        Path(config.spool.path), configure.epoch, config.spool, time.time, lambda name, text: emit(name, {"text": text})
+    )
+    resolver = build_resolver(config, loop)
+    routes = build_routes(config)
+    router = MxRouter(
+        resolver,
+        random.shuffle,
+        loop.time,
+        own=own_names(config.node.name),
+        port=config.delivery.port,
+        cache_size=config.dns.cache_size,
+    )
+    connector = Connector(loop, resolver, allow_private=config.delivery.allow_private)
+    deliverer = AgentDeliverer(
+        SmtpAgent(loop, connector, config.delivery, config.node.name),
+        MaildirAgent(loop, config.node.name, time.time, os.urandom),
+        DiscardAgent(loop),
+    )
+    reporter = DsnReporter(
+        config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire)
+    )
+    owners = Owners()
+    intake: SpoolIntake
+
+    def hint_all(queues: set[str]) -> None:
+        for queue in queues:
+            intake.hint(queue)
+
+    scheduler = Scheduler(
+        store,
+        router,
+        deliverer,
+        reporter,
+        config.delivery,
+        ids=ids,
+        wall=time.time,
+        random=random.random,
+        loop=loop,
+        shares=shares,
+        emit=emit,
+        hint_others=hint_all,
+        idle=idle,
+    )
+    hints = Hints(loop, config.spool.path, str(configure.epoch), scheduler.hint)
+    intake = SpoolIntake(store, store.bodies, scheduler, router, routes, reporter, owners, hints, config.delivery)
+    hooks = build_hooks(config, {"dns": resolver}, emit)
+    await hooks.begin()
+    tasks: set[asyncio.Future[object]] = set()
+
+    def spawn(awaitable: Awaitable[object]) -> None:
+        task = asyncio.ensure_future(awaitable)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    listeners: list[tuple[ListenerSettings, Listener]] = []
+    for inherited in configure.listeners:
+        settings = config.listener[inherited.index]
+        context = SessionContext(
+            hooks=hooks,
+            limits=ServerLimits(
+                max_message_size=config.smtp.max_message_size,
+                smtputf8=config.smtp.smtputf8,
+                chunking=config.smtp.chunking,
+            ),
+            settings=config.smtp,
+            hostname=config.node.name,
+            ids=ids,
+            now=time.time,
+            intake=intake,
+            emit=emit,
+            spawn=spawn,
+            listener=settings.name or f"{settings.address}:{settings.port}",
+            lmtp=settings.role is Role.LMTP,
+            resolve=partial(confirmed_name, resolver),
+        )
+        # a limit over all workers, exact on the safe side: connections are spread by the kernel, evenly but for chance
+        most = -(-settings.max_sessions // configure.workers)
+        listeners.append(
+            (
+                settings,
+                Listener(
+                    socket.socket(fileno=os.dup(inherited.fd)), context, max_sessions=most, backlog=settings.backlog
+                ),
+            )
+        )
+    lag = LoopLag(loop, metrics.loop_lag)
+    lag.start()
+    return House(config, configure, events, metrics, store, scheduler, hooks, shares, owners, hints, listeners, lag)
