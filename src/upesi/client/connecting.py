@@ -18,6 +18,7 @@ import msgspec
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.destinations import is_forbidden
 from upesi.dns.answer import Answer
+from upesi.protocol.smtp.client import ClientConnection
 
 __all__ = ["AddressLookup", "Connector", "Endpoint", "NoAddress"]
 
@@ -98,7 +99,7 @@ class Connector:
                             temporary=answer.status.trouble)  # fmt: skip
         return answer.texts
 
-    async def open(self, endpoints: list[Endpoint]) -> Connection:
+    async def open(self, endpoints: list[Endpoint], *, lmtp: bool = False) -> Connection:
         """Return a connection to the first of `endpoints` that accepts one; raise ConnectionLost when none does.
 
         Endpoints that were tried are taken off the list, so that calling again goes on with the rest.
@@ -108,7 +109,7 @@ class Connector:
         try:
             while endpoints or running:
                 if endpoints:
-                    running.add(self._loop.create_task(self._connect(endpoints.pop(0))))
+                    running.add(self._loop.create_task(self._connect(endpoints.pop(0), lmtp)))
                 done, running = await asyncio.wait(
                     running, timeout=HEAD_START if endpoints else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -123,10 +124,10 @@ class Connector:
             await _cancel(running)
         raise ConnectionLost(reason)
 
-    async def _connect(self, endpoint: Endpoint) -> Connection:
+    async def _connect(self, endpoint: Endpoint, lmtp: bool) -> Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = await self._create(endpoint)
+                connection = await self._create(endpoint, lmtp)
         except TimeoutError:
             raise ConnectionLost(f"{endpoint}: connection timed out") from None
         except OSError as error:
@@ -134,9 +135,9 @@ class Connector:
         connection.remote = str(endpoint)
         return connection
 
-    async def _create(self, endpoint: Endpoint) -> Connection:
+    async def _create(self, endpoint: Endpoint, lmtp: bool) -> Connection:
         def factory() -> Connection:
-            return Connection(self._loop)
+            return Connection(self._loop, ClientConnection(lmtp=lmtp))
 
         if endpoint.port == 0:
             return (await self._loop.create_unix_connection(factory, endpoint.address))[1]

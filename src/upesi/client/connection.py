@@ -9,12 +9,11 @@ Not here: what to say (`upesi.delivery.agents`), how octets become replies (`upe
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Protocol, cast
 
-from upesi.client.wire import ReplyReader
 from upesi.mail.errors import RemoteProtocolError
-from upesi.mail.reply import Reply
+from upesi.protocol.smtp.client import ClientConnection, ReceivedReply
+from upesi.protocol.smtp.events import Pause
 
 __all__ = ["Connection", "ConnectionLost", "ConnectionUser"]
 
@@ -24,9 +23,6 @@ WRITE_BUFFER = 256 * 1024
 # Seconds in which the last octets of a closed connection must have left
 LINGER = 30.0
 
-# Replies that nobody asked for while the connection is being opened; one more is a flood
-MAX_WAITING_REPLIES = 16
-
 
 class ConnectionLost(Exception):
     """The connection ended, broke the protocol, or ran out of time; the text is ours and safe to show."""
@@ -35,7 +31,7 @@ class ConnectionLost(Exception):
 class ConnectionUser(Protocol):
     """Who is told what happens on an attached connection."""
 
-    def reply_received(self, reply: Reply) -> None:
+    def reply_received(self, reply: ReceivedReply) -> None:
         """Take the next reply."""
         ...
 
@@ -53,19 +49,22 @@ class ConnectionUser(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A connection to one server; `remote` names it in outcomes ("mx1.example.net [192.0.2.1]")."""
+    """A connection to one server; `remote` names it in outcomes ("mx1.example.net [192.0.2.1]").
+
+    `machine` builds what is written and reads what comes.
+    """
 
     __slots__ = (
-        "_armed_at", "_deadline", "_loop", "_lost", "_replies", "_timer", "_transport", "_user", "_waiter", "_waiting",
-        "paused", "remote",
+        "_armed_at", "_deadline", "_loop", "_lost", "_timer", "_transport", "_user", "_waiter", "_waiting",
+        "machine", "paused", "remote",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, machine: ClientConnection) -> None:
         self._loop = loop
-        self._replies = ReplyReader()
+        self.machine = machine
         self._transport: asyncio.Transport | None = None
         self._user: ConnectionUser | None = None
-        self._waiting: deque[Reply] = deque()
+        self._waiting: ReceivedReply | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._lost = ""
         self._deadline = 0.0
@@ -84,14 +83,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand each complete reply on; what cannot be a reply ends the connection (OUT-01, OUT-02)."""
+        machine = self.machine
         try:
-            self._replies.feed(data)
-            while (reply := self._replies.next_reply()) is not None:
+            machine.receive(data)
+            while not isinstance(reply := machine.next_reply(), Pause):
                 user = self._user
                 if user is not None:
                     user.reply_received(reply)
-                elif not self._keep(reply):
-                    return
+                elif self._lost:
+                    return  # ended while replies were being handed on
+                else:
+                    self._waiting = reply
+                    self._wake_waiter()
         except RemoteProtocolError as error:
             self._fail(str(error))
 
@@ -114,9 +117,9 @@ class Connection(asyncio.Protocol):
 
     # -- while opening --
 
-    async def next_reply(self, within: float) -> Reply:
+    async def next_reply(self, within: float) -> ReceivedReply:
         """Return the next reply; raise ConnectionLost if none is complete in `within` seconds, however many octets trickle in."""
-        if not self._waiting and not self._lost:
+        if self._waiting is None and not self._lost:
             self._waiter = self._loop.create_future()
             timer = self._loop.call_later(within, self._fail, "no reply in time")
             try:
@@ -124,19 +127,10 @@ class Connection(asyncio.Protocol):
             finally:
                 timer.cancel()
                 self._waiter = None
-        if self._waiting:
-            return self._waiting.popleft()
-        raise ConnectionLost(self._lost)
-
-    def _keep(self, reply: Reply) -> bool:
-        if self._lost:
-            return False
-        self._waiting.append(reply)
-        if len(self._waiting) > MAX_WAITING_REPLIES:
-            self._fail("replies that nobody asked for")
-            return False
-        self._wake_waiter()
-        return True
+        reply, self._waiting = self._waiting, None
+        if reply is None:
+            raise ConnectionLost(self._lost)
+        return reply
 
     def _wake_waiter(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -145,10 +139,7 @@ class Connection(asyncio.Protocol):
     # -- while in use --
 
     def attach(self, user: ConnectionUser) -> None:
-        """From now on call `user`; raise ConnectionLost if the connection is gone or holds a reply that nobody asked for."""
-        if self._waiting:
-            self.abort()
-            raise ConnectionLost("a reply that nobody asked for")
+        """From now on call `user`; raise ConnectionLost if the connection has gone meanwhile."""
         if self._lost:
             raise ConnectionLost(self._lost)
         self._user = user

@@ -1,7 +1,7 @@
 """From a route to a destination: the hosts to try, in order, and the site, which is what limits and connections are counted by.
 
-RFC 5321 section 5.1 (MX, implicit MX, finding ourselves), RFC 7505 (null MX). Addresses of the hosts are not looked up here but at the moment
-of connecting (`upesi.client.connecting`), where they are judged too.
+RFC 5321 section 5.1 (MX, implicit MX, finding ourselves), RFC 7505 (null MX). Addresses of the hosts are not looked up here but at
+the moment of connecting (`upesi.client.connecting`), where they are judged too.
 """
 
 from __future__ import annotations

@@ -48,7 +48,10 @@ _DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECA
 
 
 class MaildirAgent:
-    """Delivers below the root of each route. `host` is our name, in file names; `now` gives wall-clock seconds, `entropy(n)` random octets."""
+    """Delivers below the root of each route.
+
+    `host` is our name, for file names; `now` gives wall-clock seconds, `entropy(n)` n random octets.
+    """
 
     __slots__ = ("_entropy", "_executor", "_host", "_loop", "_now", "_serial")
 

@@ -13,7 +13,7 @@ from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.handshake import GreetingRefused, greet
 from upesi.delivery.outcomes import deferred, failed, from_reply
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.reply import Reply
+from upesi.protocol.smtp.client import ReceivedReply
 from upesi.scheduler.work import Host
 
 __all__ = ["Unreachable", "reach"]
@@ -35,8 +35,8 @@ class Unreachable(Exception):
 
 async def reach(
     loop: asyncio.AbstractEventLoop, connector: Connector, hosts: tuple[Host, ...], name: str, *, lmtp: bool
-) -> tuple[Connection, Reply]:
-    """Return an open connection and the answer to EHLO; raise Unreachable."""
+) -> Connection:
+    """Return a connection whose machine knows the server's extensions; raise Unreachable."""
     outcomes: list[Outcome] = []
     until = loop.time() + GIVE_UP
     for host in hosts:
@@ -54,15 +54,14 @@ async def reach(
     raise Unreachable(_worst(outcomes))
 
 
-async def _try(
-    connector: Connector, endpoints: list[Endpoint], name: str, lmtp: bool
-) -> tuple[Connection, Reply] | Outcome:
+async def _try(connector: Connector, endpoints: list[Endpoint], name: str, lmtp: bool) -> Connection | Outcome:
     try:
-        connection = await connector.open(endpoints)
+        connection = await connector.open(endpoints, lmtp=lmtp)
     except ConnectionLost as error:
         return deferred("4.4.1", str(error))
     try:
-        return connection, await greet(connection, name, lmtp=lmtp)
+        await greet(connection, name)
+        return connection
     except GreetingRefused as error:
         connection.close()
         return _greeting(error.reply, connection.remote)
@@ -74,7 +73,7 @@ async def _try(
         raise
 
 
-def _greeting(reply: Reply, remote: str) -> Outcome:
+def _greeting(reply: ReceivedReply, remote: str) -> Outcome:
     if reply.code < 500 or reply.code == NO_MAIL:
         return from_reply(reply, remote)
     return Outcome(OutcomeKind.DEFERRED, reply.code, "4.3.2", reply.text, remote)

@@ -8,7 +8,7 @@ Look-ahead is a bet: whatever goes wrong with it (anything but 2xx and 354, a cl
 back, and sites that cannot do it are remembered.
 
 Everything after EHLO happens in callbacks: no task and no await for a message or a reply. What a reply means for recipients is in
-`transaction`, reaching the server in `opening`, octets in `content`.
+`transaction`, what can be sent at all in `preparing`, reaching the server in `opening`, octets in `upesi.protocol.smtp.client`.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
-from upesi.client.wire import Extensions, extensions_of, mail_command, rcpt_command
 from upesi.config.settings import DeliverySettings
-from upesi.delivery.agents.content import BareLineEnd, framed, framed_pieces
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
+from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, transmission_for, uses_bdat
 from upesi.delivery.agents.transaction import Transaction
-from upesi.delivery.outcomes import deferred, failed, from_reply
-from upesi.mail.envelope import BodyType
+from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.outcome import Outcome
-from upesi.mail.reply import Reply
 from upesi.mail.route import LmtpRoute
-from upesi.scheduler.work import Attempt, Ending, Running, Work
+from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
+from upesi.protocol.smtp.framing import UnsendableContent
+from upesi.scheduler.work import Ending, Running, Work
 
 __all__ = ["SmtpAgent"]
 
@@ -39,17 +39,9 @@ COMMAND_TIMEOUT = 300.0
 BLOCK_TIMEOUT = 180.0
 END_TIMEOUT = 600.0
 
-# Octets up to which a message is framed at once and sent in one write; larger ones are streamed
-SMALL = 64 * 1024
-
-BINARY_REFUSED = failed("5.6.3", "the next server does not take binary content")
-UTF8_REFUSED = failed("5.6.7", "the next server does not take internationalized mail")
-
-_Step = Callable[["_Sending", Transaction, Reply], None]
-
 
 class SmtpAgent:
-    """Starts connections; what they share is here: how to connect, who we are, what is remembered of sites."""
+    """Starts connections; what they share is here: how to connect, who we are (`name`), what is remembered of sites."""
 
     __slots__ = ("connector", "lookahead", "loop", "name", "settings")
 
@@ -71,26 +63,25 @@ class _Sending:
     """One connection and what is under way on it."""
 
     __slots__ = (
-        "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_expected", "_extensions", "_idle", "_lmtp",
-        "_look_ahead", "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_work",
+        "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_idle", "_limit", "_look_ahead", "_machine",
+        "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_work",
     )  # fmt: skip
 
     def __init__(self, agent: SmtpAgent, work: Work) -> None:
         self._agent = agent
         self._work = work
-        self._lmtp = isinstance(work.destination.route, LmtpRoute)
         self._connection: Connection
-        self._extensions = Extensions()
+        self._machine: ClientConnection
         self._remote = ""
-        # what each outstanding reply answers, oldest first
-        self._expected: deque[tuple[_Step, Transaction]] = deque()
         # commands of the current transaction that wait for the reply before them (no PIPELINING)
-        self._queue: deque[tuple[bytes, _Step]] = deque()
+        self._queue: deque[Callable[[], bytes]] = deque()
+        # replies are about the current transaction until it is complete, then about the one ahead
         self._current: Transaction | None = None
         self._ahead: Transaction | None = None
         self._stream: Iterator[bytes] | None = None
         self._reset = False  # the server still has a transaction open: RSET goes before the next MAIL
         self._done = 0
+        self._limit = agent.settings.connection_messages
         self._idle = False
         self._stopping = False
         self._ended = False
@@ -109,17 +100,18 @@ class _Sending:
         if self._stopping or self._ended:
             return
         self._stopping = True
+        current = self._current
         if self._task is not None:
             self._task.cancel()
             self._end(Ending.CLOSED)
-        elif self._current is None:
+        elif current is None:
             self._quit()
-        elif self._current.data_sent:
+        elif current.data_sent:
             self._give_back_ahead()
         else:
-            current, self._current = self._current, None
-            self._work.give_back(current.attempt)
+            self._current = None
             self._connection.abort()
+            self._work.give_back(current.attempt)
             self._end(Ending.CLOSED)
 
     # -- opening --
@@ -127,7 +119,7 @@ class _Sending:
     async def _open(self) -> None:
         """Reach the destination; the task ends when the connection is in use."""
         try:
-            connection, hello = await self._reach()
+            connection = await self._reach()
             connection.attach(self)
         except Unreachable as error:
             self._end(Ending.UNREACHABLE, error.outcome)
@@ -138,19 +130,23 @@ class _Sending:
             self._agent.loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
             self._end(Ending.UNREACHABLE, deferred("4.3.0", "internal error while connecting"))
         else:
-            self._begin(connection, hello)
+            self._begin(connection)
 
-    async def _reach(self) -> tuple[Connection, Reply]:
-        agent = self._agent
+    async def _reach(self) -> Connection:
+        agent, destination = self._agent, self._work.destination
+        lmtp = isinstance(destination.route, LmtpRoute)
         try:
-            return await reach(agent.loop, agent.connector, self._work.destination.hosts, agent.name, lmtp=self._lmtp)
+            return await reach(agent.loop, agent.connector, destination.hosts, agent.name, lmtp=lmtp)
         finally:
             self._task = None
 
-    def _begin(self, connection: Connection, hello: Reply) -> None:
+    def _begin(self, connection: Connection) -> None:
         self._connection = connection
+        self._machine = connection.machine
         self._remote = connection.remote
-        self._extensions = extensions = extensions_of(hello)
+        extensions = connection.machine.extensions
+        # RFC 9422: the server says how many messages it takes on one connection
+        self._limit = min(self._limit, extensions.mail_max or self._limit)
         # with CHUNKING a message is one round trip already
         self._look_ahead = (
             extensions.pipelining
@@ -164,172 +160,129 @@ class _Sending:
     def _next(self) -> None:
         """Begin the next message that can be sent; rest where there is none."""
         self._idle = False
-        if self._stopping or self._done >= self._agent.settings.connection_messages:
+        if self._stopping or self._done >= self._limit:
             self._quit()
             return
-        transaction = self._take(ahead=False)
+        transaction = self._current = self._take(ahead=False)
         if transaction is None:
             self._rest()
-            return
-        self._current = transaction
-        if self._extensions.pipelining:
+        elif self._machine.extensions.pipelining:
             self._connection.write(self._group(transaction))
             self._connection.expect_within(END_TIMEOUT if transaction.data_sent else COMMAND_TIMEOUT)
         else:
             self._queue.extend(self._commands(transaction))
-            self._send_queued(transaction)
+            self._send_queued()
 
     def _take(self, *, ahead: bool) -> Transaction | None:
         """Take messages until one can be sent to this server; those that never can be are finished here."""
+        extensions = self._machine.extensions
         while (attempt := self._work.take()) is not None:
-            transaction = Transaction(attempt, ahead=ahead, kept=self._done > 0)
-            refusal = self._prepare(transaction)
-            if refusal is None:
-                return transaction
-            self._work.finish(attempt, (refusal,) * len(attempt.recipients))
+            outcome = refusal(attempt, extensions)
+            if outcome is None:
+                return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=uses_bdat(attempt, extensions))
+            self._work.finish(attempt, (outcome,) * len(attempt.recipients))
         return None
 
-    def _prepare(self, transaction: Transaction) -> Outcome | None:
-        """Frame a small message; return why this server can never be sent it, if so."""
-        message, extensions = transaction.attempt.message, self._extensions
-        size = len(message.prefix) + message.body.size
-        if extensions.size and size > extensions.size:
-            # C39: nothing above the announced size is sent
-            return failed("5.3.4", f"message of {size} octets is larger than the next server takes ({extensions.size})")
-        if message.transmission.body is BodyType.BINARY and not (extensions.binary and extensions.chunking):
-            return BINARY_REFUSED
-        if message.transmission.smtputf8 and not extensions.smtputf8 and _needs_utf8(transaction.attempt):
-            return UTF8_REFUSED
-        if size <= SMALL:
-            content = message.prefix + message.body.read(0, size)
-            try:
-                transaction.content = content if extensions.chunking else framed(content)
-            except BareLineEnd:
-                return BINARY_REFUSED
-        return None
-
-    def _commands(self, transaction: Transaction) -> list[tuple[bytes, _Step]]:
-        """Return RSET if one is due, MAIL and RCPTs, each with what takes its reply."""
-        attempt, extensions = transaction.attempt, self._extensions
+    def _commands(self, transaction: Transaction) -> list[Callable[[], bytes]]:
+        """Return what builds RSET if one is due, MAIL, and each RCPT."""
+        machine, attempt = self._machine, transaction.attempt
         message = attempt.message
         size = len(message.prefix) + message.body.size
-        utf8 = message.transmission.smtputf8 and extensions.smtputf8
-        commands: list[tuple[bytes, _Step]] = [(b"RSET\r\n", _Sending._on_reset)] if self._reset else []
+        transmission = transmission_for(attempt, machine.extensions)
+        commands: list[Callable[[], bytes]] = [machine.rset] if self._reset else []
         self._reset = False
-        commands.append((mail_command(message.reverse_path, message.transmission, size, extensions, utf8), _ON_MAIL))
-        commands += [(rcpt_command(recipient, extensions), _ON_RCPT) for recipient in attempt.recipients]
+        commands.append(lambda: machine.mail(message.reverse_path, transmission, size))
+        commands += [lambda r=recipient: machine.rcpt(r) for recipient in attempt.recipients]  # type: ignore[misc]
         return commands
 
     def _group(self, transaction: Transaction) -> bytes:
-        """Return everything of `transaction` that may go out before its first reply, and note the replies to come."""
-        commands = self._commands(transaction)
-        self._expected.extend([(step, transaction) for _, step in commands])
-        lines = [line for line, _ in commands]
-        if not self._extensions.chunking:
-            lines.append(b"DATA\r\n")
-            self._expected.append((_ON_DATA, transaction))
-        elif transaction.content is not None:
-            lines.append(b"BDAT %d LAST\r\n" % len(transaction.content))
-            lines.append(transaction.content)
-            self._await_end(transaction)
-        return b"".join(lines)
+        """Return everything of `transaction` that may go out before its first reply."""
+        machine, message = self._machine, transaction.attempt.message
+        octets = [build() for build in self._commands(transaction)]
+        if not transaction.bdat:
+            octets.append(machine.data())
+        elif transaction.small:
+            octets += (machine.bdat(transaction.size, True), message.prefix, *message.body.chunks())
+            transaction.data_sent = True
+        return b"".join(octets)
 
     # -- replies --
 
-    def reply_received(self, reply: Reply) -> None:
+    def reply_received(self, reply: ReceivedReply) -> None:
         """Take the reply to the oldest command that has none."""
-        if reply.code == 421:
+        transaction = self._current
+        if reply.code == 421 or transaction is None:
             # RFC 5321 section 3.8: the server closes; every recipient not done yet waits (C29)
             self._abandon(from_reply(reply, self._remote))
-        elif self._expected:
-            step, transaction = self._expected.popleft()
-            step(self, transaction, reply)
-        elif self._current is None:
-            # between messages nothing is owed to us: out of step, or about to close
-            self._connection.abort()
-            self._end(Ending.CLOSED)
         else:
-            # OUT-15: whatever it says, it cannot be about a message whose end it has not seen
-            self._abandon(deferred("4.5.0", "protocol error: reply before the end of the data", self._remote))
+            _STEPS[reply.request](self, transaction, reply)
 
-    def _on_reset(self, transaction: Transaction, reply: Reply) -> None:
-        if reply.code // 100 != 2:
+    def _on_reset(self, transaction: Transaction, reply: ReceivedReply) -> None:
+        if reply.positive:
+            self._after_command(transaction)
+        else:
             # OUT-12: the message behind it has not been tried
             transaction.kept = True
             self._abandon(deferred("4.5.0", "RSET was refused", self._remote))
-        else:
-            self._after_command(transaction)
 
-    def _on_mail(self, transaction: Transaction, reply: Reply) -> None:
-        if reply.code // 100 == 3:
-            self._protocol_error(reply)
-            return
+    def _on_mail(self, transaction: Transaction, reply: ReceivedReply) -> None:
         transaction.mail_reply(reply, self._remote)
         if not transaction.mail_accepted:
             self._queue.clear()
         self._after_command(transaction)
 
-    def _on_rcpt(self, transaction: Transaction, reply: Reply) -> None:
-        if reply.code // 100 == 3:
-            self._protocol_error(reply)
-            return
+    def _on_rcpt(self, transaction: Transaction, reply: ReceivedReply) -> None:
         transaction.rcpt_reply(reply, self._remote)
         self._after_command(transaction)
 
     def _after_command(self, transaction: Transaction) -> None:
         """Go on after a reply inside the envelope."""
         if self._queue:
-            self._send_queued(transaction)
-        elif self._expected:
-            self._connection.expect_within(COMMAND_TIMEOUT if not transaction.data_sent else END_TIMEOUT)
+            self._send_queued()
+        elif self._machine.outstanding:
+            self._connection.expect_within(END_TIMEOUT if transaction.data_sent else COMMAND_TIMEOUT)
         elif not transaction.accepted:
             self._complete(transaction)
-        elif self._extensions.chunking:
+        elif transaction.bdat:
             self._send_chunk(transaction)
         else:
-            self._expected.append((_ON_DATA, transaction))
-            self._connection.write(b"DATA\r\n")
+            self._connection.write(self._machine.data())
             self._connection.expect_within(COMMAND_TIMEOUT)
 
-    def _send_queued(self, transaction: Transaction) -> None:
-        line, step = self._queue.popleft()
-        self._expected.append((step, transaction))
-        self._connection.write(line)
+    def _send_queued(self) -> None:
+        self._connection.write(self._queue.popleft()())
         self._connection.expect_within(COMMAND_TIMEOUT)
 
-    def _on_data(self, transaction: Transaction, reply: Reply) -> None:
+    def _on_data(self, transaction: Transaction, reply: ReceivedReply) -> None:
         transaction.replies += 1
-        if reply.code == 354:
-            if transaction.accepted:
-                self._send_content(transaction)
-            else:
-                # C43: RFC 2920 section 3.1: a server may say 354 though it took no recipient
-                self._connection.write(b".\r\n")
-                self._connection.expect_within(END_TIMEOUT)
-                self._expected.appendleft((_Sending._on_lone_dot, transaction))
-        elif reply.code < 400:
-            self._protocol_error(reply)
-        else:
+        if reply.code >= 400:
             transaction.settle_accepted(from_reply(reply, self._remote))
             self._complete(transaction)
-
-    def _on_lone_dot(self, transaction: Transaction, reply: Reply) -> None:
-        transaction.mail_accepted = False  # the dot ended the transaction, whatever the reply
-        self._complete(transaction)
+        elif transaction.accepted:
+            self._send_content(transaction)
+        else:
+            # C43: RFC 2920 section 3.1: a server may say 354 though it took no recipient
+            self._connection.write(b"".join(self._machine.frame(())))
+            self._connection.expect_within(END_TIMEOUT)
 
     # -- content --
 
     def _send_content(self, transaction: Transaction) -> None:
         """Answer 354: the body, its end, and the next message's group behind it."""
-        transaction.ahead = False  # taken like any other: it counts from here on
+        transaction.ahead = False  # its recipients were accepted: from here on it is like any other
         message = transaction.attempt.message
-        if transaction.content is None:
-            self._stream = framed_pieces(message.prefix, message.body)
+        pieces = self._machine.frame(chain((message.prefix,), message.body.chunks()))
+        if not transaction.small:
+            self._stream = pieces
             self._pump(transaction)
             return
-        data = transaction.content
-        self._await_end(transaction)
-        if self._look_ahead and self._done + 1 < self._agent.settings.connection_messages and not self._stopping:
+        try:
+            data = b"".join(pieces)
+        except UnsendableContent:
+            self._abandon(BINARY_REFUSED)
+            return
+        transaction.data_sent = True
+        if self._look_ahead and self._done + 1 < self._limit and not self._stopping:
             self._ahead = self._take(ahead=True)
             if self._ahead is not None:
                 data += self._group(self._ahead)
@@ -339,9 +292,8 @@ class _Sending:
     def _send_chunk(self, transaction: Transaction) -> None:
         """Send content as one BDAT chunk, now that a recipient was accepted."""
         message = transaction.attempt.message
-        size = len(message.prefix) + message.body.size
-        self._connection.write(b"BDAT %d LAST\r\n" % size + message.prefix)
-        self._stream = message.body.chunks()
+        # the reply is expected from here on, but until the last octet is out it would be early: `data_sent` waits
+        self._stream = chain((self._machine.bdat(transaction.size, True), message.prefix), message.body.chunks())
         self._pump(transaction)
 
     def writing_resumed(self) -> None:
@@ -359,29 +311,28 @@ class _Sending:
                 piece = next(stream, None)
                 if piece is None:
                     self._stream = None
-                    self._await_end(transaction)
+                    transaction.data_sent = True
                     connection.expect_within(END_TIMEOUT)
                     return
                 connection.write(piece)
-        except BareLineEnd:
+        except UnsendableContent:
             # nothing was delivered: there was no end of data
             self._abandon(BINARY_REFUSED)
 
-    def _await_end(self, transaction: Transaction) -> None:
-        transaction.data_sent = True
-        self._expected.append((_ON_END, transaction))
-
-    def _on_end(self, transaction: Transaction, reply: Reply) -> None:
+    def _on_end(self, transaction: Transaction, reply: ReceivedReply) -> None:
+        if self._stream is not None:
+            # OUT-15: whatever it says, it cannot be about a message whose end it has not seen
+            self._abandon(deferred("4.5.0", "protocol error: reply before the end of the data", self._remote))
+            return
         outcome = from_reply(reply, self._remote)
-        if self._lmtp and transaction.accepted:
-            transaction.next_accepted(outcome)
-            if transaction.accepted:
-                self._expected.appendleft((_ON_END, transaction))
-                return
-        else:
+        if not self._machine.lmtp:
             transaction.settle_accepted(outcome)
+        elif reply.recipient is not None:
+            transaction.settle_one(reply.recipient, outcome)
+            if transaction.accepted:
+                return
         # after a refused BDAT the server may keep the transaction (RFC 3030 section 2); a dot always ends it
-        transaction.mail_accepted = self._extensions.chunking and reply.code >= 300
+        transaction.mail_accepted = transaction.bdat and not reply.positive
         self._complete(transaction)
 
     # -- the end of a message --
@@ -389,14 +340,14 @@ class _Sending:
     def _complete(self, transaction: Transaction) -> None:
         """Report the current transaction and go on with the next."""
         self._reset = transaction.mail_accepted
+        self._current, self._ahead = self._ahead, None
         if transaction.ahead:
             self._look_ahead_refused(transaction)
             self._work.give_back(transaction.attempt)
         else:
             self._done += 1
             self._work.finish(transaction.attempt, transaction.result())
-        self._current, self._ahead = self._ahead, None
-        if self._current is None:
+        if self._current is None and not self._ended:
             self._next()
 
     def _look_ahead_refused(self, transaction: Transaction) -> None:
@@ -424,11 +375,6 @@ class _Sending:
         else:
             self._abandon(deferred("4.4.2", "no reply in time", self._remote), lost=True)
 
-    def _protocol_error(self, reply: Reply) -> None:
-        self._abandon(
-            deferred("4.5.0", f"protocol error: {reply.code} where it has no meaning", self._remote), lost=True
-        )
-
     def _abandon(self, outcome: Outcome, *, lost: bool = False) -> None:
         """End the connection; recipients without an outcome get `outcome`, unless the message was not really tried.
 
@@ -437,22 +383,22 @@ class _Sending:
         current, self._current = self._current, None
         self._stream = None
         self._connection.abort()
-        if current is None:
-            pass
-        elif current.ahead or (current.kept and not current.replies):
-            # OUT-12: a kept connection that dies under MAIL says nothing about the message
-            if current.ahead:
-                self._agent.lookahead.refused(self._work.destination.site)
-            self._work.give_back(current.attempt)
-        else:
-            if lost and current.data_sent:
-                outcome = deferred("4.4.2", f"ambiguous: {outcome.text} after the end of the data", self._remote)
-            current.settle_rest(outcome)
-            self._work.finish(current.attempt, current.result())
-        if self._ahead is not None and lost:
+        if lost and (self._ahead is not None or (current is not None and current.ahead)):
             self._agent.lookahead.refused(self._work.destination.site)
+        if current is not None:
+            self._settle(current, outcome, lost)
         self._give_back_ahead()
         self._end(Ending.CLOSED)
+
+    def _settle(self, current: Transaction, outcome: Outcome, lost: bool) -> None:
+        # OUT-12: a kept connection that dies under MAIL says nothing about the message
+        if current.ahead or (current.kept and not current.replies):
+            self._work.give_back(current.attempt)
+            return
+        if lost and current.data_sent:
+            outcome = deferred("4.4.2", f"ambiguous: {outcome.text} after the end of the data", self._remote)
+        current.settle_rest(outcome)
+        self._work.finish(current.attempt, current.result())
 
     def _give_back_ahead(self) -> None:
         ahead, self._ahead = self._ahead, None
@@ -460,8 +406,9 @@ class _Sending:
             self._work.give_back(ahead.attempt)
 
     def _quit(self) -> None:
-        """Leave politely; the reply to QUIT is not waited for."""
-        self._connection.write(b"QUIT\r\n")
+        """Leave politely; the reply to QUIT is not waited for. Behind look-ahead commands it would be out of order: just close."""
+        if not self._machine.outstanding:
+            self._connection.write(self._machine.quit())
         self._connection.close()
         self._end(Ending.CLOSED)
 
@@ -472,18 +419,11 @@ class _Sending:
             self._work.ended(ending, outcome)
 
 
-def _needs_utf8(attempt: Attempt) -> bool:
-    """Whether a message that came with SMTPUTF8 really needs it (RFC 6531 section 3.4): an address or the header is beyond ASCII."""
-    message = attempt.message
-    path = message.reverse_path
-    if (path is not None and not path.is_ascii) or not all(r.address.is_ascii for r in attempt.recipients):
-        return True
-    header = message.prefix + message.body.read(0, SMALL)
-    return not header.partition(b"\r\n\r\n")[0].isascii()
-
-
-# Bound once: these are looked up for every message
-_ON_MAIL = _Sending._on_mail
-_ON_RCPT = _Sending._on_rcpt
-_ON_DATA = _Sending._on_data
-_ON_END = _Sending._on_end
+_STEPS: dict[Request, Callable[[_Sending, Transaction, ReceivedReply], None]] = {
+    Request.RSET: _Sending._on_reset,
+    Request.MAIL: _Sending._on_mail,
+    Request.RCPT: _Sending._on_rcpt,
+    Request.DATA: _Sending._on_data,
+    Request.CONTENT: _Sending._on_end,
+    Request.BDAT_LAST: _Sending._on_end,
+}

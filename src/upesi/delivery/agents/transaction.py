@@ -6,9 +6,10 @@ the reply after the end of the data (RFC 5321 section 3.3; LMTP: one such reply 
 
 from __future__ import annotations
 
+from upesi.delivery.agents.preparing import SMALL
 from upesi.delivery.outcomes import from_rcpt_reply, from_reply
 from upesi.mail.outcome import Outcome
-from upesi.mail.reply import Reply
+from upesi.protocol.smtp.client import ReceivedReply
 from upesi.scheduler.work import Attempt
 
 __all__ = ["Transaction"]
@@ -22,33 +23,28 @@ class Transaction:
     """
 
     __slots__ = (
-        "_rcpt",
-        "accepted",
-        "ahead",
-        "attempt",
-        "content",
-        "data_sent",
-        "kept",
-        "mail_accepted",
-        "outcomes",
-        "replies",
-    )
+        "accepted", "ahead", "attempt", "bdat", "data_sent", "kept", "mail_accepted", "outcomes", "replies", "size",
+    )  # fmt: skip
 
-    def __init__(self, attempt: Attempt, *, ahead: bool, kept: bool) -> None:
+    def __init__(self, attempt: Attempt, *, ahead: bool, kept: bool, bdat: bool) -> None:
         self.attempt = attempt
         self.ahead = ahead
         self.kept = kept
-        # the small content as it will be sent; None: it is streamed
-        self.content: bytes | None = None
+        self.bdat = bdat
+        self.size = len(attempt.message.prefix) + attempt.message.body.size
         self.replies = 0
         self.mail_accepted = False
         self.data_sent = False
         # indexes of recipients that were accepted and have no outcome yet, in order
         self.accepted: list[int] = []
         self.outcomes: list[Outcome | None] = [None] * len(attempt.recipients)
-        self._rcpt = 0
 
-    def mail_reply(self, reply: Reply, remote: str) -> None:
+    @property
+    def small(self) -> bool:
+        """Whether the content goes out in one write."""
+        return self.size <= SMALL
+
+    def mail_reply(self, reply: ReceivedReply, remote: str) -> None:
         """Take the reply to MAIL; anything but 2xx decides for everybody."""
         self.replies += 1
         if 200 <= reply.code < 300:
@@ -56,11 +52,10 @@ class Transaction:
         else:
             self.settle_rest(from_reply(reply, remote))
 
-    def rcpt_reply(self, reply: Reply, remote: str) -> None:
-        """Take the reply to the next RCPT; 251 and 252 accept like 250 (RFC 5321 section 3.4)."""
+    def rcpt_reply(self, reply: ReceivedReply, remote: str) -> None:
+        """Take the reply to a RCPT; 251 and 252 accept like 250 (RFC 5321 section 3.4)."""
         self.replies += 1
-        index = self._rcpt
-        self._rcpt = index + 1
+        index = reply.recipient or 0
         if self.outcomes[index] is not None:
             return  # MAIL was refused: what follows says nothing new
         if 200 <= reply.code < 300:
@@ -74,9 +69,11 @@ class Transaction:
             self.outcomes[index] = outcome
         self.accepted.clear()
 
-    def next_accepted(self, outcome: Outcome) -> None:
-        """Give `outcome` to the first accepted recipient that waits (LMTP)."""
-        self.outcomes[self.accepted.pop(0)] = outcome
+    def settle_one(self, index: int, outcome: Outcome) -> None:
+        """Give `outcome` to one accepted recipient (LMTP)."""
+        if index in self.accepted:
+            self.outcomes[index] = outcome
+            self.accepted.remove(index)
 
     def settle_rest(self, outcome: Outcome) -> None:
         """Give `outcome` to every recipient that has none."""
