@@ -31,6 +31,8 @@ _MOST = 1000
 _LEAST = 10
 # Deliveries of one domain that may wait for routing
 _ROUTING_ROOM = 200
+# Seconds between two looks for a path that holds too much
+_EVICTION = 0.1
 # Looks between two sweeps over all paths
 _SWEEP = 5
 
@@ -64,6 +66,7 @@ class Backlog:
         self._poll_timer: asyncio.TimerHandle | None = None
         self._polling = False
         self._polls = 0
+        self._evicted_at = 0.0
         self._claiming: set[str] = set()
         self.stopped = True
 
@@ -200,19 +203,23 @@ class Backlog:
             # a site that could not be reached is asked with a few
             room = min(room, _LEAST) if path.failures else room
             # only when half is gone: a claim of one costs as much as a claim of hundreds
-            if len(path.ready) > room // 2:
+            held = path.held
+            if held > room // 2:
                 return 0
-            room -= len(path.ready)
+            room -= held
         return max(0, min(room, free if free > 0 else self._evict()))
 
     def _evict(self) -> int:
-        """Make room at the cost of the longest path; return how much there is now."""
-        longest = max(self._dispatch.paths.values(), key=lambda path: len(path.ready), default=None)
-        fair = self.fair()
-        if longest is None or len(longest.ready) <= fair:
+        """Make room at the cost of the path that holds most; return how much there is now. Looked for ten times a second at most."""
+        now = self._loop.time()
+        if now < self._evicted_at + _EVICTION:
             return 0
-        surplus = len(longest.ready) - fair
+        self._evicted_at = now
+        largest = max(self._dispatch.paths.values(), key=lambda path: path.held if path.ready else 0, default=None)
+        surplus = 0 if largest is None else min(len(largest.ready), largest.held - self.fair())
+        if largest is None or surplus <= 0:
+            return 0
         # from the tail: it would have been sent last
-        self._dispatch.dismiss([longest.ready.pop() for _ in range(surplus)])
-        longest.backlog = True
+        self._dispatch.dismiss([largest.ready.pop() for _ in range(surplus)])
+        largest.backlog = True
         return self._memory.free

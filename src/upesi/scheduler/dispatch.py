@@ -43,6 +43,10 @@ FRESH = 60.0
 FUTILE = 3
 # Seconds that a receiver's refusal of one more connection is remembered
 CEILING = 60.0
+# Seconds after a pause for which a site's failures are remembered: longer than the early waits between tries, so that pauses grow
+REMEMBERED = 3600.0
+# Paths beyond which that memory is given up
+PATHS = 20_000
 # Seconds a connection may hold a share while others wait for one
 TURN = 5.0
 
@@ -155,7 +159,8 @@ class Dispatch:
 
     def forget(self, path: Path) -> None:
         """Drop `path` if nothing is lost by it."""
-        if path.spent(self._loop.time(), memory=CEILING) and self.paths.get(path.site) is path:
+        memory = REMEMBERED if len(self.paths) < PATHS else 0.0
+        if path.spent(self._loop.time(), memory) and self.paths.get(path.site) is path:
             del self.paths[path.site]
             if path.stalled is not None:
                 path.stalled.cancel()

@@ -55,6 +55,11 @@ class Path:
         self.futile = 0  # connections in a row that ended before anything was sent
         self.last: Outcome | None = None
 
+    @property
+    def held(self) -> int:
+        """How much it holds in memory, waiting and under way."""
+        return len(self.ready) + sum(len(connection.charges) for connection in self.works)
+
     def blocked(self, now: float) -> bool:
         """Whether the site is left alone now."""
         return now < self.blocked_until

@@ -1,19 +1,8 @@
 """Mail that was just accepted goes out from memory, over few connections, in few transactions."""
 
-from collections.abc import Iterator
-
-import pytest
-from scheduler_world import World
+from scheduler_world import DEFERRED, DELIVERED, FAILED, World
 
 from upesi.spool.records import DeliveryState
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    assert not world.failures()
-    world.close()
 
 
 def test_a_message_is_delivered_without_reading_the_spool(world: World) -> None:
@@ -85,8 +74,6 @@ def test_more_recipients_than_a_transaction_takes_are_sent_in_turns(world: World
 
 def test_a_thousand_recipients_over_a_thousand_domains_each_end_once(world: World) -> None:
     """Each recipient has exactly one final state (RCP-04)."""
-    from scheduler_world import DEFERRED, DELIVERED, FAILED
-
     for n in range(1000):
         outcome = (DELIVERED, FAILED, DEFERRED)[n % 3]
         world.site(f"d{n}.example").outcome = lambda recipient, outcome=outcome: outcome

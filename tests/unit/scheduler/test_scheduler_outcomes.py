@@ -1,0 +1,193 @@
+"""What becomes of a delivery: done, tried again, expired, reported; recorded once, whatever the store does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from scheduler_world import DEFERRED, DELIVERED, FAILED, World
+
+from upesi.config.settings import DeliverySettings
+from upesi.mail.envelope import Recipient
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.spool.records import DeliveryState
+
+
+def by_local_part(recipient: Recipient) -> Outcome:
+    return {"good": DELIVERED, "bad": FAILED, "later": DEFERRED}[recipient.address.local]
+
+
+def test_each_recipient_has_its_own_outcome(world: World) -> None:
+    """Delivered ones are done, deferred ones wait, failed ones are reported: in one transaction."""
+    world.site("x.example").outcome = by_local_part
+    world.accept("good@x.example", "bad@x.example", "later@x.example")
+    world.pass_time(0.05)
+    (completion,) = [each for each in world.store.completions if each.remaining]
+    assert [str(each.address) for each in completion.remaining[0].recipients] == ["later@x.example"]
+    assert completion.remaining[0].last == DEFERRED
+    assert completion.remaining[0].attempts == 1
+    assert len(completion.spawn) == 1
+    assert sorted(event.kind for event in completion.events) == [
+        "delivery.deferred", "delivery.delivered", "delivery.failed", "message.bounced",
+    ]  # fmt: skip
+    ((_, failed),) = world.reporter.reports
+    assert [str(recipient.address) for recipient, _ in failed] == ["bad@x.example"]
+
+
+def test_retries_follow_the_schedule(world: World) -> None:
+    """Waits are those of the settings, the last one repeating (RFC 5321 section 4.5.4.1, C24)."""
+    site = world.site("x.example")
+    site.outcome = lambda recipient: DEFERRED
+    world.accept("a@x.example", expires=50_000.0)
+    world.pass_time(50_010)
+    times = [fields["next"] for kind, fields in world.emitted if kind == "delivery.deferred"]
+    assert len(times) == len(site.attempts) - 1
+    gaps = [round((b - a) / 60) for a, b in itertools.pairwise(times)]  # type: ignore[operator]
+    assert gaps[:6] == [15, 30, 60, 120, 240, 240]
+    assert [attempt.number for attempt in site.attempts] == list(range(1, len(site.attempts) + 1))
+
+
+def test_defaults_keep_to_the_standard() -> None:
+    """After the early tries at least 30 minutes apart, given up after four to five days at least (C24)."""
+    settings = DeliverySettings()
+    assert all(wait >= 1800 for wait in settings.retry[2:])
+    assert settings.expire >= 4 * 86400
+
+
+def test_what_expires_is_reported_and_gone(world: World) -> None:
+    """What would be due after its expiry has failed, 4.4.7, with the last answer (RFC 3463 section 3.5)."""
+    world.site("x.example").outcome = lambda recipient: DEFERRED
+    world.accept("a@x.example", expires=200.0)
+    world.pass_time(1)
+    ((_, ((_, outcome),)),) = world.reporter.reports
+    assert outcome.kind is OutcomeKind.FAILED
+    assert outcome.status == "4.4.7"
+    assert outcome.code == 451
+    assert "later" in outcome.text
+    assert world.rows() == []
+
+
+def test_the_report_is_sent_from_memory_like_accepted_mail(world: World) -> None:
+    """A spawned notice is born ACTIVE and goes at once."""
+    world.site("x.example").outcome = lambda recipient: FAILED
+    world.accept("a@x.example")
+    world.pass_time(0.2)
+    assert [address for _, address in world.site("bounce").delivered] == ["sender@s.example"]
+    assert world.store.loads == []
+    assert world.rows() == []
+
+
+def test_a_report_for_another_owners_queue_is_hinted(world: World) -> None:
+    """Its owner is told; without the hint it would wait for a poll."""
+    world.site("x.example").outcome = lambda recipient: FAILED
+    message = world.accept("a@x.example")
+    world.pass_time(0.005)
+    from upesi.spool.records import shard_of
+
+    world.store.set_shards(world.store.shards - {shard_of("host:bounce:25")})
+    world.pass_time(0.2)
+    assert world.hinted == {"host:bounce:25"}
+    assert [row.queue for row in world.rows(DeliveryState.READY)] == ["host:bounce:25"]
+    assert message.id not in world.store.messages
+
+
+def test_no_report_for_the_null_reverse_path(world: World) -> None:
+    """A notice that fails causes no notice (DSN-02, RFC 5321 section 6.1)."""
+    world.site("x.example").outcome = lambda recipient: FAILED
+    world.accept("a@x.example", sender=None)
+    world.pass_time(0.2)
+    assert world.kinds("message.") == []
+    assert world.rows() == []
+
+
+def test_a_421_puts_off_all_undone_recipients(world: World) -> None:
+    """The recipients that were not done when 421 came are tried again, the others are not (C29, RFC 5321 section 3.8)."""
+    shutdown = Outcome(OutcomeKind.DEFERRED, 421, "4.3.2", "going down", "mx")
+    done = {"a@x.example"}
+    world.site("x.example").outcome = lambda recipient: DELIVERED if str(recipient.address) in done else shutdown
+    world.accept("a@x.example", "b@x.example", "c@x.example")
+    world.pass_time(1)
+    (row,) = world.rows()
+    assert [str(recipient.address) for recipient in row.recipients] == ["b@x.example", "c@x.example"]
+    world.site("x.example").outcome = lambda recipient: DELIVERED
+    world.pass_time(302)
+    assert sorted(address for _, address in world.site("x.example").delivered) == [
+        "a@x.example",
+        "b@x.example",
+        "c@x.example",
+    ]
+
+
+def test_events_say_what_happened(world: World) -> None:
+    """One event per group of recipients with one answer (QUEUE.md: the accounting record)."""
+    world.accept("a@x.example", "b@x.example")
+    world.pass_time(0.2)
+    (event,) = world.store.events
+    assert event.fields["recipients"] == "a@x.example b@x.example"
+    assert (event.fields["code"], event.fields["status"], event.fields["remote"]) == (250, "2.0.0", "mx")
+    assert (event.fields["queue"], event.fields["attempt"]) == ("host:x.example:25", 1)
+    assert 0 < event.fields["seconds"] < 0.2
+
+
+def test_different_texts_of_one_answer_stay_one_delivery(world: World) -> None:
+    """Receivers repeat the address in the text: that makes no hundred rows of one (C28)."""
+    world.site("x.example").outcome = lambda recipient: Outcome(
+        OutcomeKind.DEFERRED, 450, "4.2.0", f"<{recipient.address}> busy", "mx"
+    )
+    world.accept(*(f"a{n}@x.example" for n in range(50)))
+    world.pass_time(0.2)
+    assert [len(row.recipients) for row in world.rows()] == [50]
+
+
+def test_an_outcome_the_store_could_not_write_is_offered_again(world: World) -> None:
+    """A full disk after the receiver's 250 sends nothing twice (Q2)."""
+    world.accept("a@x.example")
+    world.pass_time(0.015)
+    world.store.broken = 3
+    world.pass_time(30)
+    assert len(world.site("x.example").delivered) == 1
+    assert world.rows() == []
+    assert world.kinds() == ["delivery.unrecorded"] * 3 + ["delivery.delivered"]
+
+
+def test_a_taken_over_delivery_is_left_to_its_owner(world: World) -> None:
+    """A stale owner changes nothing, and spawns nothing."""
+    world.accept("a@x.example")
+    world.pass_time(0.015)
+    world.store.rows.clear()
+    world.pass_time(0.1)
+    assert world.kinds() == ["delivery.stale"]
+    assert world.scheduler.status().deliveries == 0
+
+
+def test_a_message_that_is_gone_is_dropped(world: World) -> None:
+    """What quarantine took leaves memory without a record, and holds up nobody."""
+    lost = world.put("a@x.example")
+    world.put("b@x.example")
+    del world.store.messages[lost.id]
+    world.pass_time(3)
+    assert [address for _, address in world.site("x.example").delivered] == ["b@x.example"]
+    assert world.scheduler.status().deliveries == 0
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_wrong_number_of_outcomes_is_refused(world: World, count: int) -> None:
+    """An agent's mistake loses nothing: the attempt stays open, and goes back with the connection."""
+    from upesi.mail.errors import InvariantError
+    from upesi.scheduler.work import Ending
+
+    world.site("x.example").connect = 1e6
+    world.accept("a@x.example")
+    world.pass_time(0.1)
+    work = world.agents.running[0].work
+    attempt = work.take()
+    assert attempt is not None
+    with pytest.raises(InvariantError):
+        work.finish(attempt, (DELIVERED,) * count)
+    world.site("x.example").connect = 0.01
+    work.ended(Ending.CLOSED)
+    with pytest.raises(InvariantError):
+        work.finish(attempt, (DELIVERED,))
+    world.agents.running[0].task.cancel()
+    world.pass_time(0.2)
+    assert len(world.site("x.example").delivered) == 1

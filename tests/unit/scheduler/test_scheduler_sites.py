@@ -1,0 +1,207 @@
+"""Sites that cannot be reached, sites that hang, and the machine's own limit: none of them starves the others."""
+
+from __future__ import annotations
+
+from scheduler_world import DEFERRED, DOWN, World
+
+from upesi.spool.records import DeliveryState
+
+
+def test_an_unreachable_site_puts_off_all_that_waits_for_it_at_once(world: World) -> None:
+    """One ending defers everything in memory with its outcome, each by its own schedule."""
+    world.site("x.example").down = DOWN
+    for n in range(50):
+        world.accept(f"a{n}@x.example", attempts=n % 2)
+    world.pass_time(1)
+    rows = world.rows(DeliveryState.READY)
+    assert len(rows) == 50
+    assert all(row.last == DOWN for row in rows)
+    assert {(row.attempts, round(row.due - row.received)) for row in rows} == {(1, 300), (2, 900)}
+    assert world.scheduler.status().deliveries == 0
+    assert world.scheduler.why("host:x.example:25").reason == "unreachable"
+
+
+def test_new_mail_for_an_unreachable_site_waits_in_the_spool(world: World) -> None:
+    """It is not tried, loaded or scanned until one probe connection got through."""
+    site = world.site("x.example")
+    site.down = DOWN
+    world.accept("a@x.example")
+    world.pass_time(1)
+    started = site.started
+    for n in range(100):
+        world.accept(f"b{n}@x.example")
+    world.pass_time(20)
+    assert site.started == started
+    assert world.scheduler.status().deliveries == 0
+    site.down = None
+    site.connect = 6.0
+    world.pass_time(12)
+    assert site.started == started + 1
+    world.pass_time(30)
+    assert len(site.delivered) == 100
+
+
+def test_pauses_grow_until_a_message_gets_through(world: World) -> None:
+    """The probe is one connection, ever more seldom, up to a quarter of an hour."""
+    site = world.site("x.example")
+    site.down = DOWN
+    for n in range(100):
+        world.accept(f"a{n}@x.example")
+        world.pass_time(36)
+    pauses = [fields["seconds"] for kind, fields in world.emitted if kind == "site.suspended"]
+    assert pauses[:5] == [30.0, 60.0, 120.0, 240.0, 480.0]
+    assert pauses == sorted(pauses)
+    assert max(pauses) == 900.0
+    assert site.most == 1
+    site.down = None
+    world.pass_time(6 * 3600)
+    assert len(site.delivered) == 100
+
+
+def test_a_refusal_of_one_more_connection_is_a_ceiling_not_a_failure(world: World) -> None:
+    """421 to the one too many puts nothing off while other connections work (C29)."""
+    site = world.site("x.example")
+    site.reply = 1.0
+    for n in range(60):
+        world.accept(f"a{n}@x.example")
+    world.pass_time(0.05)
+    opened = site.open
+    assert opened > 1
+    site.down = DOWN
+    world.pass_time(70)
+    assert world.kinds("site.") == []
+    assert world.kinds() == ["delivery.delivered"] * 60
+    assert len(site.delivered) == 60
+
+
+def test_a_receiver_that_closes_before_anything_is_left_alone_after_a_few_times(world: World) -> None:
+    """Accept, then hang up, again and again: no tight loop against it, and nothing lost."""
+    site = world.site("x.example")
+    site.dies = 1000
+    world.accept("a@x.example")
+    world.pass_time(10)
+    assert site.started == 3
+    (row,) = world.rows()
+    assert row.last is not None
+    assert row.last.status == "4.4.2"
+
+
+def test_hanging_sites_leave_the_others_alone() -> None:
+    """A thousand tarpits, and mail for others passes at once (OUT-06, Q6)."""
+    world = World()
+    for n in range(1000):
+        world.site(f"t{n}.example").hangs = True
+        world.accept(*(f"a{k}@t{n}.example" for k in range(2)))
+    world.pass_time(1)
+    world.holder.held = 2000
+    start = world.loop.time()
+    world.accept("a@x.example")
+    world.pass_time(0.5)
+    assert [address for _, address in world.site("x.example").delivered] == ["a@x.example"]
+    assert world.loop.time() - start < 1
+    world.close()
+
+
+def test_a_hanging_site_does_not_fill_memory_against_others() -> None:
+    """The longest path gives its tail back when others have mail due (Q6, Q7)."""
+    world = World(memory_deliveries=100, connections=1000)
+    for n in range(4):
+        world.site(f"t{n}.example").hangs = True
+        for k in range(200):
+            world.put(f"a{k}@t{n}.example")
+    world.pass_time(20)
+    assert world.scheduler.status().deliveries <= 100
+    for k in range(20):
+        world.put(f"b{k}@x.example")
+    world.pass_time(5)
+    assert len(world.site("x.example").delivered) == 20
+    assert world.scheduler.status().deliveries <= 100
+    world.close()
+
+
+def test_a_million_rows_of_a_blocked_site_hide_no_other(world: World) -> None:
+    """Blocked heads are skipped, not claimed, and the look goes past them (Q6)."""
+    for n in range(150):
+        world.site(f"d{n}.example").down = DOWN
+        world.accept(f"a@d{n}.example")
+    world.pass_time(1)
+    for n in range(150):
+        world.put(f"b@d{n}.example")
+    world.pass_time(2)
+    before = len(world.store.claims)
+    world.put("a@x.example")
+    world.pass_time(2)
+    assert len(world.site("x.example").delivered) == 1
+    assert {queue for queue, _, _ in world.store.claims[before:]} == {"host:x.example:25"}
+
+
+def test_the_machines_connections_are_never_exceeded_and_go_round() -> None:
+    """With three shares for fifty sites each site gets its turn, though all have plenty of mail (Q3, Q6)."""
+    world = World(shares=3)
+    open_now: list[int] = []
+    for n in range(50):
+        world.site(f"d{n}.example").reply = 0.1
+        for k in range(100):
+            world.accept(f"a{k}@d{n}.example")
+    for _ in range(1300):
+        world.pass_time(0.1)
+        open_now.append(sum(site.open for site in world.agents.sites.values()))
+    assert max(open_now) <= 3
+    assert all(site.delivered for site in world.agents.sites.values())
+    world.close()
+
+
+def test_an_idle_connection_makes_way() -> None:
+    """One share and two sites: the idle connection of one is closed for the other."""
+    world = World(shares=1)
+    world.site("x.example").idle = 1e6
+    world.accept("a@x.example")
+    world.pass_time(1)
+    world.accept("a@y.example")
+    world.pass_time(1)
+    assert len(world.site("y.example").delivered) == 1
+    world.close()
+
+
+def test_a_recalled_share_is_given_up() -> None:
+    """A share that the supervisor wants back leaves with its connection."""
+    from upesi.limits.shares import ShareRecall
+
+    world = World(shares=2)
+    world.accept("a@x.example")
+    world.accept("a@y.example")
+    world.pass_time(1)
+    world.holder.recalled(ShareRecall(1))
+    world.pass_time(1)
+    assert (world.holder.held, world.holder.in_use, world.holder.owed) == (1, 1, 0)
+    world.close()
+
+
+def test_temporary_answers_are_no_reason_to_leave_a_site_alone(world: World) -> None:
+    """A 451 to one message says nothing about the next."""
+    world.site("x.example").outcome = lambda recipient: DEFERRED
+    world.accept("a@x.example")
+    world.pass_time(1)
+    assert world.kinds("site.") == []
+    assert world.scheduler.wants("host:x.example:25")
+
+
+def test_status_shows_paths_and_their_trouble(world: World) -> None:
+    """`upesi status`: counts, pauses, what was last said."""
+    world.site("x.example").down = DOWN
+    world.site("y.example").hangs = True
+    world.accept("a@x.example")
+    world.accept("a@y.example")
+    world.pass_time(1)
+    sites = {site.queue: site for site in world.scheduler.status().sites}
+    assert sites["host:x.example:25"].blocked > 0
+    assert sites["host:x.example:25"].last == DOWN
+    assert (sites["host:y.example:25"].in_flight, sites["host:y.example:25"].connections) == (1, 1)
+
+
+def test_paths_that_hold_nothing_are_dropped(world: World) -> None:
+    """State is kept for sites with mail, connections or trouble, not for every site ever seen (Q7)."""
+    for n in range(200):
+        world.accept(f"a@d{n}.example")
+    world.pass_time(20)
+    assert world.scheduler.status().paths == 0
