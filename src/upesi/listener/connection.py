@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
-        "_base", "_began", "_choked", "_closing", "_context", "_deadline", "_engine", "_eof", "_held", "_home", "_loop", "_parked", "_paused",
+        "_base", "_began", "_choked", "_clean", "_closing", "_context", "_deadline", "_engine", "_eof", "_held", "_home", "_loop", "_parked", "_paused",
         "_protocol", "_reason", "_since", "_task", "_timer", "_transport", "_waiting",
     )  # fmt: skip
 
@@ -83,6 +83,8 @@ class Connection(asyncio.Protocol):
         self._eof = False
         # nor will we
         self._closing = False
+        # and nothing that it said is unread
+        self._clean = False
         self._held = 0
         self._began = self._deadline = loop.time()
         # when message data began to come, 0.0 while none comes, and how many octets of the session had come by then
@@ -99,8 +101,7 @@ class Connection(asyncio.Protocol):
         """Greet the client."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
-        peer = transport.get_extra_info("peername")
-        address, port = (peer[0], peer[1]) if isinstance(peer, tuple) else ("", 0)
+        address, port = _peer(transport.get_extra_info("peername"))
         self._engine = SessionEngine(self._context, self, address, port)
         self._home.opened(self)
         self._pump(greet(self._engine))
@@ -206,7 +207,7 @@ class Connection(asyncio.Protocol):
         out = b""
         while True:
             if answer is not None:
-                if type(answer) is Reply and answer.code < 400 and not session.errors:
+                if type(answer) is Reply and answer.code < 400 and not (session.errors or engine.over):
                     out += protocol.send(answer)
                 else:
                     out += self._say(answer)
@@ -275,6 +276,8 @@ class Connection(asyncio.Protocol):
 
     def _last_words(self, reply: Reply) -> bytes:
         """Return the octets of `reply`, and of the 421 that is to follow it."""
+        # QUIT with nothing behind it: there is nothing to wait for
+        self._clean = reply.code == 221 and not self._protocol.pipelined
         wire = reply.wire if reply.code == 421 else self._protocol.send(reply)
         parting = self._engine.parting
         if parting is None:
@@ -332,7 +335,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._reason = reason
         self._deadline = self._loop.time() + _LINGER
-        if self._eof or not self._transport.can_write_eof():
+        if self._eof or self._clean or not self._transport.can_write_eof():
             self._transport.close()
             return
         self._held = 0
@@ -344,3 +347,11 @@ class Connection(asyncio.Protocol):
         self._held += len(data)
         if self._held > _MAX_JUNK:
             self._transport.abort()
+
+
+def _peer(name: object) -> tuple[str, int]:
+    """Return address and port of a client; those of IPv4 clients on IPv6 sockets unmapped, none for Unix sockets."""
+    if not isinstance(name, tuple):
+        return "", 0
+    address = str(name[0])
+    return address.removeprefix("::ffff:") if "." in address else address, int(name[1])

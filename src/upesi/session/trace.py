@@ -58,7 +58,8 @@ def with_keyword(session: Session, *, smtputf8: bool = False) -> str:
 def origin_clause(session: Session, hostname: str) -> str:
     """Return the first two lines of the field up to "with": the same for all messages of a session."""
     address = session.client.address
-    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    # a client on a Unix socket has no address
+    literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]" if address else "local"
     name = _NOT_A_NAME.sub("?", session.helo) or literal
     return f"Received: from {name} ({literal})\r\n\tby {hostname} with "
 

@@ -213,7 +213,7 @@ class Home:
 def hooks(**functions: Any) -> Hooks:
     """Return chains with one function at each named point; a tuple gives several."""
 
-    def log(event: str, /, **fields: object) -> None:
+    def log(event: str, fields: dict[str, object]) -> None:
         pass
 
     made = []
