@@ -20,6 +20,7 @@ from upesi.protocol.smtp.events import (
     Pause,
     QuitCommand,
     RcptCommand,
+    RsetCommand,
     UnknownCommand,
     VrfyCommand,
 )
@@ -70,9 +71,7 @@ class Acceptor:
             try:
                 event = self.connection.next_event()
             except RemoteProtocolError as error:
-                assert error.reply is not None
-                self.events.append(error.reply)
-                answer += self.connection.send(error.reply)
+                answer += self._refuse(error)
                 continue
             if isinstance(event, Pause):
                 return answer
@@ -83,14 +82,19 @@ class Acceptor:
             if not isinstance(event, BdatCommand):
                 answer += self.connection.send(*self._replies(event))
 
+    def _refuse(self, error: RemoteProtocolError) -> bytes:
+        assert error.reply is not None, "an error of the server machine carries its reply"
+        self.events.append(error.reply)
+        return self.connection.send(error.reply)
+
     def _replies(self, event: Event) -> Iterable[Reply]:
         if isinstance(event, DataEnd | ChunkEnd):
             return self._end(event)
-        if isinstance(event, DataCommand):
+        if isinstance(event, DataCommand | HeloCommand | RsetCommand):
             self._content = b""
+        if isinstance(event, DataCommand):
             return [GO_AHEAD]
         if isinstance(event, HeloCommand):
-            self._content = b""
             keywords = () if event.verb == "HELO" else self.connection.ehlo_keywords()
             return [Reply.make(250, "", "test.example", *keywords)]
         if isinstance(event, RcptCommand) and event.forward_path.local.startswith("nobody"):
@@ -107,7 +111,9 @@ class Acceptor:
         return [event.fault or OK] * self.connection.replies_due
 
 
-def in_transaction(limits: ServerLimits = LIMITS, *, lmtp: bool = False, mail: bytes = b"MAIL FROM:<a@client.example>") -> Acceptor:
+def in_transaction(
+    limits: ServerLimits = LIMITS, *, lmtp: bool = False, mail: bytes = b"MAIL FROM:<a@client.example>"
+) -> Acceptor:
     """Return an Acceptor that has greeted, and has a sender and one recipient."""
     acceptor = Acceptor(limits, lmtp=lmtp)
     acceptor.feed(b"LHLO c\r\n" if lmtp else b"EHLO c\r\n", mail + b"\r\n", b"RCPT TO:<b@test.example>\r\n")

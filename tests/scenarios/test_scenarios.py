@@ -9,9 +9,9 @@ from typing import Protocol
 
 import msgspec
 import pytest
-
 from tests.scenarios.acceptor import LIMITS, Acceptor
 from tests.scenarios.script import Scenario, Step, read_scenarios
+
 from upesi.protocol.smtp.server import ServerLimits
 from upesi.protocol.smtp.states import State
 

@@ -1,9 +1,9 @@
 """The client half of SMTP and LMTP: commands out, replies in, each reply with the command that it answers.
 
 RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), CHUNKING and BINARYMIME (3030), SMTPUTF8 (6531), DSN (3461), and LMTP
-(2033). No I/O, no policy: what to send when, what a reply means for a recipient, and how long to wait is the agent's. What this guarantees: a
-reply is never attached to the wrong command, nothing is pipelined that must not be, no bare CR or LF leaves, and a server that answers
-what nobody asked, or answers before the end of the data, is an error and not a delivery.
+(2033). No I/O, no policy: what to send when, what a reply means for a recipient, and how long to wait is the agent's. What this
+guarantees: a reply is never attached to the wrong command, nothing is pipelined that must not be, no bare CR or LF leaves, and a server
+that answers what nobody asked, or answers before the end of the data, is an error and not a delivery.
 """
 
 from __future__ import annotations

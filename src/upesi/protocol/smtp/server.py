@@ -185,8 +185,8 @@ class ServerConnection:
         if not 0 < count <= self._due:
             raise LocalProtocolError(f"{count} replies given, {self._due} expected")
         if self._due == 1:
-            self._due = 0
             self._settle(replies[0].code)
+            self._due = 0
             return replies[0].wire
         self._due -= count
         if not self._due:
