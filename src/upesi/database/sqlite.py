@@ -86,15 +86,12 @@ def _mapped(error: apsw.Error) -> DatabaseError:
     return DatabaseError(text)
 
 
-@contextlib.contextmanager
-def _mapping() -> Iterator[None]:
-    try:
-        yield
-    except apsw.Error as error:
-        raise _mapped(error) from error
-    except (OverflowError, TypeError, ValueError) as error:
-        # apsw binds values one by one: one that has no SQLite type, or an integer beyond 64 bits
-        raise DatabaseError(f"{type(error).__name__}: {error}") from error
+# apsw binds values one by one: one that has no SQLite type, or an integer beyond 64 bits, is the fault of its row
+_FAILURES = (apsw.Error, OverflowError, TypeError, ValueError)
+
+
+def _failed(error: Exception) -> DatabaseError:
+    return _mapped(error) if isinstance(error, apsw.Error) else DatabaseError(f"{type(error).__name__}: {error}")
 
 
 class Database:
@@ -114,18 +111,22 @@ class Database:
         Without `create`, a file that is not there is an error, never a new empty database.
         """
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
-        with _mapping():
+        try:
             connection = apsw.Connection(str(path), flags=flags, statementcachesize=_STATEMENT_CACHE)
             try:
                 cls._prepare(connection, sync, busy)
             except BaseException:
                 connection.close(True)
                 raise
+        except _FAILURES as error:
+            raise _failed(error) from error
         return cls(connection, path)
 
     @staticmethod
     def _prepare(connection: apsw.Connection, sync: Sync, busy: float) -> None:
         connection.set_busy_timeout(int(busy * 1000))
+        # wait for locks in the file system rather than by sleeping ever longer, which starves whoever came second (seen: 255 ms)
+        connection.setlk_timeout(int(busy * 1000), 0)
         if connection.readonly("main"):
             raise apsw.ReadOnlyError("the database can only be read")
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}").fetchall()
@@ -155,13 +156,10 @@ class Database:
 
     def rows(self, sql: str, *values: Value | Integers) -> list[tuple[Value, ...]]:
         """Run one statement and return its rows."""
-        with _mapping():
+        try:
             return self._connection.execute(sql, _bound(values)).fetchall()
-
-    def each(self, sql: str, *values: Value | Integers) -> Iterator[tuple[Value, ...]]:
-        """Yield the rows of a statement one by one, for results that may be large."""
-        with _mapping():
-            yield from self._connection.execute(sql, _bound(values))
+        except _FAILURES as error:
+            raise _failed(error) from error
 
     def value(self, sql: str, *values: Value | Integers) -> Value:
         """Return the first column of the first row, None where there is none."""
@@ -175,9 +173,11 @@ class Database:
 
     def script(self, sql: str) -> None:
         """Run several statements."""
-        with _mapping():
+        try:
             for _ in self._connection.execute(sql):
                 pass
+        except _FAILURES as error:
+            raise _failed(error) from error
 
     def insert(self, into: str, rows: Sequence[Sequence[Value]], then: str = "") -> None:
         """Insert `rows` with as few statements as possible; `into` is "table(columns)", `then` what follows VALUES."""
@@ -188,8 +188,10 @@ class Database:
             if sql is None:
                 marks = "(" + ",".join("?" * len(part[0])) + ")"
                 sql = self._inserts[key] = f"INSERT INTO {into} VALUES {','.join([marks] * len(part))} {then}"
-            with _mapping():
+            try:
                 self._connection.execute(sql, [value for row in part for value in row])
+            except _FAILURES as error:
+                raise _failed(error) from error
 
     def changes(self) -> int:
         """Return how many rows the last statement changed."""
@@ -216,8 +218,10 @@ class Database:
 
     def checkpoint(self, how: Checkpoint) -> tuple[int, int]:
         """Run a checkpoint; return (frames in the log, frames copied). Raise DatabaseBusy where another is at it."""
-        with _mapping():
+        try:
             return self._connection.wal_checkpoint(mode=how.value)
+        except _FAILURES as error:
+            raise _failed(error) from error
 
     def define(self, name: str, arguments: int, function: object) -> None:
         """Make `function` callable from SQL as `name`; used by the command line's selectors, never on a hot path."""

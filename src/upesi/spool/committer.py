@@ -28,6 +28,7 @@ from upesi.database.errors import (
     DatabaseIoError,
 )
 from upesi.database.sqlite import Database, Sync
+from upesi.database.turn import Turn
 from upesi.database.wal import WalSync, mend
 from upesi.mail.ids import MessageId
 from upesi.spool.batch import Accept, Complete, Item
@@ -78,6 +79,7 @@ class Committer:
         self._closing = False
         self._database: Database | None = None
         self._wal: WalSync | None = None
+        self._turn: Turn | None = None
         self._undo = Undo()
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
 
@@ -156,16 +158,17 @@ class Committer:
 
     def _write(self, batch: list[Item]) -> list[MessageId]:
         """Commit `batch` and make it durable; return whose bodies are to be removed now."""
-        if self._database is None or self._wal is None:
+        if self._database is None or self._wal is None or self._turn is None:
             self._open()
-        database, wal = self._database, self._wal
+        database, wal, turn = self._database, self._wal, self._turn
         assert database is not None
         assert wal is not None
+        assert turn is not None
         ledger = Ledger(self._epoch)
         kept = self._keep_bodies(batch)
         good = [item for item in batch if item.error is None]
         try:
-            self._transact(database, ledger, good)
+            self._transact(database, turn, ledger, good)
         except (DatabaseIoError, DatabaseGone):
             self._discard()
             self._drop_bodies(kept)
@@ -184,9 +187,9 @@ class Committer:
         ledger.finish(good)
         return ledger.unlink
 
-    def _transact(self, database: Database, ledger: Ledger, items: list[Item]) -> None:
+    def _transact(self, database: Database, turn: Turn, ledger: Ledger, items: list[Item]) -> None:
         try:
-            with database.transaction():
+            with turn.taken(), database.transaction():
                 ledger.apply(database, items)
         except (DatabaseFull, DatabaseIoError, DatabaseGone):
             raise
@@ -194,11 +197,11 @@ class Committer:
             if not items or not _own_fault(error):
                 raise
             ledger.unlink.clear()
-            self._one_by_one(database, ledger, items)
+            self._one_by_one(database, turn, ledger, items)
 
-    def _one_by_one(self, database: Database, ledger: Ledger, items: list[Item]) -> None:
+    def _one_by_one(self, database: Database, turn: Turn, ledger: Ledger, items: list[Item]) -> None:
         """Write the batch again, each item on its own, so that the one that cannot be written fails alone."""
-        with database.transaction():
+        with turn.taken(), database.transaction():
             for item in items:
                 before = len(ledger.unlink)
                 database.run("SAVEPOINT item")
@@ -235,7 +238,9 @@ class Committer:
         """Open connection and log; mend and undo first what a failed sync left behind."""
         database = Database.open(self._path, sync=self._mode)
         wal: WalSync | None = None
+        turn: Turn | None = None
         try:
+            turn = Turn(self._path)
             wal = WalSync(self._path)
             wal.check()
             if wal.suspect:
@@ -249,13 +254,18 @@ class Committer:
         except BaseException:
             if wal is not None:
                 wal.close()
+            if turn is not None:
+                turn.close()
             database.close()
             raise
-        self._database, self._wal = database, wal
+        self._database, self._wal, self._turn = database, wal, turn
 
     def _discard(self) -> None:
         database, self._database = self._database, None
         wal, self._wal = self._wal, None
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.close()
         if wal is not None:
             wal.close()
         if database is not None:

@@ -123,15 +123,16 @@ class Ledger:
         What a worker was told of its shards may be old by the time it commits; the table is not. Two workers that both sent for a
         path would break its limits (QUEUE.md, Q3).
         """
-        active: dict[int, list[DeliveryRow]] = {}
+        active: dict[str, list[DeliveryRow]] = {}
         for row in rows:
             if row.state is DeliveryState.ACTIVE:
-                active.setdefault(shard_of(row.queue), []).append(row)
+                active.setdefault(row.queue, []).append(row)
         if not active:
             return
-        ours = set(_decode_ids(str(database.value(_SHARDS, self._epoch, Integers(list(active))))))
-        for shard, theirs in active.items():
-            if shard not in ours:
+        shards = {queue: shard_of(queue) for queue in active}
+        ours = set(_decode_ids(str(database.value(_SHARDS, self._epoch, Integers(list(shards.values()))))))
+        for queue, theirs in active.items():
+            if shards[queue] not in ours:
                 for row in theirs:
                     row.state = row.waits
 

@@ -48,6 +48,9 @@ Result = TypeVar("Result")
 # delivery ids are epoch << 40 | counter: a member would need 35 years at a thousand a second to run out
 _COUNTER_BITS = 40
 
+# asked for every recipient of every message; the answer is a checksum of the name
+_OWNED_CACHE = 10_000
+
 # what cannot be encoded fails in the caller's hands: wrong types, integers beyond 64 bits, text that is no Unicode
 _ENCODING = (TypeError, ValueError, OverflowError, AttributeError, msgspec.MsgspecError)
 
@@ -69,6 +72,7 @@ class SqliteStore:
         self._notice = notice
         self._number = epoch << _COUNTER_BITS
         self._shards: frozenset[int] = frozenset()
+        self._owned: dict[str, bool] = {}
         self._inline_limit = int(settings.inline_limit)
         self.bodies = BodyFolder(folder, self._inline_limit)
         self._loop = asyncio.get_running_loop()
@@ -121,11 +125,17 @@ class SqliteStore:
 
     def owns(self, queue: str) -> bool:
         """Whether the shard of `queue` is ours, as far as we were last told."""
-        return shard_of(queue) in self._shards
+        owned = self._owned.get(queue)
+        if owned is None:
+            if len(self._owned) >= _OWNED_CACHE:
+                self._owned.clear()
+            owned = self._owned[queue] = shard_of(queue) in self._shards
+        return owned
 
     def set_shards(self, shards: frozenset[int]) -> None:
         """Take note of the shards that the supervisor gave us."""
         self._shards = shards
+        self._owned.clear()
 
     def full(self) -> bool:
         """Whether new mail is refused with 452 now."""
