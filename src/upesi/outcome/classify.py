@@ -1,8 +1,8 @@
 """What a reply means: temporary or permanent, and the class of its reason.
 
-RFC 5248 and C54 of the compliance list: by the enhanced status first (RFC 3463), then by the reply code (RFC 5321 section 4.2.3), then by
-the text, because many receivers send one code for everything. An unknown code counts by its first digit (RFC 5321 section 4.3.2).
-Pure tables; reactions to patterns of replies are not here.
+By the enhanced status first (RFC 3463, RFC 5248), then by the reply code (RFC 5321 section 4.2.3), then by the text (C54). A status or
+code that many receivers use for everything (5.7.1, 550) says something only where the text says nothing. An unknown code counts by its
+first digit (RFC 5321 section 4.3.2). Reactions to patterns of replies are not here.
 """
 
 from __future__ import annotations
@@ -68,11 +68,8 @@ _BY_SUBJECT = {
     "6": "content",
     "7": "policy",
 }
+# codes that mean one thing
 _BY_CODE = {
-    421: "connection",
-    450: "mailbox-busy",
-    451: "system",
-    452: "system-full",
     500: "protocol",
     501: "protocol",
     502: "protocol",
@@ -81,12 +78,19 @@ _BY_CODE = {
     521: "no-mail",  # RFC 7504
     530: "authentication",
     535: "authentication",
-    550: "bad-mailbox",
     551: "bad-mailbox",
     552: "mailbox-full",
-    553: "bad-mailbox",
     555: "protocol",
     556: "no-mail",
+}
+# codes that are used for everything: what they mean where nothing else says more
+_BY_VAGUE_CODE = {
+    421: "connection",
+    450: "mailbox-busy",
+    451: "system",
+    452: "system-full",
+    550: "bad-mailbox",
+    553: "bad-mailbox",
 }
 # Texts of the large receivers, most telling first. They also override what is only a vague status (_VAGUE): "550 5.7.1 user unknown"
 _BY_TEXT = tuple(
@@ -133,18 +137,15 @@ def classify(outcome: Outcome) -> tuple[OutcomeKind, str]:
 def reason(code: int, status: str, text: str) -> str:
     """Return the class of a 4xx or 5xx: by enhanced status, code, then text; "other" where none of them says anything."""
     detail = status[2:] if status[:1] in ("2", "4", "5") else ""
-    exact = _BY_DETAIL.get(detail)
-    if exact is not None and detail not in _VAGUE:
-        return exact
-    # a vague status or none: what the people who run the receiver wrote says more than a bare 550
-    if detail in _VAGUE or not detail:
-        for pattern, name in _BY_TEXT:
-            if pattern.search(text):
-                return name
-    if exact is not None:
-        return exact
     subject = detail.partition(".")[0]
-    return _BY_SUBJECT.get(subject) or _BY_CODE.get(code) or "other"
+    by_status = _BY_DETAIL.get(detail) or _BY_SUBJECT.get(subject)
+    if by_status is not None and detail not in _VAGUE:
+        return by_status
+    return _BY_CODE.get(code) or _by_text(text) or by_status or _BY_VAGUE_CODE.get(code) or "other"
+
+
+def _by_text(text: str) -> str | None:
+    return next((name for pattern, name in _BY_TEXT if pattern.search(text)), None)
 
 
 def outcome_of(reply: Reply, stage: Stage | None = None, remote: str = "") -> Outcome:

@@ -67,7 +67,8 @@ class Backlog:
         self._polling = False
         self._polls = 0
         self._evicted_at = 0.0
-        self._claiming: set[str] = set()
+        # queue -> how many were asked for and may still come
+        self._claiming: dict[str, int] = {}
         self.stopped = True
 
     def start(self) -> None:
@@ -170,14 +171,14 @@ class Backlog:
         room = 0 if self.stopped or queue in self._claiming or not self._store.owns(queue) else self._room(queue)
         if not room:
             return 0
-        self._claiming.add(queue)
+        self._claiming[queue] = room
         try:
             got = await self._store.claim(queue, self._wall(), room)
         except SpoolError as error:
             self._emit("spool.failed", {"queue": queue, "error": type(error).__name__})
             return 0
         finally:
-            self._claiming.discard(queue)
+            del self._claiming[queue]
         path = self._dispatch.paths.get(queue)
         if path is not None:
             path.backlog = len(got) >= room
@@ -191,7 +192,7 @@ class Backlog:
 
     def _room(self, queue: str) -> int:
         """Return how many deliveries of `queue` may be claimed now."""
-        free = self._memory.free - len(self._claiming)
+        free = max(0, self._memory.free - sum(self._claiming.values()))
         if queue.startswith(ROUTING):
             room = _ROUTING_ROOM - self._routing.waiting(queue)
             return max(0, min(room, free or self._evict()))
@@ -207,7 +208,7 @@ class Backlog:
             if held > room // 2:
                 return 0
             room -= held
-        return max(0, min(room, free if free > 0 else self._evict()))
+        return max(0, min(room, free or self._evict()))
 
     def _evict(self) -> int:
         """Make room at the cost of the path that holds most; return how much there is now. Looked for ten times a second at most."""

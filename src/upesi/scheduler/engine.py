@@ -34,6 +34,8 @@ __all__ = ["Scheduler"]
 
 # A path may hold this part of the memory for new mail; the rest of its mail waits in the spool, and newer mail behind that
 _PATH_PART = 4
+# What may be in memory at all, as a multiple of the budget
+_EXCESS = 1.25
 # How often waits for an end look again
 _TICK = 0.02
 
@@ -65,6 +67,7 @@ class Scheduler:
         self._idle = idle
         self._tasks = Tasks(loop, emit)
         self._memory = Memory(settings.memory_deliveries, settings.memory_bodies)
+        self._most = settings.memory_deliveries * _EXCESS
         self._path_most = max(1, settings.memory_deliveries // _PATH_PART)
         retry = RetrySchedule(settings.retry, settings.jitter, random)
         self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit)
@@ -294,6 +297,9 @@ class Scheduler:
 
     def _admits(self, entry: Entry) -> bool:
         if self._paused or self._draining:
+            return False
+        # many accepts may have been told yes before the first of them was committed: what is far too much goes back
+        if len(self._memory.entries) > self._most and not entry.started:
             return False
         return not self._lost(entry)
 
