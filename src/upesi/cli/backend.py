@@ -85,8 +85,10 @@ def _offline(config: Config) -> Iterator[Offline]:
 
     from upesi.runtime.queue_commands import queue_handlers
     from upesi.spool.admin import SpoolAdmin
+    from upesi.spool.schema import DATABASE_NAME
 
-    if not Path(config.spool.path).is_dir():
+    # looking at a queue must not make one
+    if not (Path(config.spool.path) / DATABASE_NAME).exists():
         raise ServerDown(f"no server answers at {config.control.socket}, and there is no spool at {config.spool.path}")
 
     async def at_once(work: Callable[[], object]) -> object:
@@ -95,7 +97,7 @@ def _offline(config: Config) -> Iterator[Offline]:
     async def nobody_to_recall(hold: bool) -> None:
         return None
 
-    admin = SpoolAdmin.open(config.spool)
+    admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
     try:
         yield Offline(queue_handlers(admin, at_once, nobody_to_recall))
     finally:

@@ -59,11 +59,11 @@ def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
 
 # names as the spool's Selector has them
 _SELECTORS = (
-    click.option("--id", "id", metavar="ID", help="The message with this id."),
-    click.option("--sender", metavar="ADDRESS", help='Reverse-path, or "*@domain"; "<>" for bounces.'),
+    click.option("--id", "message", metavar="ID", help="The message with this id."),
+    click.option("--sender", metavar="ADDRESS", help='The reverse-path; "<>" for bounces.'),
     click.option("--recipient", metavar="ADDRESS", help="A recipient."),
     click.option("--domain", metavar="DOMAIN", help="The domain of a recipient."),
-    click.option("--queue", "queue", metavar="KEY", help="The queue that `upesi queue list` shows."),
+    click.option("--queue", metavar="KEY", help="A queue that `upesi queue summary` shows."),
     click.option("--older-than", type=DurationOption(), metavar="DURATION", help="Received longer ago than this."),
     click.option("--younger-than", type=DurationOption(), metavar="DURATION", help="Received within this time."),
     click.option("--state", type=click.Choice(["routing", "ready", "active", "held"]), help="In this state."),

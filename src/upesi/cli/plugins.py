@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
 from upesi.cli.options import configured, json_option, load_config
 from upesi.cli.output import Output, age
+from upesi.mail.reply import printable
 
 __all__ = ["plugins"]
 
@@ -69,3 +71,57 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
         raise click.ClickException(str(error)) from None
     click.echo(f"wrote {plugin}\nwrote {test}")
     click.echo(f"next: write it, try it with `python -m pytest {test}`, and add {name!r} to plugins.enabled")
+
+
+@plugins.command("test")
+@configured
+@json_option
+@click.argument("name")
+@click.argument("file", metavar="[FILE.eml]", required=False, type=click.File("rb"))
+@click.option("--ip", default="192.0.2.1", show_default=True, help="The client's address.")
+@click.option("--hostname", help="The client's name, as DNS would say it.")
+@click.option("--helo", default="client.example", show_default=True)
+@click.option(
+    "--from", "sender", default="sender@example.com", show_default=True, help="The reverse-path; empty for a bounce."
+)
+@click.option("--to", "recipients", multiple=True, default=["recipient@example.org"], show_default=True)
+def test(
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    name: str,
+    file: BinaryIO | None,
+    ip: str,
+    hostname: str | None,
+    helo: str,
+    sender: str,
+    recipients: tuple[str, ...],
+) -> int:
+    """Run the plugin NAME alone through one session, without a server, and show its verdicts, results and changes.
+
+    Exit code 0 says that the message would have been accepted, 1 that it was refused.
+    """
+    from upesi.cli.submission import crlf
+    from upesi.mail.address import AddressError
+    from upesi.testkit.trial import try_plugin
+
+    config = load_config(config_path, overrides)
+    content = crlf(file.read()) if file is not None else None
+    try:
+        accepted, report = try_plugin(
+            name,
+            config.plugins,
+            ip=ip,
+            helo=helo,
+            sender=sender,
+            recipients=recipients,
+            content=content,
+            source=str(config_path or "zero configuration"),
+            folder=config_path.parent if config_path else None,
+            hostname=hostname,
+        )
+    except AddressError as error:
+        raise click.ClickException(str(error)) from None
+    output = Output(as_json=as_json)
+    output.say("\n".join(printable(line, 2048) for line in report), {"accepted": accepted, "report": report})
+    return 0 if accepted else 1

@@ -32,20 +32,25 @@ def status(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) 
     if as_json:
         output.json(answer)
         return
-    nested = {name: value for name, value in answer.items() if isinstance(value, (dict, list)) and name != "listeners"}
-    output.fields({name: value for name, value in answer.items() if name not in nested})
-    for name, value in nested.items():
-        rows = records(value)
-        if rows:
-            click.echo(f"\n{name}")
-            columns = [key for key in rows[0] if not isinstance(rows[0][key], dict)]
-            inner = [key for row in rows for value in row.values() if isinstance(value, dict) for key in value]
-            columns += list(dict.fromkeys(inner))
-            flat = [
-                {**row, **{k: v for value in row.values() if isinstance(value, dict) for k, v in value.items()}}
-                for row in rows
-            ]
-            output.table(columns, [[row.get(column) for column in columns] for row in flat], rows)
+    lists = {name: records(value) for name, value in answer.items() if _is_records(value)}
+    output.fields({name: value for name, value in answer.items() if name not in lists})
+    for name, rows in lists.items():
+        click.echo(f"\n{name}")
+        flat = [_flat(row) for row in rows]
+        columns = list(dict.fromkeys(key for row in flat for key in row))
+        output.table(columns, [[row.get(column) for column in columns] for row in flat], rows)
+
+
+def _is_records(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _flat(row: dict[str, object]) -> dict[str, object]:
+    """Return `row` with the keys of tables in it beside its own: what a worker says of itself beside what the supervisor knows."""
+    flat: dict[str, object] = {}
+    for key, value in row.items():
+        flat.update(table_of(value) if isinstance(value, dict) else {key: value})
+    return flat
 
 
 @click.command()
@@ -97,12 +102,12 @@ def trace(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, i
     """Show everything that happened to the message ID, also after it has gone (see spool.history)."""
     config = load_config(config_path, overrides)
     with connected(config) as backend:
-        events = records(backend.request("queue.trace", {"id": id}))
+        events = records(backend.request("trace", {"id": id}))
     if not events:
         raise click.ClickException(
             f"nothing is known of {id}: wrong id, or older than spool.history ({config.spool.history})"
         )
-    rows = [[_clock(event.get("at")), event.get("kind"), _details(event.get("fields"))] for event in events]
+    rows = [[_clock(event.get("at")), event.get("kind"), _details(event)] for event in events]
     Output(as_json=as_json).table(["time", "event", "details"], rows, events)
 
 
@@ -111,5 +116,5 @@ def _clock(at: object) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
-def _details(fields: object) -> str:
-    return " ".join(f"{key}={value}" for key, value in fields.items()) if isinstance(fields, dict) else ""
+def _details(event: dict[str, object]) -> str:
+    return " ".join(f"{key}={value}" for key, value in event.items() if key not in ("at", "kind"))

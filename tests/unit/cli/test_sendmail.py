@@ -119,7 +119,7 @@ def test_the_null_reverse_path_and_the_user_as_sender(inbox: tuple[Inbox, dict[s
     assert send(environment, b"\nx\n", "-f", "<>", "to@b.example")[0] == 0
     assert send(environment, b"\nx\n", "local")[0] == 0
     null, own = handler.got
-    assert null.mail_from == ""
+    assert null.mail_from == "<>"
     assert "@" in str(own.mail_from)
     assert own.rcpt_tos[0].startswith("local@")
 

@@ -1,0 +1,276 @@
+"""`upesi queue`: look at queued mail, and hold, release, retry or cancel it, with the server running or not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from upesi.cli.backend import Backend, connected
+from upesi.cli.options import configured, json_option, load_config, selected
+from upesi.cli.output import Output, age, patience, size
+from upesi.cli.values import number_of, records, table_of
+
+__all__ = ["queue"]
+
+# one page of a listing; a frame of the control socket holds thousands of rows
+_PAGE = 1000
+_CONDITIONS = ("message", "sender", "recipient", "domain", "queue", "older_than", "younger_than", "state")
+
+Selector = dict[str, object]
+
+
+@click.group()
+def queue() -> None:
+    """Look at queued mail, and hold, release, retry or cancel it.
+
+    Without a running server these commands take the spool's lock and work on it directly.
+    """
+
+
+@queue.command("list")
+@configured
+@selected
+@json_option
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many deliveries.")
+def list_(
+    config_path: Path | None, overrides: tuple[str, ...], as_json: bool, limit: int, **conditions: object
+) -> None:
+    """List deliveries: one line for each message and place where it goes."""
+    with connected(load_config(config_path, overrides)) as backend, patience("reading the queue"):
+        found = list(_pages(backend, _selector(conditions), limit))
+        total = len(found) if len(found) < limit else number_of(_ask(backend, "queue.count", conditions))
+    now = time.time()
+    rows = [
+        [
+            row.get("message"),
+            row.get("state"),
+            age(now - number_of(row.get("received"))),
+            size(number_of(row.get("size"))),
+            row.get("sender") or "<>",
+            row.get("recipients"),
+            row.get("attempts"),
+            _next(row, now),
+            _reason(row),
+        ]
+        for row in found
+    ]
+    columns = ["id", "state", "age", "size", "sender", "recipients", "tries", "next", "last reply"]
+    Output(as_json=as_json).table(columns, rows, found)
+    if total > len(found) and not as_json:
+        click.echo(f"{len(found)} of {total:.0f}; more with --limit", err=True)
+
+
+@queue.command()
+@configured
+@selected
+@json_option
+def count(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, **conditions: object) -> None:
+    """Count deliveries."""
+    with connected(load_config(config_path, overrides)) as backend, patience("counting"):
+        number = int(number_of(_ask(backend, "queue.count", conditions)))
+    Output(as_json=as_json).say(str(number), {"count": number})
+
+
+@queue.command()
+@configured
+@json_option
+def summary(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show how much waits in each queue."""
+    with connected(load_config(config_path, overrides)) as backend:
+        found = records(backend.request("queue.summary"))
+    now = time.time()
+    states = ["routing", "ready", "active", "held"]
+    rows = [[row.get("queue"), *(row.get(state) for state in states), _due(row.get("next_due"), now)] for row in found]
+    Output(as_json=as_json).table(["queue", *states, "next"], rows, found)
+
+
+@queue.command()
+@configured
+@json_option
+@click.argument("id")
+def show(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id: str) -> None:
+    """Show what is queued of the message ID."""
+    with connected(load_config(config_path, overrides)) as backend:
+        answer = backend.request("queue.show", {"id": id})
+    if answer is None:
+        raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
+    message = table_of(answer)
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(message)
+        return
+    now = time.time()
+    received = number_of(message.get("received"))
+    output.fields(
+        {
+            "id": message.get("message"),
+            "sender": message.get("sender") or "<>",
+            "received": f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(received))}Z ({age(now - received)} ago)",
+            "size": size(number_of(message.get("size"))),
+        }
+    )
+    deliveries = records(message.get("deliveries") or [])
+    rows = [
+        [row.get("queue"), row.get("state"), row.get("recipients"), row.get("attempts"), _next(row, now), _reason(row)]
+        for row in deliveries
+    ]
+    output.table(["queue", "state", "recipients", "tries", "next", "last reply"], rows, deliveries)
+
+
+@queue.command()
+@configured
+@json_option
+@click.argument("id")
+def why(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id: str) -> None:
+    """Say why the message ID is waiting, since when, and when it will next be tried."""
+    with connected(load_config(config_path, overrides)) as backend:
+        found = records(backend.request("queue.why", {"id": id}))
+    if not found:
+        raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
+    output = Output(as_json=as_json)
+    if as_json:
+        output.json(found)
+        return
+    for row in found:
+        click.echo(_sentence(row, time.time()))
+
+
+def _sentence(row: dict[str, object], now: float) -> str:
+    """Put one delivery's reason into words."""
+    from upesi.cli.output import cell
+
+    since = age(now - number_of(row.get("since")))
+    state = {
+        "routing": f"has been waiting for {since} for its next hop to be found",
+        "ready": f"has been waiting for {since}",
+        "active": f"has been with a worker for {since}: it is being sent, or is about to be",
+        "held": f"has been held by an operator for {since}; `upesi queue release` lets it go on",
+    }.get(str(row.get("state")), f"is {cell(row.get('state'))} since {since}")
+    tries = number_of(row.get("attempts"))
+    parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
+    parts.append(f"tried {tries:.0f} times; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")
+    if row.get("next_try") is not None:
+        parts.append(f"next try {_in(number_of(row.get('next_try')), now)}")
+    parts.append(f"returned to its sender {_in(number_of(row.get('expires')), now)}")
+    return "\n  ".join(parts)
+
+
+def _in(moment: float, now: float) -> str:
+    return f"in {age(moment - now)}" if moment > now else "now"
+
+
+Change = Callable[..., None]
+
+
+def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False) -> Change:
+    """Make a command that changes what is selected, after saying how much that is."""
+
+    @queue.command(name, help=help)
+    @configured
+    @selected
+    @json_option
+    @click.option("--all", "everything", is_flag=True, help="The whole queue; needed where nothing else selects.")
+    @click.option("--count", "only_count", is_flag=True, help="Only say how many deliveries it would be.")
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    def change(
+        config_path: Path | None,
+        overrides: tuple[str, ...],
+        as_json: bool,
+        everything: bool,
+        only_count: bool,
+        yes: bool,
+        **conditions: object,
+    ) -> None:
+        if not everything and not _selector(conditions):
+            raise click.UsageError(f"say which messages to {verb} (--id, --domain, ...), or --all")
+        output = Output(as_json=as_json)
+        with connected(load_config(config_path, overrides)) as backend:
+            number = int(number_of(_ask(backend, "queue.count", conditions)))
+            if only_count:
+                output.say(f"{number} deliveries would be {done}", {"count": number})
+                return
+            if number and not yes:
+                _confirm(f"{verb.capitalize()} {number} deliveries?")
+            with patience(f"{done}"):
+                answer = _repeat(backend, f"queue.{name}", conditions)
+        output.say(_told(answer, done), answer)
+
+    return change
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is here to answer: add --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[str, object]:
+    """Ask until everything is changed: the server cancels a bounded number at a time."""
+    total = 0
+    while True:
+        answer = table_of(_ask(backend, name, conditions))
+        changed = int(number_of(answer.get("changed")))
+        total += changed
+        if name != "queue.cancel" or not changed:
+            return {"changed": total, "active": answer.get("active")}
+
+
+def _told(answer: dict[str, object], done: str) -> str:
+    text = f"{number_of(answer.get('changed')):.0f} deliveries {done}"
+    active = number_of(answer.get("active"))
+    if active:
+        text += f"; {active:.0f} are being sent at this moment and were left alone: look again in a minute"
+    return text
+
+
+_change("hold", "hold", "held", "Let messages wait until they are released.")
+_change("release", "release", "released", "Let held messages be tried again.")
+_change("retry", "retry", "made due", "Try messages now instead of when they are due.")
+_change("cancel", "cancel", "cancelled", "Take messages out of the queue for good. Their senders are not told.")
+
+
+def _ask(backend: Backend, name: str, conditions: dict[str, object]) -> object:
+    return backend.request(name, {"selector": _selector(conditions)})
+
+
+def _selector(conditions: dict[str, object]) -> Selector:
+    return {name: conditions[name] for name in _CONDITIONS if conditions.get(name) is not None}
+
+
+def _pages(backend: Backend, selector: Selector, limit: int) -> Iterator[dict[str, object]]:
+    after = 0
+    while limit > 0:
+        page = records(
+            backend.request("queue.list", {"selector": selector, "limit": min(limit, _PAGE), "after": after})
+        )
+        yield from page
+        if len(page) < min(limit, _PAGE):
+            return
+        limit -= len(page)
+        after = int(number_of(page[-1].get("delivery")))
+
+
+def _next(row: dict[str, object], now: float) -> str | None:
+    if row.get("state") in ("active", "held"):
+        return None
+    return _due(row.get("due"), now)
+
+
+def _due(moment: object, now: float) -> str | None:
+    return _in(number_of(moment), now) if moment is not None else None
+
+
+def _reason(row: dict[str, object]) -> str | None:
+    """Return what is known of the last attempt: who said what."""
+    if row.get("problem"):
+        return f"cannot be read: {row['problem']}"
+    last = row.get("last")
+    if not isinstance(last, dict):
+        return None
+    code = str(last["code"]) if last.get("code") else ""
+    remote = f"({last['remote']})" if last.get("remote") else ""
+    return " ".join(filter(None, [code, str(last.get("status") or ""), str(last.get("text") or ""), remote]))
