@@ -5,7 +5,7 @@ from upesi.hooks.chain import Denial
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
 from upesi.hooks.points import Report
 from upesi.hooks.services import Clock, PluginLog
-from upesi.hooks.session import Client, Result, Session, Transaction, TransactionRecipient
+from upesi.hooks.session import NULL_SENDER, Client, Result, Session, Transaction, TransactionRecipient
 from upesi.hooks.tables import ListError, read_list
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.address import Address, AddressError, domain_from
@@ -15,6 +15,7 @@ from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 
 __all__ = [
+    "NULL_SENDER",
     "Address",
     "AddressError",
     "Body",

@@ -13,7 +13,7 @@ import msgspec
 
 from upesi.hooks.hook import Hook
 from upesi.hooks.points import Point
-from upesi.hooks.session import Session, Transaction
+from upesi.hooks.session import NULL_SENDER, Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind, accept
 
 __all__ = ["Answer", "Chain", "Denial"]
@@ -57,6 +57,9 @@ class Chain(Generic[A]):
         that returns it. Cancelling the coroutine cancels the hook that runs. A coroutine that is not to be awaited must be closed.
         """
         first = tx if self._of_transaction else session
+        if arguments and arguments[0] is None:
+            # only MAIL's sender can be None; a five-line plugin that looks at its domain must not defer every bounce
+            arguments = (NULL_SENDER, *arguments[1:])
         return cast("Answer[A]", self._run(session, tx, (first, *arguments)))
 
     def call(self, *arguments: object) -> Answer[A]:

@@ -12,7 +12,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _PLUGIN = '''\
 """{name}: say in one line what this plugin does to mail."""
 
-from upesi.plugin import Plugin, PluginSettings, Transaction, hook, reject
+from upesi.plugin import Address, Plugin, PluginSettings, Transaction, Verdict, hook, reject
 
 
 class {klass}(Plugin):
@@ -28,9 +28,9 @@ class {klass}(Plugin):
         self.domains = frozenset(settings.domains)
 
     @hook.mail
-    def sender(self, tx: Transaction, sender):
-        """Called at MAIL FROM; sender is None for the null reverse-path of bounces."""
-        if sender is not None and sender.domain in self.domains:
+    def sender(self, tx: Transaction, sender: Address) -> Verdict | None:
+        """Called at MAIL FROM; for the null reverse-path of bounces the sender's domain is empty."""
+        if sender.domain in self.domains:
             return reject("5.7.1", "We take no mail from your domain")
         return None
 '''

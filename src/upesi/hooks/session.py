@@ -18,10 +18,13 @@ from upesi.mail.route import Route
 if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
 
-__all__ = ["Client", "Result", "Session", "Transaction", "TransactionRecipient"]
+__all__ = ["NULL_SENDER", "Client", "Result", "Session", "Transaction", "TransactionRecipient"]
 
 # header fields that plugins add to one message; more is a plugin that loops
 MAX_ADDED = 200
+
+# What a `mail` hook gets for the null reverse-path (`tx.reverse_path` is None): `sender.domain == "..."` must not fail on bounces
+NULL_SENDER = Address("", "")
 
 Result = tuple[str, str]  # ("pass" | "fail" | "skip" | "error" | a method's own word, evidence)
 

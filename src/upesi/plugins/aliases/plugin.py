@@ -127,7 +127,8 @@ class Aliases(Plugin):
             for address in _places(alias, domains):
                 if address.key in self._targets:
                     raise ValueError("is there twice")
-                self._targets[address.key] = tuple(_target(text, address.domain) for text in targets)
+                domain = address.domain or next(iter(domains), "")
+                self._targets[address.key] = tuple(_target(text, domain) for text in targets)
             if not targets:
                 raise ValueError("leads nowhere")
         except ValueError as error:

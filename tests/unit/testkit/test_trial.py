@@ -1,0 +1,156 @@
+"""Trials, the message builder and the scaffold: what plugin authors test with."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from upesi.config.problems import ConfigError
+from upesi.config.settings import PluginsSettings
+from upesi.hooks.scaffold import ScaffoldError, scaffold
+from upesi.plugin import DiscardRoute, Plugin, Session, Transaction, TransactionRecipient, accept, defer, hook, reject
+from upesi.testkit import Trial, message, run_virtual, try_plugin
+
+
+class Recorder(Plugin):
+    """Notes what it is called for."""
+
+    def __init__(self, settings, log):
+        super().__init__(settings)
+        self.log = log
+
+    @hook.connect
+    def connected(self, session: Session) -> None:
+        session.results["country"] = ("pass", "TZ")
+
+    @hook.rcpt
+    async def rcpt(self, tx: Transaction, recipient: TransactionRecipient):
+        if recipient.address.local == "gone":
+            return reject("5.1.1", "Gone")
+        return accept() if recipient.address.domain == "ours.example" else None
+
+    @hook.route
+    def route(self, tx: Transaction, recipient: TransactionRecipient):
+        return DiscardRoute() if recipient.address.local == "nobody" else None
+
+    @hook.message
+    def message(self, tx: Transaction):
+        self.log("seen", octets=tx.body.size)
+        tx.add_header("X-Seen", "yes")
+        tx.recipients[0].verdict = defer("4.2.2", "Full")
+
+
+async def test_a_trial_gives_hooks_what_a_server_would():
+    """Votes, refusals, routes and what nobody voted for."""
+    trial = Trial.of(Recorder)
+    accepted = await trial.whole(
+        "client.example",
+        "a@example.com",
+        ["b@ours.example", "nobody@ours.example", "gone@ours.example", "c@theirs.example"],
+        message(),
+    )
+    assert accepted
+    assert [str(r.address) for r in trial.tx.recipients] == ["b@ours.example", "nobody@ours.example"]
+    report = "\n".join(trial.report())
+    for line in (
+        "rcpt     <gone@ours.example>                      550 5.1.1 Gone",
+        "session result country: pass TZ",
+        "goes to <b@ours.example>: 451 4.2.2 Full",
+        "goes to <nobody@ours.example> by DiscardRoute()",
+        "adds X-Seen: yes",
+        f"recorder.seen octets={len(message())}",
+    ):
+        assert line in report
+
+
+@pytest.mark.parametrize("point", ["connect", "helo", "mail", "data", "message"])
+async def test_a_refusal_ends_the_trial_where_it_would_end_the_mail(point: str):
+    """No hook behind the refusal is run, except that the ends are told."""
+
+    class Refusing(Plugin):
+        @getattr(hook, point)
+        def refuse(self, *arguments: object):
+            return reject("5.7.1", "No")
+
+        @hook.rcpt
+        def take(self, tx: Transaction, recipient: TransactionRecipient):
+            return accept()
+
+    trial = Trial.of(Refusing)
+    assert not await trial.whole("client.example", "a@example.com", ["b@example.org"], message())
+    points = [step.point for step in trial.steps]
+    assert [step.point for step in trial.steps if step.refused] == [point]
+    assert set(points[points.index(point) + 1 :]) <= {"reset", "disconnect"}
+    assert points[-1] == "disconnect"
+
+
+def test_a_plugin_can_be_tried_by_name():
+    """What `upesi plugins test` does: alone, enabled or not, with its settings."""
+    config = PluginsSettings(folder="", settings={"recipients": {"domains": ["ours.example"]}})
+    for recipient, taken in (("a@ours.example", True), ("a@theirs.example", False)):
+        accepted, report = try_plugin(
+            "recipients", config, ip="192.0.2.1", helo="x.example", sender="", recipients=[recipient], content=message()
+        )
+        assert accepted is taken
+        assert report[0].startswith("connect  192.0.2.1")
+    with pytest.raises(ConfigError, match="did you mean recipients"):
+        try_plugin("recipient", config, ip="", helo="", sender="", recipients=[], content=None)
+
+
+def test_failures_of_a_plugin_are_in_the_report():
+    """An author sees the exception, not only the 451."""
+
+    class Broken(Plugin):
+        @hook.mail
+        def fails(self, tx: Transaction, sender: object) -> None:
+            raise ZeroDivisionError
+
+    trial = Trial.of(Broken)
+    run_virtual(trial.whole("x.example", "a@example.com", ["b@example.org"], None))
+    report = "\n".join(trial.report())
+    assert "451 4.3.0" in report
+    assert "plugin.failed" in report
+    assert "ZeroDivisionError" in report
+
+
+def test_built_messages_are_valid():
+    """CRLF everywhere, a header that others can read, fields replaced, left out, and repeated on top."""
+    content = message("one\ntwo\r\n", {"Subject": "hello", "Date": None}, top=[("Received", "a"), ("Received", "b")])
+    assert content.count(b"\n") == content.count(b"\r\n")
+    parsed = email.message_from_bytes(content, policy=email.policy.SMTP)
+    assert parsed["Subject"] == "hello"
+    assert parsed["Date"] is None
+    assert parsed.get_all("Received") == ["a", "b"]
+    assert parsed.get_payload() == "one\r\ntwo\r\n"
+
+
+def test_the_scaffold_is_a_plugin_with_a_green_test(tmp_path: Path):
+    """`upesi plugins new`: both files work as they are written."""
+    plugin, test = scaffold("my_rule", tmp_path / "plugins")
+    assert plugin == tmp_path / "plugins" / "my_rule.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--override-ini=addopts=", str(test)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "2 passed" in run.stdout
+
+
+@pytest.mark.parametrize("name", ["", "My", "a-b", "1a", "../x", "a/b", "a.b"])
+def test_a_scaffold_needs_a_name(name: str, tmp_path: Path):
+    """Names are those that discovery finds."""
+    with pytest.raises(ScaffoldError):
+        scaffold(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scaffold_overwrites_nothing(tmp_path: Path):
+    """Neither the plugin nor its test."""
+    plugin, _ = scaffold("mine", tmp_path)
+    plugin.write_text("precious")
+    with pytest.raises(ScaffoldError, match="is there already"):
+        scaffold("mine", tmp_path)
+    assert plugin.read_text() == "precious"
