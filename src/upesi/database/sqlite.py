@@ -61,12 +61,13 @@ class Checkpoint(enum.Enum):
 
 
 class Integers:
-    """A list of integers as one bound value: `id IN carray(?)`."""
+    """A list of numbers of rows (never negative) as one bound value: `id IN carray(?)`."""
 
     __slots__ = ("items",)
 
     def __init__(self, items: Sequence[int]) -> None:
-        self.items = array("q", items)
+        # carray refuses an empty array; no row has the number -1
+        self.items = array("q", items or (-1,))
 
 
 def _mapped(error: apsw.Error) -> DatabaseError:
