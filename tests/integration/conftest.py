@@ -34,13 +34,13 @@ def upesi_server(tmp_path: Path) -> Iterator[MakeServer]:
     """Make servers: `upesi_server(more_toml, workers=1)`. Each must still end cleanly on SIGTERM when the test is over."""
     servers: list[UpesiServer] = []
 
-    def make(more: str = "", workers: int = 1, spool: Path | None = None) -> UpesiServer:
+    def make(more: str = "", workers: int = 1, spool: Path | None = None, started: bool = True) -> UpesiServer:
         server = UpesiServer(tmp_path / f"upesi-{len(servers)}", more, workers, spool)
         servers.append(server)
-        return server.start()
+        return server.start() if started else server
 
     yield make
-    running = [server for server in servers if server.process is not None and server.process.poll() is None]
+    running = [server for server in servers if server.process is not None and not server.ended]
     statuses = [server.stop() for server in running]
     assert statuses == [0] * len(running), "\n".join(server.tail() for server in running)
 

@@ -75,6 +75,8 @@ class UpesiServer:
         self.spool = spool or folder / "spool"
         self.file, self.log = folder / "upesi.toml", folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
+        # whether it was a test that ended it; a server that ends by itself fails its test
+        self.ended = False
         folder.mkdir(parents=True, exist_ok=True)
         self.configure(more)
 
@@ -83,17 +85,23 @@ class UpesiServer:
         text = _CONFIG.format(workers=self.workers, spool=self.spool, port=self.port, more=more)
         self.file.write_text(text)
 
-    def start(self, patience: float = 20.0) -> UpesiServer:
-        """Start it and wait for its greeting."""
+    def start(self, patience: float = 30.0, until: str = "started") -> UpesiServer:
+        """Start it and wait for its greeting, and unless `until` is "greeting" for its own word that it has started."""
+        self.ended = False
+        said = self._starts()
         with self.log.open("ab") as log:
             argv = [str(UPESI), "serve", "-c", str(self.file)]
             self.process = subprocess.Popen(argv, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             wait_until(self.greets, patience, "the greeting")
+            wait_until(lambda: until == "greeting" or self._starts() > said, patience, "server.started in the log")
         except AssertionError as error:
             self.kill()
             raise AssertionError(f"the server did not start:\n{self.tail()}") from error
         return self
+
+    def _starts(self) -> int:
+        return self.log.read_text().count('"server.started"') if self.log.exists() else 0
 
     def greets(self) -> bool:
         """Say whether somebody answers with 220."""
@@ -131,6 +139,7 @@ class UpesiServer:
         """Send SIGTERM and return the exit status; a server that does not end is killed and fails the test."""
         process = self.process
         assert process is not None
+        self.ended = True
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
@@ -142,6 +151,7 @@ class UpesiServer:
     def kill(self) -> None:
         """SIGKILL to all of it at once, as a power cut of the processes would."""
         assert self.process is not None
+        self.ended = True
         for pid in family(self.pid) if self.process.poll() is None else []:
             try:
                 os.kill(pid, signal.SIGKILL)

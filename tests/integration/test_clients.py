@@ -41,7 +41,7 @@ async def test_aiosmtplib_sends_at_the_same_time(relaying: UpesiServer, receiver
     """Sessions side by side do not mix: every message comes out once, as it went in."""
 
     async def one(number: int) -> None:
-        async with aiosmtplib.SMTP("127.0.0.1", relaying.port, timeout=20) as client:
+        async with aiosmtplib.SMTP(hostname="127.0.0.1", port=relaying.port, timeout=20) as client:
             await client.sendmail("a@example.com", ["b@example.net"], numbered(number))
 
     await asyncio.gather(*(one(number) for number in range(50)))

@@ -36,16 +36,18 @@ def test_mail_under_way_when_everything_is_killed_is_sent_after_the_start(upesi_
             server.send(numbered(number))
         server.kill()
         assert stuck.messages == []
-    server.start()
     with Receiver(port) as receiver:
+        server.start()
         messages = receiver.wait_for(5)
     assert {number_of(message.data) for message in messages} == set(range(5))
 
 
 def test_sigterm_finishes_a_message_that_is_inside_data(relaying: UpesiServer, receiver: Receiver) -> None:
     """ARCHITECTURE.md: SIGTERM stops accepting and finishes what is inside DATA; the client gets its 250, the message is kept."""
-    with socket.create_connection(("127.0.0.1", relaying.port), timeout=15) as client:
-        stream = client.makefile("rb")
+    with (
+        socket.create_connection(("127.0.0.1", relaying.port), timeout=15) as client,
+        client.makefile("rb") as stream,
+    ):
         for line in (b"", b"EHLO a.example", b"MAIL FROM:<a@example.com>", b"RCPT TO:<b@example.net>", b"DATA"):
             if line:
                 client.sendall(line + b"\r\n")
@@ -84,3 +86,10 @@ def test_sigterm_says_421_to_an_idle_session(relaying: UpesiServer) -> None:
         client.ehlo("a.example")
         assert relaying.stop() == 0
         assert client.getreply()[0] == 421
+
+
+def test_sigterm_right_behind_the_first_greeting_ends_cleanly(upesi_server: MakeServer) -> None:
+    """ARCHITECTURE.md, SIGTERM: whoever answers with 220 can be told to stop; there is no moment in which a signal kills it."""
+    server = upesi_server(started=False)
+    server.start(until="greeting")
+    assert server.stop() == 0
