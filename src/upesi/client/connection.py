@@ -55,8 +55,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_armed_at", "_deadline", "_loop", "_lost", "_timer", "_transport", "_user", "_waiter", "_waiting",
-        "machine", "paused", "remote",
+        "_armed_at", "_deadline", "_loop", "_lost", "_paused", "_timer", "_transport", "_user", "_waiter", "_waiting",
+        "machine", "remote",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, machine: ClientConnection) -> None:
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._deadline = 0.0
         self._armed_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self.paused = False
+        self._paused = False
         self.remote = ""
 
     # -- what the event loop calls --
@@ -107,11 +107,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Stop reading bodies until the buffer has drained."""
-        self.paused = True
+        self._paused = True
 
     def resume_writing(self) -> None:
         """Go on."""
-        self.paused = False
+        self._paused = False
         if self._user is not None:
             self._user.writing_resumed()
 
@@ -145,9 +145,14 @@ class Connection(asyncio.Protocol):
         self._user = user
 
     def write(self, data: bytes) -> None:
-        """Send `data`; `paused` afterwards says whether to hold back."""
+        """Send `data`; `writable` afterwards says whether to hold back."""
         assert self._transport is not None
         self._transport.write(data)
+
+    @property
+    def writable(self) -> bool:
+        """Whether more should be written now: a transport that failed takes everything and sends nothing, until it says so."""
+        return not (self._paused or self._transport is None or self._transport.is_closing())
 
     def expect_within(self, seconds: float) -> None:
         """Set the one deadline: `timed_out` is called if it is not set anew within `seconds`.

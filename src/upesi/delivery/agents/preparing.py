@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 
 import msgspec
 
 from upesi.delivery.outcomes import failed
+from upesi.mail.body import READ_SIZE, Body
 from upesi.mail.envelope import BodyType, Transmission
 from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.framing import is_text
 from upesi.scheduler.work import Attempt
 
-__all__ = ["BINARY_REFUSED", "SMALL", "UTF8_REFUSED", "refusal", "transmission_for", "uses_bdat"]
+__all__ = ["BINARY_REFUSED", "SMALL", "UTF8_REFUSED", "refusal", "sliced", "transmission_for", "uses_bdat"]
 
 # Octets up to which a message goes out in one write; larger ones are streamed
 SMALL = 64 * 1024
@@ -62,6 +64,15 @@ def uses_bdat(attempt: Attempt, offered: Extensions) -> bool:
         return offered.chunking
     small = len(message.prefix) + message.body.size <= SMALL
     return small and is_text(chain((message.prefix,), message.body.chunks()))
+
+
+def sliced(body: Body) -> Iterator[bytes]:
+    """Yield the body in pieces of at most READ_SIZE, so that a large one held in memory is not handed to the transport whole."""
+    for chunk in body.chunks():
+        if len(chunk) <= READ_SIZE:
+            yield chunk
+        else:
+            yield from (chunk[at : at + READ_SIZE] for at in range(0, len(chunk), READ_SIZE))
 
 
 def _ascii_paths(attempt: Attempt) -> bool:

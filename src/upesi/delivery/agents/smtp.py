@@ -23,7 +23,7 @@ from upesi.client.connection import Connection, ConnectionLost
 from upesi.config.settings import DeliverySettings
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, transmission_for, uses_bdat
+from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, sliced, transmission_for, uses_bdat
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.outcome import Outcome
@@ -271,7 +271,7 @@ class _Sending:
         """Answer 354: the body, its end, and the next message's group behind it."""
         transaction.ahead = False  # its recipients were accepted: from here on it is like any other
         message = transaction.attempt.message
-        pieces = self._machine.frame(chain((message.prefix,), message.body.chunks()))
+        pieces = self._machine.frame(chain((message.prefix,), sliced(message.body)))
         if not transaction.small:
             self._stream = pieces
             self._pump(transaction)
@@ -293,7 +293,7 @@ class _Sending:
         """Send content as one BDAT chunk, now that a recipient was accepted."""
         message = transaction.attempt.message
         # the reply is expected from here on, but until the last octet is out it would be early: `data_sent` waits
-        self._stream = chain((self._machine.bdat(transaction.size, True), message.prefix), message.body.chunks())
+        self._stream = chain((self._machine.bdat(transaction.size, True), message.prefix), sliced(message.body))
         self._pump(transaction)
 
     def writing_resumed(self) -> None:
@@ -307,7 +307,7 @@ class _Sending:
         assert stream is not None
         connection.expect_within(BLOCK_TIMEOUT)
         try:
-            while not connection.paused:
+            while connection.writable:
                 piece = next(stream, None)
                 if piece is None:
                     self._stream = None
