@@ -308,7 +308,11 @@ async def test_what_the_sender_asked_for_goes_with_the_mail():
     await trial.mail()
     await trial.rcpt("sales@example.com")
     trial.tx.recipients[0].notify = 1
+    first = trial.tx.recipients[0]
     await trial.message(message())
+    # the same object: LMTP's reply to this RCPT follows what becomes of it
+    assert trial.tx.recipients[0] is first
+    assert first.route is None
     assert {(r.original, r.notify) for r in trial.tx.recipients} == {("rfc822;sales@example.com", 1)}
 
 

@@ -89,10 +89,9 @@ class Aliases(Plugin):
             if recipient.aliased is None or recipient.verdict is not None:
                 replaced.append(recipient)
                 continue
-            for address in recipient.aliased:
-                if address not in named:
-                    named.add(address)
-                    replaced.append(_instead_of(recipient, address))
+            fresh = [address for address in recipient.aliased if address not in named]
+            named.update(fresh)
+            replaced += _instead_of(recipient, fresh)
         tx.recipients[:] = replaced
 
     def expand(self, alias: Address) -> tuple[Address, ...]:
@@ -154,9 +153,16 @@ def _target(text: str, domain: str) -> Address:
         raise ValueError(f"target {text!r}: {error}") from None
 
 
-def _instead_of(recipient: TransactionRecipient, address: Address) -> TransactionRecipient:
+def _instead_of(recipient: TransactionRecipient, addresses: list[Address]) -> list[TransactionRecipient]:
+    """Return recipients for `addresses`; the first is `recipient` itself, so that LMTP's reply for it follows its verdict."""
+    if not addresses:
+        return []
     # RFC 3461 section 5.2.7: what the sender asked for goes with the mail, and reports name whom the sender named
-    return TransactionRecipient(address, recipient.original or f"rfc822;{recipient.address}", recipient.notify)
+    original = recipient.original or f"rfc822;{recipient.address}"
+    recipient.address, recipient.original = addresses[0], original
+    # the route was the alias's
+    recipient.aliased = recipient.route = None
+    return [recipient, *(TransactionRecipient(address, original, recipient.notify) for address in addresses[1:])]
 
 
 def _entries(settings: Aliases.Settings) -> Iterator[tuple[str, str, tuple[str, ...]]]:
