@@ -40,7 +40,7 @@ def config() -> None:
 @config.command()
 @configured
 @json_option
-def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> int:
+def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Load the configuration with all plugins, as a start or a reload would, and say everything that is wrong. Changes nothing."""
     output = Output(as_json=as_json)
     try:
@@ -52,9 +52,8 @@ def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -
         if not as_json:
             raise
         output.json({"valid": False, "problems": error.problems})
-        return 1
+        click.get_current_context().exit(1)
     output.say(f"{config_path or 'the zero configuration'}: no problems found", {"valid": True, "problems": []})
-    return 0
 
 
 def _load_plugins(config_path: Path | None, overrides: tuple[str, ...]) -> None:

@@ -96,7 +96,7 @@ def test(
     helo: str,
     sender: str,
     recipients: tuple[str, ...],
-) -> int:
+) -> None:
     """Run the plugin NAME alone through one session, without a server, and show its verdicts, results and changes.
 
     Exit code 0 says that the message would have been accepted, 1 that it was refused.
@@ -124,4 +124,4 @@ def test(
         raise click.ClickException(str(error)) from None
     output = Output(as_json=as_json)
     output.say("\n".join(printable(line, 2048) for line in report), {"accepted": accepted, "report": report})
-    return 0 if accepted else 1
+    click.get_current_context().exit(0 if accepted else 1)

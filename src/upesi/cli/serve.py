@@ -13,7 +13,7 @@ __all__ = ["serve"]
 
 @click.command()
 @configured
-def serve(config_path: Path | None, overrides: tuple[str, ...]) -> int:
+def serve(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     """Run the server in the foreground.
 
     Without a configuration: on 127.0.0.1:2525, mail for this machine into Maildirs below ./var/mail, everything else from local programs
@@ -21,4 +21,4 @@ def serve(config_path: Path | None, overrides: tuple[str, ...]) -> int:
     """
     from upesi.runtime.serve import serve as run
 
-    return run(config_path, overrides)
+    click.get_current_context().exit(run(config_path, overrides))

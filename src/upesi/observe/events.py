@@ -11,6 +11,7 @@ causes two or three.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -72,6 +73,7 @@ class Events:
         "_reported",
         "_second",
         "_sink",
+        "_thread",
         "_size",
         "_timer",
     )
@@ -87,12 +89,14 @@ class Events:
     ) -> None:
         """Write events to `sink`, each with the fields of `common` (the worker's number).
 
-        Without a `loop`, every event is handed on at once (command line, before the loop runs).
+        Make it on the loop's thread; events may come from any. Without a `loop`, every event is handed on at once (command
+        line, before the loop runs).
         """
         self._sink = sink
         self._render = render
         self._now = now
         self._loop = loop
+        self._thread = threading.get_ident()
         self._common = {key: _clean(value) for key, value in (common or {}).items()}
         self._buffer: list[bytes] = []
         self._size = 0
@@ -155,6 +159,14 @@ class Events:
         self._sink.close()
 
     def _put(self, record: dict[str, object]) -> None:
+        loop = self._loop
+        if loop is not None and threading.get_ident() != self._thread:
+            # the store's and libraries' threads report too; buffer and timer belong to the loop's thread
+            try:
+                loop.call_soon_threadsafe(self._put, record)
+            except RuntimeError:
+                pass  # the loop has ended, and what is reported this late with it
+            return
         try:
             line = self._render(record)
         except Exception as error:  # whatever a plugin passed in must not break the mail it belongs to

@@ -1,5 +1,6 @@
 """Events: one clean, bounded line each, whatever clients wrote (LOG-01); nothing that waits (LOG-02)."""
 
+import asyncio
 import json
 import os
 import re
@@ -151,6 +152,24 @@ def test_a_flood_is_written_before_the_timer() -> None:
     events.close()
     assert len(sink.records) == 100
     assert sink.closed
+
+
+def test_events_of_other_threads_are_carried_to_the_loop() -> None:
+    """The store's writer and libraries' threads may report; buffer and timer are touched by the loop's thread alone."""
+    sink = Lines()
+
+    async def main() -> None:
+        events = events_to(sink, loop=asyncio.get_running_loop())
+        threads: list[int] = []
+        write = sink.write
+        sink.write = lambda *a: (threads.append(threading.get_ident()), write(*a))[1]  # type: ignore[method-assign]
+        await asyncio.get_running_loop().run_in_executor(None, events.emit, "a.b", {"from": "a thread"})
+        await asyncio.sleep(0)
+        events.close()
+        assert threads == [threading.get_ident()]
+
+    asyncio.run(main())
+    assert [record["from"] for record in sink.records] == ["a thread"]
 
 
 def test_lost_events_are_told_once_the_stream_flows_again() -> None:

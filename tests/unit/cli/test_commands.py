@@ -1,0 +1,431 @@
+"""The `upesi` command: the same answers with a server and without one, exit codes, and errors that say what to do next."""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from upesi.cli.configuration import masked
+from upesi.cli.main import upesi
+from upesi.cli.output import age, cell, size
+from upesi.config.loading import load
+from upesi.control.channel import Call, Handler
+from upesi.control.errors import ServerDown
+from upesi.control.server import ControlServer
+from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.ids import MessageId
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import MxRoute
+from upesi.runtime.queue_commands import queue_handlers
+from upesi.spool.admin import SpoolAdmin
+from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
+from upesi.spool.sqlite import SqliteStore
+from upesi.spool.store import SpoolLocked
+
+FIRST, SECOND = (MessageId(bytes([number] * 16)) for number in (0x11, 0x22))
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(upesi, arguments, input=stdin)
+
+
+def answer(*arguments: str) -> object:
+    """Return the JSON that a command prints; it must succeed."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    """A configuration whose spool holds one message of b.example that was deferred and one of c.example."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[spool]\npath = "spool"\n')
+    settings = load(file).spool
+    Path(settings.path).mkdir(mode=0o700)
+    admin = SpoolAdmin.open_or_create(settings)
+    epoch = admin.register_member()
+
+    async def fill() -> None:
+        store = await SqliteStore.open(Path(settings.path), epoch, settings, time.time)
+        for message in (message_to(FIRST, "b.example", attempts=2), message_to(SECOND, "c.example", attempts=0)):
+            done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            store.accept(message, lambda error, _, done=done: done.set_result(error))  # type: ignore[misc]
+            assert await done is None
+        await store.close()
+
+    asyncio.run(fill())
+    admin.expel(epoch)
+    admin.close()
+    return str(file)
+
+
+def message_to(id: MessageId, domain: str, attempts: int) -> NewMessage:
+    now = time.time()
+    last = Outcome(OutcomeKind.DEFERRED, 451, "4.7.1", "Greylisted", f"mx.{domain} [192.0.2.1]") if attempts else None
+    delivery = NewDelivery(
+        f"domain:{domain}",
+        MxRoute(domain),
+        (Recipient(Address("you", domain)),),
+        now + 600,
+        now + 432000,
+        attempts=attempts,
+        last=last,
+    )
+    event = SpoolEvent(now, "message.accepted", id, {"size": 12})
+    body = MemoryBody(b"Subject: x\r\n\r\nhello\r\n")
+    return NewMessage(
+        id, now - 3600, Address("me", "a.example"), Transmission(), b"", body, (delivery,), events=(event,)
+    )
+
+
+@contextlib.contextmanager
+def serving(path: str, handlers: Callable[[], tuple[dict[str, Handler], Callable[[], None]]]) -> Iterator[None]:
+    """Answer on the control socket from a thread with a loop of its own, as a server would."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        made, close = handlers()
+        server = ControlServer(path, made, failed=lambda name, error: None)
+        await server.start()
+        ready.set()
+        await asyncio.get_running_loop().run_in_executor(None, stop.wait)
+        await server.stop()
+        close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def real_handlers(config: str) -> tuple[dict[str, Handler], Callable[[], None]]:
+    admin = SpoolAdmin.open_or_create(load(Path(config)).spool)
+
+    async def at_once(work: Callable[[], object]) -> object:
+        return work()
+
+    async def recall(hold: bool) -> None:
+        return None
+
+    return queue_handlers(admin, at_once, recall), admin.close
+
+
+@pytest.fixture(params=["with a server", "without a server"])
+def queue(request: pytest.FixtureRequest, config: str) -> Iterator[str]:
+    """The same spool behind both back ends."""
+    if request.param == "without a server":
+        yield config
+        return
+    with serving(load(Path(config)).control.socket, lambda: real_handlers(config)):
+        yield config
+
+
+def test_the_queue_is_listed_and_counted(queue: str) -> None:
+    """One line for each delivery, as JSON and as columns; selectors choose."""
+    rows = answer("queue", "list", "-c", queue)
+    assert isinstance(rows, list)
+    assert [(row["message"], row["queue"], row["attempts"]) for row in rows] == [
+        (FIRST.hex(), "domain:b.example", 2),
+        (SECOND.hex(), "domain:c.example", 0),
+    ]
+    text = run("queue", "list", "-c", queue, "--domain", "b.example").stdout.splitlines()
+    assert text[0].split() == ["ID", "STATE", "AGE", "SIZE", "SENDER", "RECIPIENTS", "TRIES", "NEXT", "LAST", "REPLY"]
+    assert len(text) == 2
+    assert "me@a.example" in text[1]
+    assert text[1].endswith("451 4.7.1 Greylisted (mx.b.example [192.0.2.1])")
+    for selector, number in (
+        ([], 2), (["--id", FIRST.hex()], 1), (["--sender", "me@a.example"], 2), (["--recipient", "you@c.example"], 1),
+        (["--queue", "domain:b.example"], 1), (["--older-than", "30m"], 2), (["--younger-than", "30m"], 0), (["--state", "held"], 0),
+    ):  # fmt: skip
+        assert answer("queue", "count", "-c", queue, *selector) == {"count": number}
+
+
+def test_a_limited_listing_says_that_there_is_more(queue: str) -> None:
+    """Nobody takes a page for the whole."""
+    result = run("queue", "list", "-c", queue, "--limit", "1")
+    assert len(result.stdout.splitlines()) == 2
+    assert "1 of 2; more with --limit" in result.stderr
+
+
+def test_a_message_says_what_it_is_and_why_it_waits(queue: str) -> None:
+    """Q8: why it is waiting, since when, and when it will next be tried."""
+    shown = answer("queue", "show", FIRST.hex(), "-c", queue)
+    assert isinstance(shown, dict)
+    assert (shown["message"], shown["sender"], len(shown["deliveries"])) == (FIRST.hex(), "me@a.example", 1)
+    why = run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    assert "you@b.example has been waiting for" in why
+    assert "tried 2 times; last: 451 4.7.1 Greylisted (mx.b.example [192.0.2.1])" in why
+    assert "next try in " in why
+    assert "returned to its sender in 4d" in why
+    assert "not tried yet" in run("queue", "why", SECOND.hex(), "-c", queue).stdout
+    assert "me@a.example" in run("queue", "show", FIRST.hex(), "-c", queue).stdout
+
+
+def test_summary_and_trace(queue: str) -> None:
+    """The queue index, and the history of one message."""
+    summary = answer("queue", "summary", "-c", queue)
+    assert isinstance(summary, list)
+    assert [row["queue"] for row in summary] == ["domain:b.example", "domain:c.example"]
+    events = answer("trace", FIRST.hex(), "-c", queue)
+    assert isinstance(events, list)
+    assert [event["kind"] for event in events] == ["message.accepted"]
+    assert "message.accepted  size=12" in run("trace", FIRST.hex(), "-c", queue).stdout
+
+
+def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
+    """Each change says how much it changed, and a count comes first when asked for."""
+    one = ("-c", queue, "--domain", "b.example")
+    assert answer("queue", "hold", *one, "--count") == {"count": 1}
+    assert answer("queue", "hold", *one, "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "count", "-c", queue, "--state", "held") == {"count": 1}
+    assert "held by an operator" in run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    assert run("queue", "release", *one, "--yes").stdout == "1 deliveries released\n"
+    assert answer("queue", "retry", *one, "--yes") == {"changed": 1, "active": 0}
+    rows = answer("queue", "list", *one)
+    assert isinstance(rows, list)
+    assert rows[0]["due"] <= time.time()
+    assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "count", "-c", queue) == {"count": 1}
+    assert answer("queue", "cancel", "-c", queue, "--all", "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "count", "-c", queue) == {"count": 0}
+
+
+def test_nothing_is_changed_by_accident(queue: str) -> None:
+    """Neither without a selection, nor without a yes where nobody can be asked: exit code 2."""
+    for arguments, said in (((), "or --all"), (("--all",), "add --yes")):
+        result = run("queue", "cancel", "-c", queue, *arguments)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    assert answer("queue", "count", "-c", queue) == {"count": 2}
+
+
+def test_what_is_not_known_is_said(queue: str) -> None:
+    """A wrong id and one that has gone are different mistakes."""
+    gone = "00" * 16
+    for command in (("queue", "show", gone), ("queue", "why", gone), ("trace", gone)):
+        result = run(*command, "-c", queue)
+        assert result.exit_code == 1
+        assert "nothing is" in result.stderr
+    done = program("queue", "show", "nonsense", "-c", queue)
+    assert done.returncode == 1
+    assert "upesi: not a message id" in done.stderr
+
+
+def test_a_spool_that_is_in_use_is_not_touched(config: str) -> None:
+    """Who holds the lock answers; without its answer nothing is done."""
+    admin = SpoolAdmin.open_or_create(load(Path(config)).spool)
+    try:
+        assert isinstance(run("queue", "list", "-c", config).exception, SpoolLocked)
+    finally:
+        admin.close()
+
+
+def test_looking_at_a_queue_makes_none(tmp_path: Path) -> None:
+    """Neither a spool nor a folder appears because somebody looked for one in the wrong place."""
+    file = tmp_path / "upesi.toml"
+    file.write_text("")
+    assert isinstance(run("queue", "list", "-c", str(file)).exception, ServerDown)
+    assert [path.name for path in tmp_path.iterdir()] == ["upesi.toml"]
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from upesi.cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_exit_codes_tell_scripts_what_happened(tmp_path: Path) -> None:
+    """0 done, 1 could not be done, 2 written wrongly; an error names the next step and has no traceback."""
+    file = tmp_path / "upesi.toml"
+    file.write_text("[node]\nwrokers = 1\n")
+    wrong = program("config", "check", "-c", str(file))
+    assert wrong.returncode == 1
+    told = program("config", "check", "--json", "-c", str(file))
+    assert (told.returncode, json.loads(told.stdout)["problems"][0]["line"]) == (1, 2)
+    assert f"upesi: {file}:2: node.wrokers: unknown key, did you mean workers?" in wrong.stderr
+    file.write_text("")
+    down = program("status", "-c", str(file))
+    assert down.returncode == 1
+    assert "start it with `upesi serve`" in down.stderr
+    assert program("queue", "lst").returncode == 2
+    assert program("version").returncode == 0
+    assert "Traceback" not in wrong.stderr + down.stderr
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    """`upesi --help` answers in a tenth of a second: no asyncio, no rich, no server."""
+    code = (
+        "import sys\nfrom upesi.cli.main import upesi\n"
+        "try: upesi(['--help'])\nexcept SystemExit: pass\n"
+        "print({'asyncio', 'rich', 'msgspec', 'apsw', 'uvloop', 'dns'} & set(sys.modules) or 'nothing')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.endswith("nothing\n")
+    assert "queue    Look at queued mail" in done.stdout
+
+
+def test_every_command_of_the_help_exists() -> None:
+    """The table behind `--help` and the commands agree."""
+    context = click.Context(upesi)
+    for name in upesi.list_commands(context):
+        command = upesi.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert run(name, "--help").exit_code == 0
+    assert run("nothing").exit_code == 2
+
+
+def test_status_reload_and_stop_go_to_the_server(tmp_path: Path) -> None:
+    """Requests by their names; a refused reload is told with its reason, and stop waits for the end."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[control]\nsocket = "c.sock"\n')
+    calls: list[str] = []
+
+    def reload(call: Call) -> object:
+        calls.append(call.name)
+        if len(calls) == 1:
+            raise ServerDown("upesi.toml:3: it is wrong")
+        return {"workers": 2}
+
+    status = {
+        "pid": 7,
+        "listeners": ["127.0.0.1:2525"],
+        "workers": [{"slot": 0, "status": {"sessions": 3}}],
+        "queues": [],
+    }
+    handlers: dict[str, Handler] = {"status": lambda call: status, "reload": reload, "stop": lambda call: {"pid": 7}}
+    with serving(str(tmp_path / "c.sock"), lambda: (handlers, lambda: None)):
+        assert answer("status", "-c", str(file)) == status
+        text = run("status", "-c", str(file)).stdout
+        assert "127.0.0.1:2525" in text
+        assert "SLOT  SESSIONS" in text
+        assert str(run("reload", "-c", str(file)).exception) == "upesi.toml:3: it is wrong"
+        assert answer("reload", "-c", str(file)) == {"workers": 2}
+        assert run("stop", "--no-wait", "-c", str(file)).stdout == "stopping\n"
+
+
+def test_init_writes_a_configuration_once(tmp_path: Path) -> None:
+    """The file loads, is found good, and is never overwritten."""
+    folder = tmp_path / "new"
+    assert run("init", str(folder)).exit_code == 0
+    file = folder / "upesi.toml"
+    assert load(file).spool.path == f"{folder}/var/spool"
+    assert run("config", "check", "-c", str(file)).exit_code == 0
+    file.write_text("# mine")
+    assert run("init", str(folder)).exit_code == 1
+    assert file.read_text() == "# mine"
+
+
+def test_show_prints_a_configuration_that_loads_to_the_same(tmp_path: Path) -> None:
+    """What `config show` prints is a file; defaults, plugins' settings and overrides are in it."""
+    changes = [
+        "--set",
+        "delivery.expire=90s",
+        "--set",
+        'plugins.mine={ a = [1, "two"], "b c" = { d = "\\u007f" } }',
+        "--set",
+        "smtp.min_rate=1",
+    ]
+    printed = run("config", "show", *changes)
+    assert printed.exit_code == 0
+    file = tmp_path / "upesi.toml"
+    file.write_text(printed.stdout)
+    assert load(file) == load(None, changes[1::2])
+
+
+def test_secrets_are_not_shown() -> None:
+    """ADM-02: what is printed ends up in tickets."""
+    shown = answer("config", "show", "--set", "plugins.mine.api_password=hush", "--set", "plugins.mine.user=me")
+    assert isinstance(shown, dict)
+    assert shown["plugins"]["mine"] == {"api_password": "********", "user": "me"}
+    assert "hush" in run("config", "show", "--secrets", "--set", "plugins.mine.api_password=hush").stdout
+    assert masked({"a": [{"token": "x"}], "secrets": ["x", "y"], "password": ""}) == {
+        "a": [{"token": "********"}], "secrets": "********", "password": "",
+    }  # fmt: skip
+
+
+def test_plugins_are_listed_ordered_written_and_tried(tmp_path: Path) -> None:
+    """From `plugins new` to a verdict without a server."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[plugins]\nenabled = ["relay", "mine"]\nfolder = "own"\n')
+    config = ("-c", str(file))
+    assert run("plugins", "new", "mine", *config).exit_code == 0
+    assert run("plugins", "new", "mine", *config).exit_code == 1
+    listed = answer("plugins", "list", *config)
+    assert isinstance(listed, list)
+    assert [(row["name"], row["kind"]) for row in listed if row["enabled"]] == [("relay", "bundled"), ("mine", "file")]
+    ordered = answer("plugins", "order", *config, "--hook", "mail")
+    assert isinstance(ordered, list)
+    assert [row["plugin"] for row in ordered] == ["mine"]
+    assert "recognise" in run("plugins", "order", *config).stdout
+    refused = run("plugins", "test", "mine", *config, "--from", "x@bad.example")
+    assert refused.exit_code == 1
+    assert "550 5.7.1" in refused.stdout
+    assert program("plugins", "test", "mine", *config, "--from", "x@bad.example").returncode == 1
+
+
+def test_a_terminal_is_not_steered_by_mail() -> None:
+    """LOG-01: control characters of addresses and replies are replaced before they are printed."""
+    assert cell("a\x1b[31m\u202eb\r\n") == "a?[31m?b??"
+    assert cell(["a\x00", None]) == "a?, -"
+    assert (cell(None), cell(True), cell(0.123456)) == ("-", "yes", "0.1235")
+
+
+def test_spans_and_sizes_are_written_as_people_say_them() -> None:
+    """Two of a unit before the next one is used."""
+    assert [age(seconds) for seconds in (0, 119, 120, 7199, 7200, 200000, -300)] == [
+        "0s",
+        "119s",
+        "2m",
+        "119m",
+        "2h",
+        "2d",
+        "-5m",
+    ]
+    assert [size(octets) for octets in (0, 999, 1500, 25_000_000, 3 * 10**12)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "25 MB",
+        "3.0 TB",
+    ]
+
+
+def test_on_a_terminal_there_are_tables(config: str) -> None:
+    """A table and colour on a terminal; the replies in it are text and never markup."""
+    import pty
+
+    leader, follower = pty.openpty()
+    code = "from upesi.cli.main import main; main()"
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "queue", "list", "-c", config], stdout=follower, stdin=follower, env=environment
+    )
+    os.close(follower)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the other end has closed
+        while data := os.read(leader, 65536):
+            shown += data
+    os.close(leader)
+    assert process.wait(30) == 0
+    assert b"\x1b[" in shown
+    assert "[192.0.2.1]" in shown.decode()
