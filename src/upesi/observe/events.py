@@ -73,8 +73,8 @@ class Events:
         "_reported",
         "_second",
         "_sink",
-        "_thread",
         "_size",
+        "_thread",
         "_timer",
     )
 
