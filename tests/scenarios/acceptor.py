@@ -53,10 +53,11 @@ class Acceptor:
 
     def feed(self, *segments: bytes) -> bytes:
         """Take in segments one by one and return what was answered."""
-        answer = b""
+        answers = []
         for segment in segments:
             self.connection.receive(segment)
-            answer += self._run()
+            answers.append(self._run())
+        answer = b"".join(answers)
         self.output += answer
         return answer
 
@@ -66,21 +67,21 @@ class Acceptor:
         return self._run()
 
     def _run(self) -> bytes:
-        answer = b""
+        answer: list[bytes] = []
         while True:
             try:
                 event = self.connection.next_event()
             except RemoteProtocolError as error:
-                answer += self._refuse(error)
+                answer.append(self._refuse(error))
                 continue
             if isinstance(event, Pause):
-                return answer
+                return b"".join(answer)
             if isinstance(event, DataChunk):
                 self._content += event.data
                 continue
             self.events.append(event)
             if not isinstance(event, BdatCommand):
-                answer += self.connection.send(*self._replies(event))
+                answer.append(self.connection.send(*self._replies(event)))
 
     def _refuse(self, error: RemoteProtocolError) -> bytes:
         assert error.reply is not None, "an error of the server machine carries its reply"
