@@ -60,8 +60,9 @@ class Connection(asyncio.Protocol):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
-        "_base", "_began", "_choked", "_clean", "_closing", "_context", "_deadline", "_engine", "_eof", "_held", "_home", "_loop", "_parked", "_paused",
-        "_protocol", "_reason", "_since", "_task", "_timer", "_transport", "_waiting",
+        "_base", "_began", "_choked", "_clean", "_closing", "_commands", "_context", "_deadline", "_engine", "_eof",
+        "_held", "_home", "_loop", "_parked", "_paused", "_protocol", "_reason", "_since", "_task", "_timer",
+        "_transport", "_waiting",
     )  # fmt: skip
 
     _engine: SessionEngine
@@ -86,6 +87,8 @@ class Connection(asyncio.Protocol):
         # and nothing that it said is unread
         self._clean = False
         self._held = 0
+        # how many commands had come when the deadline was set
+        self._commands = -1
         self._began = self._deadline = loop.time()
         # when message data began to come, 0.0 while none comes, and how many octets of the session had come by then
         self._since = 0.0
@@ -253,7 +256,10 @@ class Connection(asyncio.Protocol):
                 self._base = engine.octets
         else:
             self._since = 0.0
-            self._deadline = now + timeouts.command
+            if engine.commands != self._commands:
+                # octets that make no command buy no time (FLD-03)
+                self._commands = engine.commands
+                self._deadline = now + timeouts.command
             if self._home.draining:
                 self.retire()
 
@@ -339,8 +345,14 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._held = 0
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # the client has reset the connection, and the loop has not told us yet
+            self._transport.abort()
+            return
         if self._paused:
+            self._paused = False
             self._transport.resume_reading()
 
     def _ignore(self, data: bytes) -> None:

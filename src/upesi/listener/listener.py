@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 from upesi.listener.connection import Connection
 from upesi.session import replies
@@ -25,9 +26,10 @@ class _Turned(asyncio.Protocol):
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(replies.TOO_MANY_SESSIONS.wire)
-        transport.close()
+        # uvloop's transports do not derive from asyncio's
+        out = cast("asyncio.WriteTransport", transport)
+        out.write(replies.TOO_MANY_SESSIONS.wire)
+        out.close()
 
 
 class Listener:

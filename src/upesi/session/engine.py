@@ -45,8 +45,8 @@ class Owner(Protocol):
 class SessionEngine:
     """One client's session.
 
-    `receiving` says that message data comes now, `octets` how much came in the whole session. `parting` is a 421 to be said behind the current
-    reply; `over` says that nothing is to be read any more. `owner` is None once the client is gone.
+    `receiving` says that message data comes now, `octets` how much came in the whole session. `parting` is a 421 to be said
+    behind the current reply; `over` says that nothing is to be read any more. `owner` is None once the client is gone.
     """
 
     __slots__ = (

@@ -78,13 +78,17 @@ def test_several_recipients_are_not_named() -> None:
         ("EHLO", "TLSv1.3", None, True, b"UTF8SMTPS"),
     ],
 )  # fmt: skip
-def test_the_with_clause_names_the_protocol(verb: str, tls: str | None, identity: str | None, utf8: bool, keyword: bytes) -> None:
+def test_the_with_clause_names_the_protocol(
+    verb: str, tls: str | None, identity: str | None, utf8: bool, keyword: bytes
+) -> None:
     """C07: the keywords of RFC 3848 and RFC 6531 section 4.3."""
     talk = Dialogue()
     talk.heard()
     talk.engine.session.tls = tls
     talk.engine.session.identity = identity
-    talk.say(f"{verb} client.example", f"MAIL FROM:<a@example.org>{' SMTPUTF8' if utf8 else ''}", "RCPT TO:<b@example.net>")
+    talk.say(
+        f"{verb} client.example", f"MAIL FROM:<a@example.org>{' SMTPUTF8' if utf8 else ''}", "RCPT TO:<b@example.net>"
+    )
     talk.send()
     assert b" with " + keyword + b" id " in talk.intake.accepted[0].prefix
 
@@ -184,7 +188,9 @@ def test_only_accepted_recipients_get_the_mail() -> None:
     assert [r.address.local for r in delivery.recipients] == ["b", "c"]
 
 
-@pytest.mark.parametrize(("verdict", "line"), [(reject("5.7.1", "Spam"), "550 5.7.1 Spam"), (defer("4.7.1", "Later"), "451 4.7.1 Later")])
+@pytest.mark.parametrize(
+    ("verdict", "line"), [(reject("5.7.1", "Spam"), "550 5.7.1 Spam"), (defer("4.7.1", "Later"), "451 4.7.1 Later")]
+)
 def test_a_refused_message_is_not_kept(verdict: Verdict, line: str) -> None:
     """PLUGINS.md: `message` speaks for all recipients; the session goes on."""
     talk = Dialogue(message=lambda tx: verdict)
@@ -231,7 +237,9 @@ def test_clients_of_ours_get_a_report_for_refused_recipients() -> None:
     assert report is talk.intake.report_with
     ((about, refused),) = talk.intake.reports
     assert about is message
-    assert [(str(r.address), o.kind.value, o.code, o.status) for r, o in refused] == [("b@example.net", "failed", 550, "5.7.1")]
+    assert [(str(r.address), o.kind.value, o.code, o.status) for r, o in refused] == [
+        ("b@example.net", "failed", 550, "5.7.1")
+    ]
     talk.intake.commit()
     assert talk.heard() == []
     talk.intake.commit()

@@ -34,7 +34,13 @@ def test_a_session_does_not_depend_on_its_segments() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "stored"),
-    [(b"..\r\n", b".\r\n"), (b"..x\r\n", b".x\r\n"), (b".x\r\n", b"x\r\n"), (b"a\r\n...\r\n", b"a\r\n..\r\n"), (b"", b"")],
+    [
+        (b"..\r\n", b".\r\n"),
+        (b"..x\r\n", b".x\r\n"),
+        (b".x\r\n", b"x\r\n"),
+        (b"a\r\n...\r\n", b"a\r\n..\r\n"),
+        (b"", b""),
+    ],
 )
 def test_dots_are_removed_once(sent: bytes, stored: bytes) -> None:
     """FRM-11, FRM-12: transparency is undone exactly once; an empty message is a message."""
@@ -50,7 +56,12 @@ def test_the_next_transaction_may_come_with_the_message() -> None:
     talk = Dialogue()
     talk.begin()
     assert talk.codes("DATA") == ["354"]
-    assert talk.codes(CONTENT + b".\r\n", "MAIL FROM:<c@example.org>", "RCPT TO:<d@example.net>", "DATA") == ["250", "250", "250", "354"]
+    assert talk.codes(CONTENT + b".\r\n", "MAIL FROM:<c@example.org>", "RCPT TO:<d@example.net>", "DATA") == [
+        "250",
+        "250",
+        "250",
+        "354",
+    ]
     assert talk.codes(CONTENT + b".\r\n") == ["250"]
     assert [str(m.reverse_path) for m in talk.intake.accepted] == ["a@example.org", "c@example.org"]
 
@@ -146,7 +157,11 @@ def test_binary_content_needs_chunks() -> None:
     """FRM-21: BODY=BINARYMIME then DATA is 503; BDAT takes it octet for octet (FRM-25)."""
     talk = Dialogue()
     talk.hello()
-    assert talk.codes("MAIL FROM:<a@example.org> BODY=BINARYMIME", "RCPT TO:<b@example.net>", "DATA") == ["250", "250", "503"]
+    assert talk.codes("MAIL FROM:<a@example.org> BODY=BINARYMIME", "RCPT TO:<b@example.net>", "DATA") == [
+        "250",
+        "250",
+        "503",
+    ]
     assert talk.codes(b"BDAT 5 LAST\r\n\x00\n\r\xff.") == ["250"]
     assert talk.intake.contents == [b"\x00\n\r\xff."]
 

@@ -55,7 +55,9 @@ def test_replies_are_delayed_behind_the_soft_limit() -> None:
 
 def test_dictionary_attacks_are_cut_off() -> None:
     """RCP-02: refused recipients are errors."""
-    talk = Dialogue(rcpt=lambda tx, r: reject("5.1.1", "No such user"), settings=SmtpSettings(soft_errors=20, hard_errors=20))
+    talk = Dialogue(
+        rcpt=lambda tx, r: reject("5.1.1", "No such user"), settings=SmtpSettings(soft_errors=20, hard_errors=20)
+    )
     talk.hello()
     lines = talk.say("MAIL FROM:<a@example.org>", *[f"RCPT TO:<u{n}@example.net>" for n in range(100)])
     assert [line[:3] for line in lines] == ["250"] + ["550"] * 20 + ["421"]

@@ -179,7 +179,12 @@ def test_commands_behind_a_refused_data_are_served() -> None:
     """RFC 2920 section 3.1 wants DATA last in a group, but a QUIT behind it does no harm."""
     talk = Dialogue(rcpt=lambda tx, recipient: reject("5.1.1", "No"))
     talk.hello()
-    assert talk.codes("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>", "DATA", "QUIT") == ["250", "550", "554", "221"]
+    assert talk.codes("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>", "DATA", "QUIT") == [
+        "250",
+        "550",
+        "554",
+        "221",
+    ]
 
 
 def test_pipelining_behind_helo_is_served_and_scored() -> None:
