@@ -97,6 +97,10 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        # only what is there: a table of zeros says nothing in a line
+        said = [(key, cell(item)) for key, item in value.items() if item]
+        return " ".join(f"{key}={text}" for key, text in said if text != "-") or "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(cell, value)) or "-"
     return printable(str(value), 2048)

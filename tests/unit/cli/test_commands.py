@@ -386,6 +386,7 @@ def test_a_terminal_is_not_steered_by_mail() -> None:
     """LOG-01: control characters of addresses and replies are replaced before they are printed."""
     assert cell("a\x1b[31m\u202eb\r\n") == "a?[31m?b??"
     assert cell(["a\x00", None]) == "a?, -"
+    assert cell({"a": 0, "b": {"c": False}, "d": {"e": 1, "f": "x\x07"}}) == "d=e=1 f=x?"
     assert (cell(None), cell(True), cell(0.123456)) == ("-", "yes", "0.1235")
 
 
