@@ -56,13 +56,13 @@ def test_why_gives_the_reason_and_the_next_try(deferring: UpesiServer) -> None:
 
 def test_held_mail_stays_until_it_is_released(deferring: UpesiServer, receiver: Receiver) -> None:
     """What is held is not sent even by `retry`; released, it goes."""
-    deferring.command("queue", "hold", "--domain", "example.net")
+    deferring.command("queue", "hold", "--domain", "example.net", "--yes")
     assert [row["state"] for row in queued(deferring)] == ["held", "ready"]
     receiver.on_rcpt = lambda path: b"250 2.1.5 ok"
-    deferring.command("queue", "retry", "--domain", "example.org")
+    deferring.command("queue", "retry", "--domain", "example.org", "--yes")
     assert number_of(receiver.wait_for(1)[0].data) == 2
-    deferring.command("queue", "release", "--domain", "example.net")
-    deferring.command("queue", "retry", "--domain", "example.net")
+    deferring.command("queue", "release", "--domain", "example.net", "--yes")
+    deferring.command("queue", "retry", "--domain", "example.net", "--yes")
     assert {number_of(message.data) for message in receiver.wait_for(2)} == {1, 2}
     wait_until(lambda: queued(deferring) == [], what="an empty queue")
 
@@ -74,7 +74,7 @@ def test_cancelled_mail_is_gone_and_the_history_says_so(deferring: UpesiServer, 
     assert [row["recipients"] for row in queued(deferring)] == [["two@example.org"]]
     assert "cancel" in deferring.command("trace", message)
     receiver.on_rcpt = lambda path: b"250 2.1.5 ok"
-    deferring.command("queue", "retry", "--domain", "example.org")
+    deferring.command("queue", "retry", "--domain", "example.org", "--yes")
     assert [number_of(message.data) for message in receiver.wait_for(1)] == [2]
 
 
