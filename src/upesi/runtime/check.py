@@ -33,7 +33,7 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
 
     config = load(path, overrides)
     build_routes(config)
-    build_hooks(config)
+    build_hooks(config, path)
     return config
 
 

@@ -23,9 +23,10 @@ class InheritedListener(msgspec.Struct, frozen=True):
 
 
 class Configure(msgspec.Struct, frozen=True):
-    """Who the worker is and what it does. `config` is what the supervisor checked: the file may have changed since."""
+    """Who the worker is and what it does. `config` is what the supervisor checked: the file `source` may have changed since."""
 
     config: bytes
+    source: str
     epoch: int
     slot: int
     workers: int

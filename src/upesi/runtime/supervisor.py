@@ -206,7 +206,7 @@ class Supervisor:
             user=config.node.user,
         )
         self._workers[epoch] = worker
-        request = Configure(encode_config(config), epoch, slot, workers_of(config), listeners)
+        request = Configure(encode_config(config), str(self._path or ""), epoch, slot, workers_of(config), listeners)
         try:
             await worker.request("configure", request, timeout=_START)
         except (RequestFailed, RequestTimeout, ChannelClosed) as error:

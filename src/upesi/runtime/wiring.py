@@ -64,10 +64,19 @@ def build_resolver(config: Config, loop: asyncio.AbstractEventLoop) -> Resolver:
 
 
 def build_hooks(
-    config: Config, services: Mapping[str, object] | None = None, emit: Emit = lambda name, fields: None
+    config: Config,
+    path: Path | None,
+    services: Mapping[str, object] | None = None,
+    emit: Emit = lambda name, fields: None,
 ) -> Hooks:
-    """Load the plugins and put their hooks in order; raise ConfigError."""
-    plugins = load_plugins(config.plugins, {"clock": SystemClock(), **(services or {})}, emit)
+    """Load the plugins and put their hooks in order; raise ConfigError. `path` is the configuration's file, for messages and relative paths."""
+    plugins = load_plugins(
+        config.plugins,
+        {"clock": SystemClock(), **(services or {})},
+        emit,
+        source=str(path) if path else "zero configuration",
+        folder=path.parent if path else None,
+    )
     return Hooks.build(plugins, monotonic=time.monotonic, emit=emit)
 
 
@@ -223,7 +232,7 @@ async def build(
     )
     hints = Hints(loop, config.spool.path, str(configure.epoch), scheduler.hint)
     intake = SpoolIntake(store, store.bodies, scheduler, router, routes, reporter, owners, hints, config.delivery)
-    hooks = build_hooks(config, {"dns": resolver}, emit)
+    hooks = build_hooks(config, Path(configure.source) if configure.source else None, {"dns": resolver}, emit)
     await hooks.begin()
     tasks: set[asyncio.Future[object]] = set()
 
