@@ -40,7 +40,7 @@ def order(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, p
     from upesi.hooks.describe import order_rows
     from upesi.runtime.wiring import build_hooks
 
-    hooks = build_hooks(load_config(config_path, overrides))
+    hooks = build_hooks(load_config(config_path, overrides), config_path)
     found = [row for row in order_rows(hooks) if point in (None, row.point)]
     rows = [
         [

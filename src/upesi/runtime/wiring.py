@@ -69,7 +69,10 @@ def build_hooks(
     services: Mapping[str, object] | None = None,
     emit: Emit = lambda name, fields: None,
 ) -> Hooks:
-    """Load the plugins and put their hooks in order; raise ConfigError. `path` is the configuration's file, for messages and relative paths."""
+    """Load the plugins and put their hooks in order; raise ConfigError.
+
+    `path` is the configuration's file: messages name it, relative paths in plugins' settings are relative to its folder.
+    """
     plugins = load_plugins(
         config.plugins,
         {"clock": SystemClock(), **(services or {})},
