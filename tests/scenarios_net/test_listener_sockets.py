@@ -108,6 +108,31 @@ def test_too_many_sessions_are_turned_away(run: Callable[[Awaitable[None]], None
     run(main())
 
 
+def test_a_burst_of_clients_does_not_pass_the_limit(run: Callable[[Awaitable[None]], None]) -> None:
+    """FLD-06: a loop accepts many clients in one turn; the limit holds for them too."""
+
+    async def main() -> None:
+        served = Served(max_sessions=5)
+        clients = []
+        await served.listener.start()
+        for _ in range(60):
+            client = socket.socket()
+            client.settimeout(2)
+            client.connect(served.address)
+            clients.append(client)
+        await until(lambda: served.listener.accepted + served.listener.turned_away == 60)
+        await asyncio.sleep(0.05)
+        greetings = [client.recv(100)[:3] for client in clients]
+        assert (greetings.count(b"220"), greetings.count(b"421")) == (5, 55)
+        assert (served.listener.sessions, served.listener.turned_away) == (5, 55)
+        for client in clients:
+            client.close()
+        await served.listener.drain(1)
+        assert served.listener.sessions == 0
+
+    run(main())
+
+
 def test_drain_finishes_what_is_under_way(run: Callable[[Awaitable[None]], None]) -> None:
     """SIGTERM: no new sessions, 421 4.3.2 to the idle, and a message under way is taken before its session ends."""
 

@@ -47,8 +47,8 @@ class Home(Protocol):
 
     draining: bool
 
-    def opened(self, connection: Connection) -> None:
-        """Take note of a session."""
+    def opened(self, connection: Connection) -> bool:
+        """Take note of a session, if there is room for it."""
         ...
 
     def closed(self, connection: Connection) -> None:
@@ -101,13 +101,21 @@ class Connection(asyncio.Protocol):
     # -- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client."""
+        """Greet the client, or turn it away."""
         self._transport = cast("asyncio.Transport", transport)
+        # asked here and not when the loop asks for a protocol: it accepts many clients before it connects the first
+        if not self._home.opened(self):
+            self._turn_away()
+            return
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
         address, port = _peer(transport.get_extra_info("peername"))
         self._engine = SessionEngine(self._context, self, address, port)
-        self._home.opened(self)
         self._pump(greet(self._engine))
+
+    def _turn_away(self) -> None:
+        self._transport.set_protocol(asyncio.Protocol())
+        self._transport.write(replies.TOO_MANY_SESSIONS.wire)
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -166,11 +174,11 @@ class Connection(asyncio.Protocol):
             self._pump(answer)
 
     def check(self, now: float) -> None:
-        """Look at the clock, about once a second. Who waits for us (parked) is not late."""
+        """Look at the clock, about once a second. Who waits for a hook or the spool is not late."""
         if self._closing:
             if now >= self._deadline:
                 self._transport.abort()
-        elif not self._parked:
+        elif not self._parked or self._timer is not None:
             if now >= self._deadline:
                 self._dismiss(replies.TIMEOUT, "timeout")
             elif now - self._began >= self._context.settings.timeouts.session:
@@ -189,11 +197,13 @@ class Connection(asyncio.Protocol):
             self._dismiss(replies.STOPPING, "stopping")
 
     def evict(self) -> None:
-        """Send away the client, whatever it does: the time to finish is over."""
-        if self._closing:
-            self._transport.abort()
-        else:
+        """Send away the client: the time to finish is over. A commit that runs may still end in a 250."""
+        if not (self._closing or self._engine.storing):
             self._dismiss(replies.STOPPING, "stopping")
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        self._transport.abort()
 
     # -- the loop
 
@@ -294,6 +304,8 @@ class Connection(asyncio.Protocol):
     def _delayed(self, reply: Reply) -> None:
         """Send a reply that had to wait because of errors."""
         self._timer = None
+        if self._closing:
+            return
         self._parked = False
         self._transport.write(self._last_words(reply))
         self._pump(None)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import cast
 
 from upesi.listener.connection import Connection
-from upesi.session import replies
 from upesi.session.context import SessionContext
 
 __all__ = ["Listener"]
@@ -18,18 +16,6 @@ __all__ = ["Listener"]
 # every session is looked at once in so many seconds, an eighth of them at a time: 10,000 at once would hold the loop for milliseconds
 _SWEEP = 1.0
 _SLICES = 8
-
-
-class _Turned(asyncio.Protocol):
-    """A client too many: 421 at once, and no session."""
-
-    __slots__ = ()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports do not derive from asyncio's
-        out = cast("asyncio.WriteTransport", transport)
-        out.write(replies.TOO_MANY_SESSIONS.wire)
-        out.close()
 
 
 class Listener:
@@ -63,11 +49,7 @@ class Listener:
         """Begin to accept."""
         self._server = await self._loop.create_server(self._protocol, sock=self._socket, backlog=self._backlog)
 
-    def _protocol(self) -> asyncio.Protocol:
-        if self.sessions >= self._max_sessions or self.draining:
-            self.turned_away += 1
-            return _Turned()
-        self.accepted += 1
+    def _protocol(self) -> Connection:
         return Connection(self, self._context, self._loop)
 
     async def drain(self, deadline: float) -> None:
@@ -85,7 +67,7 @@ class Listener:
                 connection.evict()
             if not await self._emptied(_SWEEP):
                 for connection in self._connections():
-                    connection.evict()
+                    connection.abort()
                 await self._emptied(_SWEEP)
 
     def _connections(self) -> list[Connection]:
@@ -100,12 +82,17 @@ class Listener:
 
     # -- what the connections call
 
-    def opened(self, connection: Connection) -> None:
-        """Take note of a session."""
+    def opened(self, connection: Connection) -> bool:
+        """Take note of a session, if there is room for it."""
+        if self.sessions >= self._max_sessions:
+            self.turned_away += 1
+            return False
+        self.accepted += 1
         self.sessions += 1
         self._slices[_slice_of(connection)].add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(_SWEEP / _SLICES, self._sweep)
+        return True
 
     def closed(self, connection: Connection) -> None:
         """Take note of its end."""

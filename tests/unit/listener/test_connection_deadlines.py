@@ -163,7 +163,35 @@ def test_the_end_of_the_drain_spares_nobody() -> None:
     talk.begin()
     talk.connection.evict()
     assert talk.heard()[0].startswith("421 4.3.2 ")
-    talk.connection.evict()
+    talk.connection.abort()
     assert talk.transport.aborted
     talk.hang_up()
     assert talk.intake.accepted == []
+
+
+def test_a_commit_is_waited_for_when_the_drain_ends() -> None:
+    """Drain: a 421 in place of a 250 that is on its way would make the client send the message twice."""
+    talk = Dialogue()
+    talk.intake.hold = True
+    talk.begin()
+    talk.send()
+    talk.home.draining = True
+    talk.connection.evict()
+    assert talk.heard() == []
+    talk.intake.commit()
+    assert [line[:9] for line in talk.heard()] == ["250 2.0.0", "421 4.3.2"]
+
+
+def test_delays_for_errors_do_not_stop_the_clock() -> None:
+    """A session that is slowed down for its errors still ends at its deadline."""
+    talk = Dialogue(settings=SmtpSettings(soft_errors=1, hard_errors=100_000, max_idle_commands=100_000))
+    talk.hello()
+    talk.say(*["XYZZY"] * 1000)
+    heard = []
+    for _ in range(302):
+        heard += later(talk, 1)
+    assert 290 < len(heard) < 305
+    assert heard[-1].startswith("421 4.4.2 ")
+    written = talk.transport.written
+    later(talk, 1)
+    assert talk.transport.written == written

@@ -203,8 +203,9 @@ class Home:
         self.draining = False
         self.open: set[Connection] = set()
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: Connection) -> bool:
         self.open.add(connection)
+        return True
 
     def closed(self, connection: Connection) -> None:
         self.open.remove(connection)
