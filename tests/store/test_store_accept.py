@@ -130,7 +130,7 @@ async def test_a_large_body_is_written_once_and_read_back(engine: SqliteEngine, 
     assert await complete(store, Completion(born.id, message.id)) == (True, [])
     assert await store.load(message.id) is None
     await engine.restart()
-    assert [path for path in engine.folder.glob("bodies/*/*")] == []
+    assert list(engine.folder.glob("bodies/*/*")) == []
 
 
 async def test_a_large_body_in_memory_becomes_a_file_too(engine: SqliteEngine, store: SqliteStore) -> None:

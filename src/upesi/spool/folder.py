@@ -28,6 +28,7 @@ __all__ = ["FolderLock", "SpoolFolder", "join_members"]
 
 _LOCK = "lock"
 _MEMBERS = "members.lock"
+_INSTANCE = "instance"
 _POLL = 0.05
 
 
@@ -98,7 +99,8 @@ class SpoolFolder:
         """Raise SpoolError where a spool was here before and is not now: never a silent new, empty queue."""
         if self._exists():
             return
-        traces = [name for name in (_MEMBERS, "bodies", DATABASE_NAME + "-wal") if (self.path / name).exists()]
+        # what exists only after the database does: a crash while the first spool was being made leaves neither
+        traces = [name for name in (_INSTANCE, DATABASE_NAME + "-wal") if (self.path / name).exists()]
         if traces:
             raise SpoolError(
                 f"{self.database} is missing although {', '.join(traces)} is there: restore it, or move the rest away"
@@ -172,12 +174,13 @@ class SpoolFolder:
                 f"the spool in {self.path} is instance {found}, not {expected} that was here before. "
                 f"If that is meant, remove {self._marker}"
             )
-        if not expected:
-            try:
-                self._marker.write_text(found + "\n", "ascii")
-            except OSError:
-                # a parent that is not ours to write to: replacement by an empty folder goes unnoticed there, all else works
-                pass
+        for path in (self.path / _INSTANCE, self._marker):
+            if not path.exists():
+                try:
+                    path.write_text(found + "\n", "ascii")
+                except OSError:
+                    # a parent that is not ours to write to: replacement by an empty folder goes unnoticed there, all else works
+                    pass
 
     def exclude_members(self) -> FolderLock:
         """Wait for workers of an earlier instance to end, and keep new ones out; raise SpoolLocked."""

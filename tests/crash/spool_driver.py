@@ -1,0 +1,173 @@
+"""A process that works a spool as hard as it can and says what it was promised; it is killed, cut off and lied to by its tests.
+
+    spool_driver.py FOLDER SEED [COUNT]
+
+Every line on standard output is one write of one JSON list, made before the act ("try") or when it was acknowledged ("ok") or
+refused ("no"):
+
+    ["ready"]
+    ["try-accept", id, sum, recipients]          ["ok-accept", id]     ["no-accept", id]
+    ["try-end", n, id, removed, notice, sum]     ["ok-end", n]         ["no-end", n]
+
+It ends by itself after COUNT acts. Everything is derived from SEED and ids, so that a reader can check every octet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from upesi.config.settings import SpoolSettings
+from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.ids import MessageId, MessageIds
+from upesi.mail.route import HostRoute
+from upesi.spool.admin import SpoolAdmin
+from upesi.spool.records import SHARDS, Completion, Delivery, NewDelivery, NewMessage, SpoolEvent
+from upesi.spool.sqlite import SqliteStore
+from upesi.spool.store import SpoolError
+
+INLINE = 20_000
+_PARALLEL = 12
+
+
+def settings(folder: Path) -> SpoolSettings:
+    """Bodies beyond 20 kB are files here, so that both ways are walked often."""
+    return SpoolSettings(path=str(folder), min_free=0, inline_limit=INLINE)  # type: ignore[arg-type]
+
+
+def body_of(id: bytes) -> bytes:
+    """Return the body that belongs to message `id`: mostly 4 kB, every eighth a file."""
+    size = 60_000 if id[-1] % 8 == 0 else 500 + 16 * id[-2]
+    return hashlib.shake_128(id).digest(size)
+
+
+class Driver:
+    """Keeps `_PARALLEL` acts going."""
+
+    def __init__(self, store: SqliteStore, seed: int, count: int) -> None:
+        self.store = store
+        self.random = random.Random(seed)
+        self.left = count
+        self.running = 0
+        self.group = 0
+        self.ours: list[Delivery] = []
+        self.ids = MessageIds(time.time, os.urandom)
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def say(self, *line: object) -> None:
+        os.write(1, json.dumps(line).encode() + b"\n")
+
+    def message(self, recipients: Sequence[str]) -> tuple[MessageId, str]:
+        id = self.ids.next()
+        return id, hashlib.sha256(body_of(id)).hexdigest()
+
+    def new(self, id: MessageId, recipients: Sequence[str]) -> NewMessage:
+        now = time.time()
+        octets = body_of(id)
+        writer = self.store.bodies.writer()
+        writer.write(octets)
+        body = writer.finish() if len(octets) > INLINE and id[-1] % 16 else MemoryBody(octets)
+        if isinstance(body, MemoryBody):
+            writer.discard()
+        half = len(recipients) // 2
+        groups = [group for group in (recipients[:half], recipients[half:]) if group]
+        deliveries = tuple(self.delivery(group, index) for index, group in enumerate(groups))
+        event = SpoolEvent(now, "message.accepted", id, {})
+        return NewMessage(id, now, Address("a", "example.com"), Transmission(), b"P", body, deliveries, events=(event,))
+
+    def delivery(self, recipients: Sequence[str], queue: int) -> NewDelivery:
+        now = time.time()
+        addresses = tuple(Recipient(Address(name, "example.org")) for name in recipients)
+        return NewDelivery(f"host:h{queue}:25", HostRoute("127.0.0.1"), addresses, now, now + 999, claim=True)
+
+    def act(self) -> None:
+        """Begin one act, unless enough have been begun."""
+        if self.left <= 0:
+            if self.running == 0 and not self.ended.done():
+                self.ended.set_result(None)
+            return
+        self.left -= 1
+        self.running += 1
+        if self.ours and self.random.random() < 0.55:
+            self.end(self.ours.pop(self.random.randrange(len(self.ours))))
+        else:
+            self.accept()
+
+    def over(self) -> None:
+        self.running -= 1
+        # a refusal must not become a tight loop
+        asyncio.get_running_loop().call_soon(self.act)
+
+    def accept(self) -> None:
+        recipients = [f"r{n}" for n in range(self.random.choice((1, 1, 2, 5)))]
+        id, sum = self.message(recipients)
+        self.say("try-accept", id.hex(), sum, recipients)
+
+        def done(error: SpoolError | None, born: Sequence[Delivery]) -> None:
+            self.say("no-accept" if error else "ok-accept", id.hex())
+            self.ours += born
+            self.over()
+
+        try:
+            self.store.accept(self.new(id, recipients), done)
+        except SpoolError as error:
+            done(error, ())
+
+    def end(self, delivery: Delivery) -> None:
+        names = [recipient.address.local for recipient in delivery.recipients]
+        kept = [name for name in names if self.random.random() < 0.3]
+        removed = [name for name in names if name not in kept]
+        self.group += 1
+        number = self.group
+        spawn: tuple[NewMessage, ...] = ()
+        notice, sum = None, ""
+        if removed and self.random.random() < 0.3:
+            id, sum = self.message(["r0"])
+            notice = id.hex()
+            try:
+                spawn = (self.new(id, ["r0"]),)
+            except SpoolError:
+                notice = None
+        self.say("try-end", number, delivery.message.hex(), removed, notice, sum)
+        remaining = tuple(self.delivery([name], index) for index, name in enumerate(kept))
+        event = SpoolEvent(time.time(), "delivery.ended", delivery.message, {"group": number})
+
+        def done(error: SpoolError | None, applied: bool, born: Sequence[Delivery]) -> None:
+            if error is None and not applied:
+                self.say("stale", number)
+            self.say("no-end" if error else "ok-end", number)
+            self.ours += born
+            self.over()
+
+        self.store.complete(Completion(delivery.id, delivery.message, remaining, spawn, (event,)), done)
+
+
+async def main(folder: Path, seed: int, count: int) -> None:
+    """Work until the count is reached."""
+    admin = SpoolAdmin.open_or_create(settings(folder))
+    epoch = admin.register_member(os.getpid())
+    admin.assign(dict.fromkeys(range(SHARDS), epoch))
+    store = await SqliteStore.open(folder, epoch, settings(folder), time.time, lambda event, text: None)
+    store.set_shards(frozenset(range(SHARDS)))
+    driver = Driver(store, seed, count)
+    for n in range(4):
+        driver.ours += await store.claim(f"host:h{n}:25", time.time(), 50)
+    driver.say("ready")
+    for _ in range(_PARALLEL):
+        driver.act()
+    await driver.ended
+    await store.close()
+    admin.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 10**9))

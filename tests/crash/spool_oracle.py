@@ -1,0 +1,130 @@
+"""What must be in a spool after whatever happened, given what its driver was told (the promise Q1)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+from spool_driver import settings
+
+from upesi.mail.ids import MessageId
+from upesi.spool.admin import Selector, SpoolAdmin
+from upesi.spool.records import SHARDS
+from upesi.spool.sqlite import SqliteStore
+
+
+class Oracle:
+    """Remembers over any number of crashes of one spool."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, str] = {}
+        self.open: dict[str, set[str]] = {}  # acknowledged: these recipients must be there
+        self.unsure: dict[str, set[str]] = {}  # tried, not acknowledged: all of these or none
+        self.acknowledged = 0
+        self.refused = 0
+        self.stale = 0
+        self._ends: dict[int, tuple[str, set[str], str | None]] = {}
+
+    def hear(self, output: bytes) -> None:
+        """Take note of what a driver said. A last line without its end was never said."""
+        for line in output.split(b"\n")[:-1]:
+            kind, *rest = json.loads(line)
+            getattr(self, "_" + kind.replace("-", "_"))(*rest)
+
+    def _ready(self) -> None:
+        self._ends.clear()
+
+    def _try_accept(self, id: str, sum: str, recipients: list[str]) -> None:
+        self.sums[id] = sum
+        self.unsure[id] = set(recipients)
+
+    def _ok_accept(self, id: str) -> None:
+        self.open[id] = self.unsure.pop(id)
+        self.acknowledged += 1
+
+    def _no_accept(self, id: str) -> None:
+        self.refused += 1
+
+    def _try_end(self, number: int, id: str, removed: list[str], notice: str | None, sum: str) -> None:
+        self._ends[number] = (id, set(removed), notice)
+        if notice:
+            self.sums[notice] = sum
+
+    def _ok_end(self, number: int) -> None:
+        id, removed, notice = self._ends.pop(number)
+        self.open[id] -= removed
+        if notice:
+            self.open[notice] = {"r0"}
+        self.acknowledged += 1
+
+    def _no_end(self, number: int) -> None:
+        self.refused += 1
+
+    def _stale(self, number: int) -> None:
+        self.stale += 1
+
+    def settle(self, found: dict[str, set[str]]) -> None:
+        """Compare with what is there, then take that as the truth: what was unsure has been decided."""
+        expected = dict(self.open)
+        for id, removed, notice in self._ends.values():
+            if not removed:
+                continue
+            there = found.get(id, set()) & removed
+            assert there in (set(), removed), f"{id}: half of an attempt's end is there: {there} of {removed}"
+            if notice:
+                assert (notice in found) == (not there), f"{id}: its end and its notice {notice} are not one"
+            if not there:
+                expected[id] = expected[id] - removed
+                if notice:
+                    expected[notice] = {"r0"}
+        for id, recipients in self.unsure.items():
+            if id in found:
+                assert found[id] == recipients, f"{id}: half a message"
+                expected[id] = recipients
+        expected = {id: recipients for id, recipients in expected.items() if recipients}
+        lost = {id for id in expected if id not in found}
+        assert not lost, f"lost: {sorted(lost)}"
+        assert found == expected
+        self.open, self.unsure, self._ends = expected, {}, {}
+
+
+def body_files(folder: Path) -> set[str]:
+    """Return the names of all stored bodies."""
+    return {path.name for path in folder.glob("bodies/*/*")}
+
+
+async def check(folder: Path, oracle: Oracle) -> int:
+    """Open the spool after the fact, read every message, compare; return how many there are."""
+    admin = SpoolAdmin.open_or_create(settings(folder))
+    store = None
+    try:
+        found: dict[str, set[str]] = {}
+        states: dict[str, int] = {}
+        for each in admin.list(Selector(), 1_000_000):
+            assert not each.problem, each
+            names = {recipient.partition("@")[0] for recipient in each.recipients}
+            assert not names & found.get(each.message, set()), f"{each.message}: a recipient twice"
+            found.setdefault(each.message, set()).update(names)
+            assert each.state == "ready"
+            states[each.queue] = states.get(each.queue, 0) + 1
+        assert {queue.queue: queue.ready for queue in admin.summary()} == states
+        assert all(queue.active == queue.held == queue.routing == 0 for queue in admin.summary())
+        assert admin.check() == []
+        oracle.settle(found)
+        epoch = admin.register_member()
+        admin.assign(dict.fromkeys(range(SHARDS), epoch))
+        store = await SqliteStore.open(folder, epoch, settings(folder), time.time)
+        files = body_files(folder)
+        for id in found:
+            message = await store.load(MessageId(bytes.fromhex(id)))
+            assert message is not None, id
+            assert hashlib.sha256(b"".join(message.body.chunks())).hexdigest() == oracle.sums[id], f"{id}: wrong octets"
+            files.discard(id)
+        assert not files, f"bodies without a message: {files}"
+        return len(found)
+    finally:
+        if store is not None:
+            await store.close()
+        admin.close()
