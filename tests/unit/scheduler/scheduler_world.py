@@ -75,6 +75,7 @@ class FakeStore:
         self.delay = 0.001
         self.rows: dict[int, Delivery] = {}
         self.messages: dict[MessageId, StoredMessage] = {}
+        self.accepted: set[MessageId] = set()  # every message that was ever durable here
         self.shards: frozenset[int] = ALL
         self.ids = itertools.count(1)
         self.completions: list[Completion] = []
@@ -161,6 +162,7 @@ class FakeStore:
         return [row for row in self.rows.values() if row.state in waiting and row.due <= now and self.owns(row.queue)]
 
     def _insert(self, new: NewMessage) -> list[Delivery]:
+        self.accepted.add(new.id)
         self.messages[new.id] = StoredMessage(
             new.id, new.received, new.reverse_path, new.transmission, new.prefix, new.body, new.origin, new.notes
         )

@@ -247,3 +247,44 @@ def test_failed_mail_claimed_from_the_spool_is_reported(world: World) -> None:
     world.pass_time(3)
     assert world.reporter.reports[0][0].id == message.id
     assert world.rows() == []
+
+
+def test_mail_recalled_while_its_domain_is_asked_for_is_sent_once(world: World) -> None:
+    """An answer that comes late finds nothing to send but what was claimed again: it goes once."""
+    world.router.delay = 1.0
+    world.accept("a@m.example", queue="domain:m.example", route=MxRoute("m.example"))
+    world.pass_time(0.1)
+    world.scheduler.pause()
+    world.run(world.scheduler.recall())
+    assert [row.state for row in world.rows()] == [DeliveryState.READY]
+    world.scheduler.resume()
+    world.pass_time(5)
+    assert len(world.agents.site("mx:m.example").attempts) == 1
+    assert world.rows() == []
+
+
+def test_too_many_told_yes_before_the_first_commit_go_back() -> None:
+    """The budget holds though every accept of a batch was promised its place (Q7)."""
+    world = World(memory_deliveries=20)
+    world.site("x.example").hangs = True
+    for n in range(100):
+        world.accept(f"a{n}@d{n}.example", queue=f"host:d{n % 10}.example:25")
+    world.pass_time(0.005)
+    assert world.scheduler.status().deliveries <= 26
+    world.pass_time(60)
+    assert world.rows() == []
+    world.close()
+
+
+def test_mail_put_off_while_it_is_being_read_is_put_off(world: World) -> None:
+    """The outcome of an unreachable site replaces the wish to read ahead, and a report that needs the message gets it."""
+    site = world.site("x.example")
+    site.connect = 0.001
+    site.down = DOWN
+    world.store.delay = 0.5
+    for n in range(3):
+        world.put(f"a{n}@x.example", expires=100.0)
+    world.pass_time(20)
+    assert len(world.reporter.reports) == 3
+    assert all(DOWN.text in outcome.text for _, failed in world.reporter.reports for _, outcome in failed)
+    assert [row for row in world.rows() if row.queue == "host:x.example:25"] == []
