@@ -3,8 +3,9 @@
     async with FakeDns({("example.net", "MX"): ["10 mx.example.net."], ("mx.example.net", "A"): ["192.0.2.1"]}) as server:
         resolver = Resolver(loop, (server.address,), os.urandom)
 
-A name with no entry at all is NXDOMAIN; one with entries of other types only has no data. An answer that is a `Rcode` is sent as such, and
-None is no answer at all. Run as a program it serves `dN.test` for N below the count, each with an MX of its own that leads to one address:
+A name with no entry at all is NXDOMAIN; one with entries of other types only has no data. An answer that is a `Rcode` is sent as such, None
+is no answer at all, a record "CNAME other.test." leads on. Run as a program it serves `dN.test` for N below the count, each with an MX of
+its own that leads to one address:
 
     python -m upesi.testkit.dns PORT COUNT ADDRESS
 """
@@ -29,6 +30,8 @@ __all__ = ["FakeDns", "Rcode", "Zone", "numbered_domains"]
 
 Rcode = dns.rcode.Rcode
 Records = Sequence[str]
+
+MAX_CHAIN = 20
 Zone = Callable[[str, str], "Records | Rcode | None"]
 
 
@@ -91,12 +94,26 @@ class FakeDns:
             reply.set_rcode(found)
         elif truncate:
             reply.flags |= dns.flags.TC
-        elif found:
-            # a CNAME is written "CNAME target."
-            reply.answer = [
-                dns.rrset.from_text(question.name, self._ttl, "IN", *_typed(kind, record)) for record in found
-            ]
+        else:
+            reply.answer = self._chain(name, kind, found)
         return reply.to_wire(max_size=65535)
+
+    def _chain(self, name: str, kind: str, found: Records) -> list[dns.rrset.RRset]:
+        """Return the records, and those at the end of a CNAME, as a recursive server does; a loop is cut after a few rounds."""
+        answer = []
+        for _ in range(MAX_CHAIN):
+            target = ""
+            for record in found:
+                type_ = kind
+                if record.startswith("CNAME "):
+                    type_, record = "CNAME", record.removeprefix("CNAME ")
+                    target = record.rstrip(".").lower()
+                answer.append(dns.rrset.from_text(name + ".", self._ttl, "IN", type_, record))
+            following = self._zone(target, kind) if target else None
+            if following is None or isinstance(following, Rcode):
+                break
+            name, found = target, following
+        return answer
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -128,10 +145,6 @@ class _Datagrams(asyncio.DatagramProtocol):
         reply = self._server.answer(data, truncate=self._server.truncates)
         if reply is not None and self._transport is not None:
             self._transport.sendto(reply, addr)
-
-
-def _typed(kind: str, record: str) -> tuple[str, str]:
-    return ("CNAME", record.removeprefix("CNAME ")) if record.startswith("CNAME ") else (kind, record)
 
 
 def _zone_of(records: dict[tuple[str, str], Records | Rcode | None]) -> Zone:
