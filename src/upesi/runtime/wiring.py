@@ -36,6 +36,7 @@ from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.reports.dsn import DsnReporter
+from upesi.runtime.entropy import Entropy
 from upesi.runtime.intake import SpoolIntake, place
 from upesi.runtime.messages import Configure, decode_config
 from upesi.runtime.observer import Observer
@@ -187,7 +188,7 @@ async def build(
     report_loop_errors(loop, events)
     metrics = Metrics()
     emit = Observer(events, metrics)
-    ids = MessageIds(time.time, os.urandom)
+    ids = MessageIds(time.time, Entropy())
 
     store = await SqliteStore.open(
         Path(config.spool.path), configure.epoch, config.spool, time.time, lambda name, text: emit(name, {"text": text})

@@ -13,7 +13,9 @@ OWNERS = st.dictionaries(st.integers(0, SHARDS - 1), st.integers(1, 99))
 
 
 @given(OWNERS, MEMBERS)
-def test_every_shard_has_one_living_owner_and_loads_differ_by_at_most_one(owners: dict[int, int], members: list[int]) -> None:
+def test_every_shard_has_one_living_owner_and_loads_differ_by_at_most_one(
+    owners: dict[int, int], members: list[int]
+) -> None:
     """No path is without an owner, and no worker has twice the work."""
     target = plan(owners, members)
     assert set(target) == set(range(SHARDS))
