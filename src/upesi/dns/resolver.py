@@ -75,6 +75,11 @@ class Resolver:
             return Answer(Status.OK, texts=texts, ttl=ttl)
         return six if six.status.trouble else four
 
+    def close(self) -> None:
+        """Drop the questions under way; whoever waits for one is cancelled."""
+        for task in tuple(self._in_flight.values()):
+            task.cancel()
+
     async def _lookup(self, name: str, kind: str) -> Answer:
         key = (name.lower().rstrip("."), kind)
         known = self._cache.get(key)

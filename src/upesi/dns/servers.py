@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-__all__ = ["parse_server", "servers_from_resolv_conf"]
+__all__ = ["configured_servers", "parse_server", "servers_from_resolv_conf"]
 
 # resolv.conf(5): MAXNS
 MAX_SERVERS = 3
 
 # resolv.conf(5): without a nameserver line, the one on this machine
 LOCAL = ("127.0.0.1", 53)
+
+
+def configured_servers(texts: Iterable[str], resolv_conf: str = "/etc/resolv.conf") -> tuple[tuple[str, int], ...]:
+    """Return the servers that `texts` (`dns.servers`) name, else those of `resolv_conf`; raise ValueError for a bad text."""
+    servers = tuple(parse_server(text) for text in texts)
+    if servers:
+        return servers
+    try:
+        with open(resolv_conf, encoding="utf-8", errors="replace") as lines:
+            return servers_from_resolv_conf(lines)
+    except OSError:
+        return (LOCAL,)
 
 
 def parse_server(text: str) -> tuple[str, int]:

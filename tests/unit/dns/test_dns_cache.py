@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from upesi.dns.cache import TtlCache
-from upesi.dns.servers import parse_server, servers_from_resolv_conf
+from upesi.dns.servers import configured_servers, parse_server, servers_from_resolv_conf
 
 
 def test_values_live_for_their_time():
@@ -57,3 +57,12 @@ def test_configured_server_that_is_none(text):
     """What is no address is refused when the configuration is read."""
     with pytest.raises(ValueError):
         parse_server(text)
+
+
+def test_configuration_comes_before_the_machines_own_servers(tmp_path):
+    """`dns.servers` where it names any, else the file, else the server on this machine."""
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("nameserver 192.0.2.7\n")
+    assert configured_servers(["192.0.2.1"], str(conf)) == (("192.0.2.1", 53),)
+    assert configured_servers([], str(conf)) == (("192.0.2.7", 53),)
+    assert configured_servers([], str(tmp_path / "none")) == (("127.0.0.1", 53),)

@@ -48,7 +48,7 @@ def transmission_for(attempt: Attempt, offered: Extensions) -> Transmission:
         transmission = msgspec.structs.replace(transmission, body=BodyType.SEVEN_BIT)
     if transmission.smtputf8 and not offered.smtputf8:
         transmission = msgspec.structs.replace(transmission, smtputf8=False)
-    elif not transmission.smtputf8 and not _ascii_paths(attempt):
+    elif offered.smtputf8 and not transmission.smtputf8 and not _ascii_paths(attempt):
         # an alias gave the message an address that only SMTPUTF8 can carry
         transmission = msgspec.structs.replace(transmission, smtputf8=True)
     return transmission
