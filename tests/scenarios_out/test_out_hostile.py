@@ -374,3 +374,25 @@ def test_body_goes_out_no_faster_than_it_is_read():
     assert statuses(work) == [("deferred", 0, "4.4.2")]
     assert 180 <= now < 200  # RFC 5321 section 4.5.3.2.5: three minutes for a block
     assert sum(taken) < 20_000_000  # the kernel's buffers and ours, of 200 MB
+
+
+@pytest.mark.parametrize("keywords", EXTENSIONS)
+def test_body_that_cannot_be_read_is_never_half_delivered(keywords):
+    """STO-18: a disk that fails in the middle of a body: no end of data goes out, the message waits."""
+
+    class Failing:
+        size = 300_000
+
+        def read(self, start, length):
+            return b"x" * min(length, 1000)
+
+        def chunks(self):
+            yield b"x" * 99_998 + b"\r\n"
+            raise OSError(5, "Input/output error")
+
+    one = attempt()
+    one.message = msgspec.structs.replace(one.message, body=Failing())
+    server = SmtpServer(keywords=keywords)
+    work = sent(server, one)
+    assert statuses(work) == [("deferred", 0, "4.3.0")]
+    assert not server.delivered

@@ -23,9 +23,10 @@ from upesi.client.connection import Connection, ConnectionLost
 from upesi.config.settings import DeliverySettings
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, sliced, transmission_for, uses_bdat
+from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, sliced, transmission_for, uses_bdat, whole
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
+from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import LmtpRoute
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
@@ -202,7 +203,7 @@ class _Sending:
         if not transaction.bdat:
             octets.append(machine.data())
         elif transaction.small:
-            octets += (machine.bdat(transaction.size, True), message.prefix, *message.body.chunks())
+            octets += (machine.bdat(transaction.size, True), whole(message))
             transaction.data_sent = True
         return b"".join(octets)
 
@@ -271,13 +272,12 @@ class _Sending:
         """Answer 354: the body, its end, and the next message's group behind it."""
         transaction.ahead = False  # its recipients were accepted: from here on it is like any other
         message = transaction.attempt.message
-        pieces = self._machine.frame(chain((message.prefix,), sliced(message.body)))
         if not transaction.small:
-            self._stream = pieces
+            self._stream = self._machine.frame(chain((message.prefix,), sliced(message.body)))
             self._pump(transaction)
             return
         try:
-            data = b"".join(pieces)
+            data = b"".join(self._machine.frame((whole(message),)))
         except UnsendableContent:
             self._abandon(BINARY_REFUSED)
             return
@@ -318,6 +318,8 @@ class _Sending:
         except UnsendableContent:
             # nothing was delivered: there was no end of data
             self._abandon(BINARY_REFUSED)
+        except (OSError, UpesiError):
+            self._abandon(deferred("4.3.0", "the message could not be read from the queue"))
 
     def _on_end(self, transaction: Transaction, reply: ReceivedReply) -> None:
         if self._stream is not None:
