@@ -22,6 +22,7 @@ class Oracle:
         self.sums: dict[str, str] = {}
         self.open: dict[str, set[str]] = {}  # acknowledged: these recipients must be there
         self.unsure: dict[str, set[str]] = {}  # tried, not acknowledged: all of these or none
+        self.said: dict[str, list[str]] = {}
         self.acknowledged = 0
         self.refused = 0
         self.stale = 0
@@ -31,6 +32,9 @@ class Oracle:
         """Take note of what a driver said. A last line without its end was never said."""
         for line in output.split(b"\n")[:-1]:
             kind, *rest = json.loads(line)
+            for word in rest:
+                if isinstance(word, str) and len(word) == 32:
+                    self.said.setdefault(word, []).append(line.decode())
             getattr(self, "_" + kind.replace("-", "_"))(*rest)
 
     def _ready(self) -> None:
@@ -84,9 +88,10 @@ class Oracle:
                 assert found[id] == recipients, f"{id}: half a message"
                 expected[id] = recipients
         expected = {id: recipients for id, recipients in expected.items() if recipients}
-        lost = {id for id in expected if id not in found}
-        assert not lost, f"lost: {sorted(lost)}"
-        assert found == expected
+        lost = {id: names - found.get(id, set()) for id, names in expected.items() if names - found.get(id, set())}
+        back = {id: names - expected.get(id, set()) for id, names in found.items() if names - expected.get(id, set())}
+        assert not lost, f"lost: {lost}"
+        assert not back, f"ended or refused, but there: {back}; {[self.said.get(id) for id in back]}"
         self.open, self.unsure, self._ends = expected, {}, {}
 
 
