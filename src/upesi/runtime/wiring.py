@@ -22,7 +22,7 @@ from upesi.delivery.routes import RouteTable
 from upesi.delivery.routing import MxRouter, own_names
 from upesi.dns.confirmed import confirmed_name
 from upesi.dns.resolver import Resolver
-from upesi.dns.servers import parse_server, servers_from_resolv_conf
+from upesi.dns.servers import configured_servers
 from upesi.hooks.guard import Emit
 from upesi.hooks.loading import load_plugins
 from upesi.hooks.registry import Hooks
@@ -51,17 +51,6 @@ __all__ = ["House", "build", "build_hooks", "build_routes"]
 def build_routes(config: Config) -> RouteTable:
     """Return the table of configured routes; raise ConfigError."""
     return RouteTable(config.route, config.delivery.smarthost, config.node.name)
-
-
-def build_resolver(config: Config, loop: asyncio.AbstractEventLoop) -> Resolver:
-    """Return the resolver for the configured servers, or those of the machine."""
-    servers = tuple(parse_server(text) for text in config.dns.servers)
-    if not servers:
-        try:
-            servers = servers_from_resolv_conf(Path("/etc/resolv.conf").read_text(errors="replace").splitlines())
-        except OSError:
-            servers = servers_from_resolv_conf(())
-    return Resolver(loop, servers, os.urandom, timeout=config.dns.timeout, cache_size=config.dns.cache_size)
 
 
 def build_hooks(
@@ -100,6 +89,7 @@ class House:
         owners: Owners,
         hints: Hints,
         listeners: Sequence[tuple[ListenerSettings, Listener]],
+        maildir: MaildirAgent,
         lag: LoopLag,
     ) -> None:
         self.config = config
@@ -113,6 +103,7 @@ class House:
         self._owners = owners
         self._hints = hints
         self._listeners = listeners
+        self._maildir = maildir
         self._lag = lag
 
     async def open(self) -> None:
@@ -169,6 +160,7 @@ class House:
         """Let go of everything; what was handed to the store is written first."""
         self._lag.stop()
         await self._hooks.end()
+        self._maildir.close()
         await self._store.close()
         self._hints.close()
         self.events.close()
@@ -193,7 +185,8 @@ async def build(
     store = await SqliteStore.open(
         Path(config.spool.path), configure.epoch, config.spool, time.time, lambda name, text: emit(name, {"text": text})
     )
-    resolver = build_resolver(config, loop)
+    servers = configured_servers(config.dns.servers)
+    resolver = Resolver(loop, servers, os.urandom, timeout=config.dns.timeout, cache_size=config.dns.cache_size)
     routes = build_routes(config)
     router = MxRouter(
         resolver,
@@ -204,9 +197,10 @@ async def build(
         cache_size=config.dns.cache_size,
     )
     connector = Connector(loop, resolver, allow_private=config.delivery.allow_private)
+    maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
     deliverer = AgentDeliverer(
         SmtpAgent(loop, connector, config.delivery, config.node.name),
-        MaildirAgent(loop, config.node.name, time.time, os.urandom),
+        maildir,
         DiscardAgent(loop),
     )
     reporter = DsnReporter(
@@ -278,4 +272,6 @@ async def build(
         )
     lag = LoopLag(loop, metrics.loop_lag)
     lag.start()
-    return House(config, configure, events, metrics, store, scheduler, hooks, shares, owners, hints, listeners, lag)
+    return House(
+        config, configure, events, metrics, store, scheduler, hooks, shares, owners, hints, listeners, maildir, lag
+    )
