@@ -43,8 +43,8 @@ def main(quick: bool, only: Sequence[str], json_: bool, rounds: int | None, seco
         work, length, min(length, 2.0), turns, 0.1 if quick else 1.0, lambda text: console.print(text, style="dim")
     )
     try:
-        results = [_measured(console, duel, setting) for duel in DUELS if not only or duel.name in only]
         machine = describe(work)
+        results = [_measured(console, duel, setting) for duel in DUELS if not only or duel.name in only]
     finally:
         shutil.rmtree(work, ignore_errors=True)
     if json_:

@@ -15,6 +15,7 @@ def describe(work: Path) -> list[tuple[str, str]]:
     """Return name and value of what a reader must know to compare figures."""
     return [
         ("processor", f"{_processor()}, {len(os.sched_getaffinity(0))} cores"),
+        ("load before the start (1, 5, 15 min)", " ".join(f"{load:.1f}" for load in os.getloadavg())),
         ("memory", f"{_memory_gb():.0f} GB"),
         ("kernel", platform.release()),
         ("file system of all queues", _file_system(work)),

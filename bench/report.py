@@ -37,7 +37,7 @@ def show(console: Console, result: Result) -> None:
         table.add_row(*row)
     console.print(table)
     for claim in result.claims:
-        mark = "[green]kept[/green]" if claim.kept else "[red]LOST[/red]"
+        mark = f"[{'green' if claim.kept else 'red'}]{claim.verdict}[/]"
         console.print(f"  {mark}  {claim.text}: {_value(claim)} ({claim.bound.strip()})")
     for note in result.notes:
         console.print(f"  {note}", style="dim")
@@ -72,7 +72,7 @@ def _claims(results: Sequence[Result]) -> str:
         if not result.claims:
             lines.append(f"| {result.name} | | not measured: see below | |")
         for claim in result.claims:
-            verdict = "kept" if claim.kept else "**lost**"
+            verdict = claim.verdict if claim.kept else f"**{claim.verdict}**"
             lines.append(f"| {result.name} | {claim.text}, {claim.bound.strip()} | {_value(claim)} | {verdict} |")
     return "\n".join(lines)
 

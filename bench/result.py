@@ -18,6 +18,14 @@ class Claim:
     unit: str = ""
     least: float | None = None
     most: float | None = None
+    # how the run fell short of what the promise speaks of ("100,000 of 1,000,000 messages"); empty: it did not
+    reduced: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """One or a few words; a smaller run than promised never says "kept" without saying so."""
+        word = "kept" if self.kept else "LOST"
+        return f"{word}, but at {self.reduced}" if self.reduced else word
 
     @property
     def kept(self) -> bool:

@@ -18,6 +18,7 @@ from bench.sink import CountingSink
 __all__ = ["DomainsDuel"]
 
 _SITES, _HUNG, _DEFERRING = 200, 10, 20
+_PROMISED = 20_000  # messages: two for each domain
 
 _CONFIG = f"""\
 [node]
@@ -49,7 +50,7 @@ class DomainsDuel:
 
     def run(self, setting: Setting) -> Result:
         """All healthy, then some sick, in turn."""
-        count = max(int(20_000 * setting.scale), 4000)
+        count = max(int(_PROMISED * setting.scale), 4000)
         well, sick = [], []
         for number in range(min(setting.rounds, 3)):
             well.append(self._rate(setting, count, number, 0, 0))
@@ -58,9 +59,11 @@ class DomainsDuel:
         columns = ("receivers", "messages/s to the 170 sites that are always well")
         result = Result(self.name, self.title, "python -m bench --only domains", columns)
         result.rows = [("all well", str(Figure(well))), ("10 hung, 20 deferring", str(Figure(sick)))]
-        result.claims = [Claim("rate of the healthy, some sick against none", median_ratio(sick, well), "x", least=0.9)]
+        reduced = "" if count >= _PROMISED else f"{count:,} of {_PROMISED:,} messages"
+        ratio = median_ratio(sick, well)
+        result.claims = [Claim("rate of the healthy, some sick against none", ratio, "x", least=0.9, reduced=reduced)]
         result.notes = [
-            f"{count:,} messages of 4 kB over the 10,000 domains in each run, a fresh spool and an empty DNS cache each time."
+            f"{count:,} messages of 4 kB over {min(count, 10_000):,} domains in each run, a fresh spool and an empty DNS cache each time."
         ]
         return result
 

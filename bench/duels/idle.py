@@ -37,6 +37,7 @@ networks = ["127.0.0.0/8"]
 [metrics]
 port = 0
 """
+_PROMISED = 10_000
 _OPENING = 200  # connections being opened at once: below any backlog
 
 
@@ -117,7 +118,7 @@ class IdleDuel:
         """Hold them at ours and, for comparison, at Haraka."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        count = min(int(10_000 * max(setting.scale, 0.2)), hard - 500)
+        count = min(int(_PROMISED * max(setting.scale, 0.2)), hard - 500)
         columns = ("server", "sessions", "kB each (Pss)", "all taken in, s", "probe p50, ms", "probe max, ms")
         result = Result(self.name, self.title, "python -m bench --only idle", columns)
         for peer in (HarakaDiscard(setting.work), UpesiConfigured(setting.work, _CONFIG, "idle")):
@@ -130,9 +131,10 @@ class IdleDuel:
             figures = (f"{count:,}", f"{kb:.2f}", f"{took:.2f}", f"{median:.1f}", f"{largest:.1f}")
             result.rows.append((f"{peer.name} {peer.version()}", *figures))
             if peer.name == "Upesi":
+                reduced = "" if count >= _PROMISED else f"{count:,} of {_PROMISED:,} sessions"
                 result.claims += [
-                    Claim("memory of a session", kb, "kB", most=6.0),
-                    Claim(f"{count:,} sessions taken in", took, "s", most=5.0),
-                    Claim("slowest of 50 probes meanwhile", largest, "ms", most=50.0),
+                    Claim("memory of a session", kb, "kB", most=6.0, reduced=reduced),
+                    Claim("all sessions taken in", took, "s", most=5.0, reduced=reduced),
+                    Claim("slowest of 50 probes meanwhile", largest, "ms", most=50.0, reduced=reduced),
                 ]
         return result

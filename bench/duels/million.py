@@ -41,7 +41,7 @@ port = 2608
 [metrics]
 port = 0
 """
-_AT_ONCE, _DOMAINS = 2000, 1000
+_PROMISED, _AT_ONCE, _DOMAINS = 1_000_000, 2000, 1000
 _WHY = Outcome(OutcomeKind.DEFERRED, 451, "4.7.1", "Greylisted, please try again later", "mx.example.net")
 
 
@@ -103,7 +103,7 @@ class MillionDuel:
 
     def run(self, setting: Setting) -> Result:
         """Fill a spool, start the server on it, weigh it, ask it."""
-        count = int(1_000_000 * setting.scale)
+        count = int(_PROMISED * setting.scale)
         ours = UpesiConfigured(setting.work, _CONFIG, "million")
         ours.folder.mkdir(parents=True)
         start = time.monotonic()
@@ -118,10 +118,11 @@ class MillionDuel:
         columns = ("messages", "start to 220, s", "all processes (Pss), MB", "upesi queue why ID, s")
         result = Result(self.name, self.title, "upesi queue why ID -c upesi.toml", columns)
         result.rows = [(f"{count:,}", f"{started:.2f}", f"{memory:.0f}", f"{why:.2f}")]
+        reduced = "" if count >= _PROMISED else f"{count:,} of {_PROMISED:,} messages"
         result.claims = [
-            Claim("start", started, "s", most=5.0),
-            Claim("memory of all processes", memory, "MB", most=250.0),
-            Claim("upesi queue why ID", why, "s", most=1.0),
+            Claim("start", started, "s", most=5.0, reduced=reduced),
+            Claim("memory of all processes", memory, "MB", most=250.0, reduced=reduced),
+            Claim("upesi queue why ID", why, "s", most=1.0, reduced=reduced),
         ]
         result.notes = [f"Its answer began: {answer[:120]}"]
         return result
