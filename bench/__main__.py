@@ -53,7 +53,8 @@ def main(quick: bool, only: Sequence[str], json_: bool, rounds: int | None, seco
         mode = " with `--quick`, so the figures are rough," if quick else ""
         _REPORT.write_text(as_markdown(results, machine, mode, length, turns))
         console.print(f"written: {_REPORT}")
-    sys.exit(0 if all(claim.kept for result in results for claim in result.claims) else 1)
+    # A duel that could not be measured has no claims: that is no success either
+    sys.exit(0 if all(result.claims and all(claim.kept for claim in result.claims) for result in results) else 1)
 
 
 def _measured(console: Console, duel: Duel, setting: Setting) -> Result:

@@ -48,7 +48,9 @@ class Names(asyncio.DatagramProtocol):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         self._transport.sendto(answer.to_wire(), address)
 
-    def _add(self, answer: dns.message.Message, question: dns.rrset.RRset, kind: int, text: str) -> None:
+    def _add(
+        self, answer: dns.message.Message, question: dns.rrset.RRset, kind: dns.rdatatype.RdataType, text: str
+    ) -> None:
         # Another type of a name that exists: an empty answer, not NXDOMAIN (RFC 2308)
         if question.rdtype == kind:
             answer.answer.append(dns.rrset.from_text(question.name, 300, "IN", kind, text))

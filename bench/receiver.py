@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -48,7 +49,7 @@ class Receiver(asyncio.Protocol):
         """Greet, or hang."""
         self._transport = cast(asyncio.Transport, transport)
         if self._mood != _HUNG:
-            transport.write(b"220 sink ESMTP\r\n")
+            self._transport.write(b"220 sink ESMTP\r\n")
 
     def data_received(self, data: bytes) -> None:
         """Answer all that is whole."""
@@ -99,9 +100,7 @@ async def _serve(options: argparse.Namespace, ledger: Ledger) -> None:
     for site, address in enumerate(addresses):
         mood = _HUNG if site < options.hung else _DEFERRING if site < options.hung + options.deferring else _WELL
         watched = site >= options.unwatched
-        await loop.create_server(
-            lambda mood=mood, watched=watched: Receiver(ledger, mood, watched), address, options.port
-        )
+        await loop.create_server(partial(Receiver, ledger, mood, watched), address, options.port)
     shown = -1
     while not stop.is_set():
         if ledger.watched != shown:

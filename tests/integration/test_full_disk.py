@@ -51,7 +51,8 @@ def test_a_full_disk_answers_452_and_recovers(upesi_server: MakeServer, receiver
     server.send(numbered(1))
     receiver.wait_for(1)
     ballast = _fill(small_disk)
-    acknowledged, codes = {1}, set()
+    acknowledged = {1}
+    codes: set[tuple[int, bytes]] = set()
 
     def refused() -> bool:
         """Send until the server notices; it measures once a second."""
