@@ -1,4 +1,7 @@
-"""Runs every dialogue in this folder. An `Endpoint` is what it is run against; the one here has no socket."""
+"""Runs every dialogue in this folder. An `Endpoint` is what it is run against; the one here has no socket.
+
+`tests/scenarios_net/test_scenarios_server.py` runs them against a real server.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,10 @@ class Endpoint(Protocol):
         """Return the next reply, lines joined by " | ", None if none comes."""
         ...
 
+    def end(self) -> None:
+        """Close the client's side: nothing more will be sent."""
+        ...
+
     def message(self) -> bytes | None:
         """Return the next stored message, without what the server added, None if there is none."""
         ...
@@ -39,9 +46,9 @@ class Endpoint(Protocol):
 
 
 class MemoryEndpoint:
-    """The protocol machine itself, with a policy that accepts."""
+    """The protocol machine itself, with a policy that accepts. With `octets` it is fed one at a time."""
 
-    def __init__(self, options: dict[str, str]) -> None:
+    def __init__(self, options: dict[str, str], *, octets: bool = False) -> None:
         lmtp = options.pop("lmtp", "no") == "yes"
         limits = msgspec.to_builtins(LIMITS)
         for name, value in options.items():
@@ -49,9 +56,11 @@ class MemoryEndpoint:
         self._acceptor = Acceptor(msgspec.convert(limits, ServerLimits), lmtp=lmtp)
         self._output = self._acceptor.output
         self._messages = iter(self._acceptor.messages)
+        self._octets = octets
 
     def send(self, octets: bytes) -> None:
-        self._output += self._acceptor.feed(octets)
+        segments = [octets[at : at + 1] for at in range(len(octets))] if self._octets else [octets]
+        self._output += self._acceptor.feed(*segments)
 
     def reply(self) -> str | None:
         lines = []
@@ -61,6 +70,9 @@ class MemoryEndpoint:
             if line[3:4] != b"-":
                 return " | ".join(lines)
         return None
+
+    def end(self) -> None:
+        self._output += self._acceptor.eof()
 
     def message(self) -> bytes | None:
         return next(self._messages, None)
@@ -73,6 +85,7 @@ def play(scenario: Scenario, endpoint: Endpoint) -> None:
     """Run a dialogue and hold every expectation in it."""
     for step in scenario.steps:
         _play_step(step, endpoint)
+    endpoint.end()
     assert endpoint.reply() is None, "a reply that the dialogue does not name"
     assert endpoint.message() is None, "a message that the dialogue does not name"
 
@@ -91,16 +104,38 @@ def _play_step(step: Step, endpoint: Endpoint) -> None:
         assert endpoint.closed(), where + "still open"
 
 
-def _all() -> Iterator[object]:
-    for path in sorted(FOLDER.glob("*.smtp")):
+def scenarios(pattern: str = "*", options: frozenset[str] | None = None) -> Iterator[object]:
+    """Yield the dialogues of the files that match as parameters of a test; with `options`, those that need no others."""
+    for path in sorted(FOLDER.glob(f"{pattern}.smtp")):
         for scenario in read_scenarios(path):
-            yield pytest.param(scenario, id=f"{path.stem}: {scenario.title}")
+            if options is None or options >= scenario.options.keys():
+                yield pytest.param(scenario, id=f"{path.stem}: {scenario.title}")
 
 
-@pytest.mark.parametrize("scenario", list(_all()))
+def in_one_piece(scenario: Scenario) -> Scenario:
+    """Return the dialogue with all that the client says in one piece in front."""
+    said = b"".join(step.octets for step in scenario.steps if step.mark in ("C:", "C>"))
+    heard = [step for step in scenario.steps if step.mark not in ("C:", "C>")]
+    everything = Step("C>", "".join(f"\\x{octet:02x}" for octet in said), scenario.steps[0].line)
+    return Scenario(scenario.title, [everything, *heard], scenario.options)
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()))
 def test_dialogue_goes_as_written(scenario: Scenario) -> None:
     """Every expectation of the dialogue holds, and nothing else is said or stored."""
     play(scenario, MemoryEndpoint(dict(scenario.options)))
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()))
+def test_dialogue_goes_the_same_octet_by_octet(scenario: Scenario) -> None:
+    """FRM-10: one octet a segment, the same replies and messages."""
+    play(scenario, MemoryEndpoint(dict(scenario.options), octets=True))
+
+
+@pytest.mark.parametrize("scenario", list(scenarios("smuggling")))
+def test_smuggling_dialogue_goes_the_same_in_one_segment(scenario: Scenario) -> None:
+    """FRM-10: the whole session in one segment, the same replies and messages."""
+    play(in_one_piece(scenario), MemoryEndpoint(dict(scenario.options)))
 
 
 def test_wrong_expectation_fails() -> None:

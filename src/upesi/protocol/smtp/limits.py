@@ -38,7 +38,7 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def ehlo_keywords(self) -> tuple[str, ...]:
         """Return the service extensions for the answer to EHLO, one a line."""
-        keywords = ["PIPELINING", f"SIZE {self.max_message_size}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+        keywords = ["PIPELINING", f"SIZE {self.max_message_size:d}", "8BITMIME", "ENHANCEDSTATUSCODES"]
         if self.smtputf8:
             keywords.append("SMTPUTF8")
         if self.chunking:
