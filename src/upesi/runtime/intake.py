@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from upesi.config.settings import DeliverySettings
 from upesi.control.hints import Hints
 from upesi.delivery.routes import RouteTable
-from upesi.delivery.routing import MxRouter
 from upesi.mail.address import Address
 from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome
@@ -17,6 +16,7 @@ from upesi.mail.route import MxRoute, Route
 from upesi.reports.dsn import DsnReporter
 from upesi.runtime.owners import Owners
 from upesi.scheduler.engine import Scheduler
+from upesi.scheduler.work import Router
 from upesi.session.intake import BodyWriter, Placement
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.records import Delivery, DeliveryState, NewMessage
@@ -25,7 +25,7 @@ from upesi.spool.store import SpoolError, Store
 __all__ = ["SpoolIntake", "place"]
 
 
-def place(router: MxRouter, route: Route) -> tuple[str, DeliveryState]:
+def place(router: Router, route: Route) -> tuple[str, DeliveryState]:
     """Return the queue of `route` and the state to begin in: ROUTING where only DNS can say which site it is."""
     site = router.site(route)
     if site is not None:
@@ -44,7 +44,7 @@ class SpoolIntake:
         store: Store,
         bodies: BodyFolder,
         scheduler: Scheduler,
-        router: MxRouter,
+        router: Router,
         routes: RouteTable,
         reporter: DsnReporter,
         owners: Owners,

@@ -36,6 +36,7 @@ from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.reports.dsn import DsnReporter
+from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.intake import SpoolIntake, place
 from upesi.runtime.messages import Configure, decode_config
@@ -188,7 +189,8 @@ async def build(
     servers = configured_servers(config.dns.servers)
     resolver = Resolver(loop, servers, os.urandom, timeout=config.dns.timeout, cache_size=config.dns.cache_size)
     routes = build_routes(config)
-    router = MxRouter(
+    hooks = build_hooks(config, Path(configure.source) if configure.source else None, {"dns": resolver}, emit)
+    mx = MxRouter(
         resolver,
         random.shuffle,
         loop.time,
@@ -196,6 +198,7 @@ async def build(
         port=config.delivery.port,
         cache_size=config.dns.cache_size,
     )
+    router = hooked_router(mx, hooks, emit, loop.time, config.dns.cache_size)
     connector = Connector(loop, resolver, allow_private=config.delivery.allow_private)
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
     deliverer = AgentDeliverer(
@@ -227,10 +230,10 @@ async def build(
         emit=emit,
         hint_others=hint_all,
         idle=idle,
+        hooks=delivery_hooks(hooks),
     )
     hints = Hints(loop, config.spool.path, str(configure.epoch), scheduler.hint)
     intake = SpoolIntake(store, store.bodies, scheduler, router, routes, reporter, owners, hints, config.delivery)
-    hooks = build_hooks(config, Path(configure.source) if configure.source else None, {"dns": resolver}, emit)
     await hooks.begin()
     tasks: set[asyncio.Future[object]] = set()
 

@@ -126,7 +126,7 @@ class Backlog:
     async def _poll(self) -> None:
         delay = POLL
         try:
-            self._dispatch.ask_shares()
+            self._dispatch.sharing.ask()
             self._polls += 1
             if self._polls % _SWEEP == 0:
                 await self._sweep()

@@ -11,7 +11,7 @@ from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.outcome.classify import classify
 from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
 
-__all__ = ["Conclusion", "conclude", "expired"]
+__all__ = ["Conclusion", "conclude", "expired", "postponed"]
 
 _KINDS = {
     OutcomeKind.DELIVERED: "delivery.delivered",
@@ -19,8 +19,9 @@ _KINDS = {
     OutcomeKind.FAILED: "delivery.failed",
 }
 
-# what makes two recipients' outcomes one: receivers repeat the address in the text, so the text is no part of it (the first one stands)
-_Key = tuple[OutcomeKind, int, str, str]
+# what makes two recipients' outcomes one: kind, code, status, remote, due. Receivers repeat the address in the text, so the text is no
+# part of it (the first one stands)
+_Key = tuple[OutcomeKind, int, str, str, float]
 
 
 class Conclusion(msgspec.Struct):
@@ -38,30 +39,47 @@ def expired(outcome: Outcome) -> Outcome:
 
 
 def conclude(
-    delivery: Delivery, site: str, sent: Sequence[Recipient], outcomes: Sequence[Outcome], *, now: float, due: float
+    delivery: Delivery,
+    site: str,
+    sent: Sequence[Recipient],
+    outcomes: Sequence[Outcome],
+    *,
+    now: float,
+    dues: Sequence[float],
 ) -> Conclusion:
-    """Sort the recipients of an attempt by what came of them. What would be due again after its expiry has failed (4.4.7).
+    """Sort the recipients of an attempt by what came of them; `dues` is when each would be tried again.
 
-    What remains waits in `site`'s queue, where it was tried. Recipients are grouped by kind, code, status and remote.
+    What would be due again after its expiry has failed (4.4.7). What remains waits in `site`'s queue, where it was tried.
     """
-    over = due > delivery.expires
     groups: dict[_Key, tuple[Outcome, list[Recipient]]] = {}
     failed: list[tuple[Recipient, Outcome]] = []
-    for recipient, given in zip(sent, outcomes, strict=True):
-        outcome = expired(given) if over and given.kind is OutcomeKind.DEFERRED else given
-        group = groups.get((outcome.kind, outcome.code, outcome.status, outcome.remote))
+    for recipient, given, due in zip(sent, outcomes, dues, strict=True):
+        over = due > delivery.expires and given.kind is OutcomeKind.DEFERRED
+        outcome = expired(given) if over else given
+        key = outcome.kind, outcome.code, outcome.status, outcome.remote, due
+        group = groups.get(key)
         if group is None:
-            groups[outcome.kind, outcome.code, outcome.status, outcome.remote] = outcome, [recipient]
+            groups[key] = outcome, [recipient]
         else:
             group[1].append(recipient)
         if outcome.kind is OutcomeKind.FAILED:
             failed.append((recipient, outcome))
     return Conclusion(
-        tuple(_again(delivery, site, outcome, tuple(recipients), due)
-              for outcome, recipients in groups.values() if outcome.kind is OutcomeKind.DEFERRED),
+        tuple(_again(delivery, site, outcome, tuple(recipients), key[-1])
+              for key, (outcome, recipients) in groups.items() if outcome.kind is OutcomeKind.DEFERRED),
         tuple(failed),
-        tuple(_event(delivery, site, outcome, recipients, now, due) for outcome, recipients in groups.values()),
+        tuple(_event(delivery, site, outcome, recipients, now, key[-1], delivery.attempts + 1)
+              for key, (outcome, recipients) in groups.items()),
     )  # fmt: skip
+
+
+def postponed(delivery: Delivery, site: str, outcome: Outcome, *, now: float, due: float) -> Conclusion:
+    """Return what follows where nothing was tried: the same delivery later, no attempt counted."""
+    recipients = delivery.recipients
+    again = NewDelivery(
+        site, delivery.route, recipients, due, delivery.expires, DeliveryState.READY, delivery.attempts, outcome
+    )
+    return Conclusion((again,), (), (_event(delivery, site, outcome, recipients, now, due, delivery.attempts),))
 
 
 def _again(
@@ -72,7 +90,13 @@ def _again(
 
 
 def _event(
-    delivery: Delivery, site: str, outcome: Outcome, recipients: list[Recipient], now: float, due: float
+    delivery: Delivery,
+    site: str,
+    outcome: Outcome,
+    recipients: Sequence[Recipient],
+    now: float,
+    due: float,
+    attempt: int,
 ) -> SpoolEvent:
     fields: dict[str, str | int | float] = {
         "queue": site,
@@ -83,7 +107,7 @@ def _event(
         "code": outcome.code,
         "status": outcome.status,
         "text": outcome.text,
-        "attempt": delivery.attempts + 1,
+        "attempt": attempt,
         "seconds": round(now - delivery.received, 3),
         "size": delivery.size,
     }

@@ -5,36 +5,33 @@ messages wait for each there is, or where something has waited for `PATIENCE`. S
 and more as long as it does not flow off, a stream that one connection can carry stays on one, and one that hangs delays the
 next message by `PATIENCE`, not by its timeout.
 
-Two limits: the path's own (`limits.connections`), and a share of the machine's (`limits.shares`), for which paths wait in line, one
-connection a turn. While any path waits, idle connections of others are closed, and those that had their turn.
+Two limits: the path's own (`limits.connections`), and a share of the machine's (`sharing`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
 from upesi.scheduler.connection import Charge, Connection
+from upesi.scheduler.gate import Gate
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Entry, Memory
 from upesi.scheduler.paths import Path
 from upesi.scheduler.retry import RetrySchedule
 from upesi.scheduler.settlement import Settlement
+from upesi.scheduler.sharing import PATIENCE, Shares, Sharing
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Deliverer, Destination, Ending, Router, Unroutable
 
-__all__ = ["Dispatch", "Shares"]
+__all__ = ["Dispatch"]
 
 # Messages a connection is trusted with before another is started beside it: a handshake costs about as much as eight messages
 BATCH = 8
-# Seconds that something may wait while all connections are busy
-PATIENCE = 0.05
 # Entries at the front of a path whose messages are read ahead
 AHEAD = 32
 # Seconds that a destination stands before routing is asked again; DNS keeps its own, often longer, lifetimes
@@ -47,28 +44,6 @@ CEILING = 60.0
 REMEMBERED = 3600.0
 # Paths beyond which that memory is given up
 PATHS = 20_000
-# Seconds a connection may hold a share while others wait for one
-TURN = 5.0
-
-
-class Shares(Protocol):
-    """This worker's part of the machine's connections: `limits.shares.Holder`."""
-
-    owed: int
-    in_use: int
-    changed: Callable[[], None] | None
-
-    def acquire(self) -> bool:
-        """Use one."""
-        ...
-
-    def release(self) -> None:
-        """Stop using one."""
-        ...
-
-    def want(self, n: int) -> None:
-        """Say how many could be used."""
-        ...
 
 
 class Dispatch:
@@ -91,7 +66,6 @@ class Dispatch:
         self._settlement = settlement
         self._router = router
         self._deliverer = deliverer
-        self._shares = shares
         self._retry = retry
         self._settings = settings
         self._loop = loop
@@ -100,10 +74,9 @@ class Dispatch:
         self.paths: dict[str, Path] = {}
         self.connections: set[Connection] = set()
         self.halted = False
-        # paths that wait for a share, in turn
-        self._line: deque[Path] = deque()
-        self._squeezing: asyncio.TimerHandle | None = None
-        shares.changed = self._share
+        self.sharing = Sharing(shares, self.connections, loop, self._use)
+        # what plugins say before an attempt; None where nobody says anything
+        self.gate: Gate | None = None
         self.loading: Loading
         # asks the spool for more of a path's mail
         self.refill: Callable[[Path], None] = _ignore
@@ -137,6 +110,8 @@ class Dispatch:
             return
         if path.blocked_until and path.blocked(self._loop.time()):
             self._clear(path)
+            return
+        if self.gate is not None and not self._cleared(path, self.gate):
             return
         if ready[0].held is None:
             self._read_ahead(path)
@@ -181,7 +156,7 @@ class Dispatch:
         """Return the next attempt for the connection's site, None where nothing may be sent now."""
         path = connection.path
         ready = path.ready
-        if not ready or self.halted:
+        if not ready or self.halted or (self.gate is not None and not self._cleared(path, self.gate)):
             return None
         entry = ready[0]
         held = entry.held
@@ -248,7 +223,7 @@ class Dispatch:
         path.works.discard(connection)
         self.connections.discard(connection)
         path.limit.release()
-        self._shares.release()
+        self.sharing.release()
         if ending is Ending.UNREACHABLE:
             self._unreachable(path, outcome or _SILENT)
         elif not connection.finished and not connection.stopping and path.ready and not self.halted:
@@ -256,8 +231,7 @@ class Dispatch:
             path.futile += 1
             if path.futile >= FUTILE and not path.works:
                 self._unreachable(path, _FUTILE)
-        if self._line:
-            self._share()
+        self.sharing.pass_on()
         self.pump(path)
         self.forget(path)
 
@@ -279,14 +253,16 @@ class Dispatch:
         if path.destination is None or now - path.resolved_at > FRESH:
             self._resolve_soon(path)
             return False
-        if path.waiting:
+        return self.sharing.acquire(path) and self._start(path, path.destination, now)
+
+    def _use(self, path: Path) -> bool:
+        """Start a connection with the share that `path` waited for; return whether it still wanted it."""
+        now = self._loop.time()
+        if self.halted or not path.ready or path.destination is None or not self._may_connect(path, now):
             return False
-        if self._line or not self._shares.acquire():
-            path.waiting = True
-            self._line.append(path)
-            self._ask()
-            return False
-        return self._start(path, path.destination, now)
+        self._start(path, path.destination, now)
+        self.pump(path)
+        return True
 
     def _may_connect(self, path: Path, now: float) -> bool:
         if path.limit.room(now) < 1 or path.blocked(now):
@@ -315,7 +291,7 @@ class Dispatch:
         if not path.ready or self.halted:
             self.forget(path)
             return
-        if path.taken < mark:
+        if path.taken < mark and (self.gate is None or self._cleared(path, self.gate)):
             connection = _freest(path.idle) if path.ready[0].held is not None else None
             if connection is not None and not connection.charges:
                 connection.wake()
@@ -332,6 +308,10 @@ class Dispatch:
         while ready:
             entry = ready[0]
             delivery = entry.delivery
+            if self.gate is not None and not entry.cleared:
+                if not self._cleared(path, self.gate):
+                    break
+                continue
             if delivery.message != first.delivery.message or delivery.attempts != first.delivery.attempts:
                 break
             if len(recipients) + len(delivery.recipients) > room:
@@ -350,6 +330,19 @@ class Dispatch:
             tuple(len(entry.delivery.recipients) for entry in entries),
         )
 
+    def _cleared(self, path: Path, gate: Gate) -> bool:
+        """Return whether plugins let something go that is at the front now; see that what they must be asked about is read."""
+        ready = path.ready
+        while not gate.open(path):
+            if not ready or ready[0].held is not None:
+                return False
+            held = self._memory.bodies.find(ready[0].delivery.message)
+            if held is None:
+                self._read_ahead(path)
+                return False
+            self._memory.bodies.attach(ready[0], held)
+        return True
+
     def _read_ahead(self, path: Path) -> None:
         """Have the messages at the front read: the first always (its turn has come), the others while the budget lasts."""
         bodies = self._memory.bodies
@@ -364,49 +357,6 @@ class Dispatch:
         # pumping once the first is there is enough; the others follow it
         if path is not None and path.ready and path.ready[0] is entry:
             self.pump(path)
-
-    # -- shares of the machine's connections --------------------------------------------------------------------------
-
-    def ask_shares(self) -> None:
-        """Say how many shares could be used; called every second, so that wishes fall as well."""
-        self._shares.want(self._shares.in_use + sum(min(len(path.ready), path.limit.limit) for path in self._line))
-
-    def _ask(self) -> None:
-        self.ask_shares()
-        self._squeeze_soon()
-
-    def _share(self) -> None:
-        """Give free shares to the paths in line, one connection each in turn."""
-        line = self._line
-        while line and self._shares.acquire():
-            path = line.popleft()
-            path.waiting = False
-            now = self._loop.time()
-            if self.halted or not path.ready or path.destination is None or not self._may_connect(path, now):
-                self._shares.release()
-                continue
-            self._start(path, path.destination, now)
-            self.pump(path)
-        if line or self._shares.owed:
-            self._squeeze_soon()
-
-    def _squeeze_soon(self) -> None:
-        if self._squeezing is None:
-            self._squeezing = self._loop.call_later(PATIENCE, self._squeeze)
-
-    def _squeeze(self) -> None:
-        """Close what others need: idle connections, then those that had their turn; one for each that waits."""
-        self._squeezing = None
-        wanted = len(self._line) + self._shares.owed
-        if not wanted:
-            return
-        now = self._loop.time()
-        wanted -= sum(connection.stopping for connection in self.connections)
-        ranked = sorted((rank, id(each), each) for each in self.connections if (rank := _spare(each, now)) is not None)
-        for _, _, connection in ranked[: max(0, wanted)]:
-            connection.stop()
-        self._share()
-        self._squeeze_soon()
 
     # -- where to ----------------------------------------------------------------------------------------------------
 
@@ -500,20 +450,6 @@ def _freest(idle: list[Connection]) -> Connection | None:
             return connection
         second = second or connection
     return second
-
-
-def _spare(connection: Connection, now: float) -> tuple[int, float] | None:
-    """Return how dispensable a connection is while others wait, least first; None where it stays.
-
-    A path's only connection that got nothing through yet stays: stopping it would keep a slow site from ever answering.
-    """
-    if connection.stopping:
-        return None
-    if connection.asked and not connection.charges and not connection.path.ready:
-        return 0, connection.started
-    if now - connection.started < TURN or not (connection.finished or len(connection.path.works) > 1):
-        return None
-    return 1, connection.started
 
 
 _SILENT = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "no answer from host")

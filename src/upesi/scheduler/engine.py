@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterable, Sequence
 from upesi.config.settings import DeliverySettings
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.scheduler.backlog import Backlog
-from upesi.scheduler.dispatch import Dispatch, Shares
+from upesi.scheduler.consultation import Consultation
+from upesi.scheduler.dispatch import Dispatch
+from upesi.scheduler.gate import Gate
+from upesi.scheduler.hooks import DeliveryHooks
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Entry, Held, Memory, stored
 from upesi.scheduler.paths import Path
 from upesi.scheduler.retry import RetrySchedule
-from upesi.scheduler.routing import ROUTING, Routing
+from upesi.scheduler.routing import ROUTING, Routing, queue_of
 from upesi.scheduler.settlement import Settlement
+from upesi.scheduler.sharing import Shares
 from upesi.scheduler.status import SchedulerStatus, Why, path_status
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Deliverer, Reporter, Router
@@ -59,6 +63,7 @@ class Scheduler:
         emit: Emit,
         hint_others: Callable[[set[str]], None] = lambda queues: None,
         idle: Callable[[frozenset[int]], None] = lambda shards: None,
+        hooks: DeliveryHooks | None = None,
     ) -> None:
         self._store = store
         self._wall = wall
@@ -70,7 +75,8 @@ class Scheduler:
         self._most = settings.memory_deliveries * _EXCESS
         self._path_most = max(1, settings.memory_deliveries // _PATH_PART)
         retry = RetrySchedule(settings.retry, settings.jitter, random)
-        self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit)
+        consultation = Consultation(hooks, self._tasks, emit) if hooks is not None and hooks.outcomes else None
+        self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit, consultation)
         self._dispatch = Dispatch(
             self._memory, self._settlement, router, deliverer, shares, retry, settings, loop, self._tasks, emit
         )
@@ -79,6 +85,12 @@ class Scheduler:
         self._backlog = Backlog(
             store, self._memory, self._dispatch, self._routing, wall, loop, self._tasks, emit, self._claimed
         )
+        self._gate: Gate | None = None
+        if hooks is not None and hooks.attempt is not None:
+            self._gate = self._dispatch.gate = Gate(
+                hooks.attempt, queue_of(router), self._settlement, loop, self._tasks, emit,
+                opened=self._dispatch.pump, admits=self._admits, dismiss=self._release,
+            )  # fmt: skip
         self._settlement.wants = self.wants
         self._settlement.adopt = self._adopt
         self._settlement.waiting = self._waiting
@@ -267,6 +279,8 @@ class Scheduler:
             return Why(queue, "machine-limit", last=last)
         if path.limit.room(now) < 1:
             return Why(queue, "connection-limit", last=last)
+        if path.aside:
+            return Why(queue, "plugin", last=last)
         return Why(queue, "in-turn" if path.ready or path.backlog else "due-later", last=last)
 
     # -- between the parts --------------------------------------------------------------------------------------------
@@ -343,6 +357,8 @@ class Scheduler:
     def _give_back(self, leaves: Callable[[Entry], bool]) -> None:
         """Give unstarted entries for which `leaves` is true back to the spool."""
         gone = self._routing.withdraw(leaves)
+        if self._gate is not None:
+            gone += self._gate.withdraw(leaves)
         for path in tuple(self._dispatch.paths.values()):
             gone += self._dispatch.withdraw(path, leaves)
             self._dispatch.forget(path)

@@ -1,4 +1,4 @@
-"""Reading messages back from the spool for entries that have none in memory, a few at a time, each message once."""
+"""Reading messages back from the spool for entries that have none in memory: several at a time, each message once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from upesi.spool.store import SpoolDamaged, SpoolError, Store
 
 __all__ = ["Loading"]
 
-# Reads under way at once: enough to keep a disk busy, few enough that bodies do not pile up
-_READERS = 16
+# Reads under way at once: the store reads on one thread, so one is served while the next is gathered
+_READERS = 2
+
+# Messages in one read: a journey to the reading thread and back costs as much as ten messages; more would only pile up bodies
+_AT_ONCE = 16
 
 _Ready = Callable[[Entry], None]
 
@@ -61,29 +64,31 @@ class Loading:
             self._tasks.run(self._read())
 
     async def _read(self) -> None:
-        """Read until nobody wants anything: a task serves many messages."""
+        """Read until nobody wants anything: a task serves many messages, and reads what is wanted by now in one go."""
         try:
             while self._order:
-                await self._load(self._order.popleft())
+                await self._load([self._order.popleft() for _ in range(min(_AT_ONCE, len(self._order)))])
         finally:
             self._readers -= 1
 
-    async def _load(self, message: MessageId) -> None:
+    async def _load(self, messages: list[MessageId]) -> None:
+        # any delivery of a message leads to it
+        wanted = [(next(iter(self._wanted[message])), message) for message in messages if message in self._wanted]
         try:
-            stored = await self._store.load(message)
-        except SpoolDamaged as error:
-            # the store has put it in quarantine with the reason
-            self._emit("message.damaged", {"message": message.hex(), "error": type(error).__name__})
-            self._tell(message, self._lost)
-            return
+            found: list[StoredMessage | SpoolError | None] = await self._store.load_many(wanted)
         except SpoolError as error:
-            self._emit("spool.failed", {"message": message.hex(), "error": type(error).__name__})
-            self._tell(message, self._postponed)
-            return
-        if stored is None:
-            self._tell(message, self._lost)
-            return
-        self._give(message, stored)
+            found = [error] * len(wanted)
+        for (_, message), stored in zip(wanted, found, strict=True):
+            if isinstance(stored, StoredMessage):
+                self._give(message, stored)
+            elif isinstance(stored, SpoolError) and not isinstance(stored, SpoolDamaged):
+                self._emit("spool.failed", {"message": message.hex(), "error": type(stored).__name__})
+                self._tell(message, self._postponed)
+            else:
+                if stored is not None:
+                    # the store has put it in quarantine with the reason
+                    self._emit("message.damaged", {"message": message.hex(), "error": type(stored).__name__})
+                self._tell(message, self._lost)
 
     def _give(self, message: MessageId, stored: StoredMessage) -> None:
         wishes = [each for each in self._wanted.pop(message, {}).values() if self._alive(each[0])]

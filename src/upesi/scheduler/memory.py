@@ -45,15 +45,20 @@ class Held:
 
 
 class Entry:
-    """One delivery in memory. `started` from the moment it is charged to a connection until its outcome is durable."""
+    """One delivery in memory.
 
-    __slots__ = ("delivery", "held", "path", "started")
+    `started` from the moment it is charged to a connection until its outcome is durable; `cleared` when plugins have been asked
+    about its attempt (`gate`).
+    """
+
+    __slots__ = ("cleared", "delivery", "held", "path", "started")
 
     def __init__(self, delivery: Delivery, held: Held | None) -> None:
         self.delivery = delivery
         self.held = held
         self.path: Path | None = None
         self.started = False
+        self.cleared = False
 
 
 class Bodies:

@@ -25,8 +25,8 @@ class Path:
     """One site's ready queue and connections. A path that holds nothing and remembers nothing is dropped (`spent`)."""
 
     __slots__ = (
-        "backlog", "blocked_until", "claiming", "coming", "completing", "destination", "failures", "futile", "idle", "last", "limit",
-        "ready", "resolved_at", "resolving", "shard", "site", "stalled", "taken", "waiting", "works",
+        "aside", "backlog", "blocked_until", "claiming", "coming", "completing", "destination", "failures", "futile", "idle", "last",
+        "limit", "ready", "resolved_at", "resolving", "shard", "site", "stalled", "taken", "waiting", "works",
     )  # fmt: skip
 
     def __init__(self, site: str, connections: int) -> None:
@@ -35,6 +35,7 @@ class Path:
         # waiting in memory, first come first served; given-back ones go in front again
         self.ready: deque[Entry] = deque()
         self.taken = 0  # entries ever taken from the front
+        self.aside = 0  # of which plugins have been asked, and have not answered yet
         self.completing = 0  # outcomes handed to the store, not durable yet
         self.backlog = False  # more is due in the spool: new mail goes behind it, not past it
         self.claiming = False
@@ -58,7 +59,7 @@ class Path:
     @property
     def held(self) -> int:
         """How much it holds in memory, waiting and under way."""
-        return len(self.ready) + sum(len(connection.charges) for connection in self.works)
+        return len(self.ready) + self.aside + sum(len(connection.charges) for connection in self.works)
 
     def blocked(self, now: float) -> bool:
         """Whether the site is left alone now."""
@@ -69,6 +70,7 @@ class Path:
         if (
             self.ready
             or self.works
+            or self.aside
             or self.completing
             or self.backlog
             or self.claiming

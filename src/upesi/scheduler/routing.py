@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from upesi.mail.errors import InvariantError
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import MxRoute, Route
 from upesi.scheduler.memory import Entry
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Router, Unroutable
 
-__all__ = ["ROUTING", "Routing"]
+__all__ = ["ROUTING", "Routing", "queue_of"]
 
 # The queue of a delivery in state ROUTING is this and its domain (spool.records.NewDelivery)
 ROUTING = "domain:"
@@ -22,6 +24,20 @@ ROUTING = "domain:"
 _QUESTIONS = 64
 
 _LOCAL = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in routing")
+
+
+def queue_of(router: Router) -> Callable[[Route], str]:
+    """Return a function that names the queue of a route: its site's, or its domain's where the site is not known yet."""
+
+    def queue(route: Route) -> str:
+        site = router.site(route)
+        if site is not None:
+            return site
+        if isinstance(route, MxRoute):
+            return ROUTING + route.domain
+        raise InvariantError("a route that needs no DNS has no site")
+
+    return queue
 
 
 class Routing:

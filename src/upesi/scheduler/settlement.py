@@ -1,7 +1,9 @@
 """Making outcomes durable: one `Store.complete` per delivery, with its notice to the sender and its events in the same transaction.
 
 A delivery stays in memory, and counts, until the commit of its outcome. If the store cannot write, the completion is offered again
-after a pause: what the receiver has taken must not be sent twice because our disk was full for a minute (promise Q2).
+after a pause: what the receiver has taken must not be sent twice because our disk was full for a minute (promise Q2). Only one that the
+store refuses `TRIES` times, and refuses while it takes others, is given up, so that it does not hold memory for ever: its row
+stays ACTIVE, and is sent again after a restart.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from upesi.mail.envelope import Recipient
-from upesi.mail.ids import MessageIds
+from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome
-from upesi.scheduler.completion import Conclusion, conclude
+from upesi.mail.route import Route
+from upesi.scheduler.completion import Conclusion, conclude, expired, postponed
+from upesi.scheduler.consultation import Consultation, Steps
+from upesi.scheduler.hooks import SHORTEST
 from upesi.scheduler.memory import Entry, Held, Memory
 from upesi.scheduler.retry import RetrySchedule
+from upesi.scheduler.routing import ROUTING
 from upesi.scheduler.tasks import Emit
 from upesi.scheduler.work import Reporter
 from upesi.spool.records import Completion, Delivery, DeliveryState, NewDelivery, NewMessage, SpoolEvent
@@ -26,6 +32,10 @@ __all__ = ["Settlement"]
 # between two offers of a completion that the store could not write; each pause is twice the one before, up to the second
 _AGAIN = 1.0
 _AGAIN_AT_MOST = 60.0
+# Offers of a completion before it is asked whether the store is well and only this one is refused: about five minutes
+TRIES = 10
+# Changes nothing, but is answered only when the store can commit
+_NOTHING = Completion(0, MessageId(bytes(16)))
 
 
 class Settlement:
@@ -41,7 +51,9 @@ class Settlement:
         wall: Callable[[], float],
         loop: asyncio.AbstractEventLoop,
         emit: Emit,
+        consultation: Consultation | None = None,
     ) -> None:
+        """`consultation` is None where no plugin hears of outcomes."""
         self._store = store
         self._memory = memory
         self._reporter = reporter
@@ -50,6 +62,7 @@ class Settlement:
         self._wall = wall
         self._loop = loop
         self._emit = emit
+        self._consultation = consultation
         # whether a follow-up delivery for this queue may be born in memory
         self.wants: Callable[[str], bool] = _never
         # takes in what was born in memory: the deliveries and their message where we have it
@@ -66,67 +79,164 @@ class Settlement:
         """
         now = self._wall()
         delivery = entry.delivery
-        sent = delivery.recipients if number is None else delivery.recipients[:number]
+        sent = (
+            delivery.recipients
+            if number is None or number == len(delivery.recipients)
+            else delivery.recipients[:number]
+        )
         due = self._retry.due(now, delivery.attempts + 1)
-        conclusion = conclude(delivery, site, sent, outcomes, now=now, due=due)
-        remaining = conclusion.remaining
-        rest = delivery.recipients[len(sent) :]
-        if rest:
-            remaining += (_untried(delivery, site, rest, now, self.wants(site)),)
-        spawn, events = self._reports(entry, conclusion, now)
-        self._complete(entry, Completion(delivery.id, delivery.message, remaining, spawn, events))
+        self._begin(entry)
+        if self._consultation is not None and entry.held is not None:
+            self._consultation.run(
+                self._consulted(self._consultation, entry, entry.held, site, sent, outcomes, now, due)
+            )
+            return
+        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=(due,) * len(sent))
+        self._conclude(entry, site, conclusion, conclusion.failed, len(sent), now)
+
+    def postpone(self, entry: Entry, site: str, outcome: Outcome, delay: float) -> None:
+        """Try `entry` again after `delay` seconds, no attempt counted; what expires before that has failed.
+
+        The message must be in memory.
+        """
+        now = self._wall()
+        delivery = entry.delivery
+        due = now + max(SHORTEST, delay)
+        if due > delivery.expires:
+            self.record(entry, site, (expired(outcome),) * len(delivery.recipients))
+            return
+        self._begin(entry)
+        conclusion = postponed(delivery, site, outcome, now=now, due=due)
+        self._conclude(entry, site, conclusion, (), len(delivery.recipients), now)
 
     def move(self, entry: Entry, queue: str) -> None:
         """Hand `entry` to another queue, untried: its owner will claim it."""
         delivery = entry.delivery
         left = _untried(delivery, queue, delivery.recipients, self._wall(), False)
-        self._complete(entry, Completion(delivery.id, delivery.message, (left,)))
+        self._begin(entry)
+        self._offer(entry, Completion(delivery.id, delivery.message, (left,)), 1)
+
+    def reroute(self, entry: Entry, queue: str, route: Route, mark: Outcome) -> None:
+        """Hand `entry` to the `queue` of another `route`, untried, with `mark` as its last outcome.
+
+        It goes on straight from memory where that queue is ours.
+        """
+        delivery = entry.delivery
+        state = DeliveryState.ROUTING if queue.startswith(ROUTING) else DeliveryState.READY
+        left = NewDelivery(
+            queue,
+            route,
+            delivery.recipients,
+            self._wall(),
+            delivery.expires,
+            state,
+            delivery.attempts,
+            mark,
+            self.wants(queue),
+        )
+        self._begin(entry)
+        self._offer(entry, Completion(delivery.id, delivery.message, (left,)), 1)
 
     def must_load(self, entry: Entry, outcomes: Sequence[Outcome]) -> bool:
         """Whether recording this may need the message itself, for a report that quotes it, and it is not in memory."""
-        if entry.held is not None or self._reporter is None:
+        if entry.held is not None:
             return False
+        consulted = self._consultation is not None and self._consultation.needs_message(outcomes)
+        if consulted or self._reporter is None:
+            return consulted
         delivery = entry.delivery
         due = self._retry.due(self._wall(), delivery.attempts + 1)
         # chance may make the real due time later than this one by the jitter: anything that comes near its expiry is read
         late = due + (due - self._wall()) > delivery.expires
         return late or any(outcome.kind == "failed" for outcome in outcomes)
 
-    def _reports(
-        self, entry: Entry, conclusion: Conclusion, now: float
-    ) -> tuple[tuple[NewMessage, ...], tuple[SpoolEvent, ...]]:
-        if not conclusion.failed or self._reporter is None or entry.held is None:
-            return (), conclusion.events
-        report = self._reporter.failed(entry.held.message, conclusion.failed, self._ids.next(), now)
-        if report is None:
-            return (), conclusion.events
-        deliveries = tuple(_claimed(each, self.wants(each.queue)) for each in report.deliveries)
-        fields: dict[str, str | int | float] = {"report": report.id.hex(), "recipients": len(conclusion.failed)}
-        bounced = SpoolEvent(now, "message.bounced", entry.delivery.message, fields)
-        return (_with(report, deliveries),), (*conclusion.events, bounced)
+    def _consulted(
+        self,
+        consultation: Consultation,
+        entry: Entry,
+        held: Held,
+        site: str,
+        sent: tuple[Recipient, ...],
+        outcomes: Sequence[Outcome],
+        now: float,
+        due: float,
+    ) -> Steps:
+        """`record` with the opinions of plugins; `held` cannot go before the entry does."""
+        delivery = entry.delivery
+        dues = yield from consultation.heard(held.message, sent, outcomes, now, due, delivery.expires)
+        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=dues)
+        told = yield from consultation.silenced(held.message, conclusion.failed)
+        self._conclude(entry, site, conclusion, told, len(sent), now)
 
-    def _complete(self, entry: Entry, completion: Completion) -> None:
-        if not entry.started:
-            entry.started = True
+    def _conclude(
+        self,
+        entry: Entry,
+        site: str,
+        conclusion: Conclusion,
+        told: tuple[tuple[Recipient, Outcome], ...],
+        number: int,
+        now: float,
+    ) -> None:
+        """Write down what follows from an attempt of the first `number` recipients; the sender hears of those in `told`."""
+        delivery = entry.delivery
+        remaining = conclusion.remaining
+        if number < len(delivery.recipients):
+            remaining += (_untried(delivery, site, delivery.recipients[number:], now, self.wants(site)),)
+        spawn: tuple[NewMessage, ...] = ()
+        events = conclusion.events
+        if conclusion.failed:
+            spawn, events = self._reports(entry, conclusion, told, now)
+        self._offer(entry, Completion(delivery.id, delivery.message, remaining, spawn, events), 1)
+
+    def _reports(
+        self, entry: Entry, conclusion: Conclusion, told: tuple[tuple[Recipient, Outcome], ...], now: float
+    ) -> tuple[tuple[NewMessage, ...], tuple[SpoolEvent, ...]]:
+        events = conclusion.events
+        if silenced := len(conclusion.failed) - len(told):
+            # a plugin's right, but never in silence
+            events = (*events, SpoolEvent(now, "message.unreported", entry.delivery.message, {"recipients": silenced}))
+        if not told or self._reporter is None or entry.held is None:
+            return (), events
+        report = self._reporter.failed(entry.held.message, told, self._ids.next(), now)
+        if report is None:
+            return (), events
+        deliveries = tuple(_claimed(each, self.wants(each.queue)) for each in report.deliveries)
+        fields: dict[str, str | int | float] = {"report": report.id.hex(), "recipients": len(told)}
+        bounced = SpoolEvent(now, "message.bounced", entry.delivery.message, fields)
+        return (_with(report, deliveries),), (*events, bounced)
+
+    def _begin(self, entry: Entry) -> None:
+        """Count `entry` as being recorded: until `_end`, neither it nor its path can go."""
+        entry.started = True
         if entry.path is not None:
             entry.path.completing += 1
-        self._offer(entry, completion, _AGAIN)
 
-    def _offer(self, entry: Entry, completion: Completion, pause: float) -> None:
-        self._store.complete(completion, partial(self._done, entry, completion, pause))
+    def _end(self, entry: Entry) -> None:
+        if entry.path is not None:
+            entry.path.completing -= 1
+        self._memory.forget(entry)
+        self.settled(entry)
+
+    def _offer(self, entry: Entry, completion: Completion, tries: int) -> None:
+        self._store.complete(completion, partial(self._done, entry, completion, tries))
 
     def _done(
         self,
         entry: Entry,
         completion: Completion,
-        pause: float,
+        tries: int,
         error: SpoolError | None,
         applied: bool,
         born: Sequence[Delivery],
     ) -> None:
         if error is not None:
-            self._emit("delivery.unrecorded", {"message": completion.message.hex(), "error": type(error).__name__})
-            self._loop.call_later(pause, self._offer, entry, completion, min(2 * pause, _AGAIN_AT_MOST))
+            self._emit("delivery.unrecorded", _unrecorded(completion, tries, error))
+            if tries < TRIES:
+                self._loop.call_later(
+                    min(_AGAIN * 2 ** (tries - 1), _AGAIN_AT_MOST), self._offer, entry, completion, tries + 1
+                )
+            else:
+                self._store.complete(_NOTHING, partial(self._judge, entry, completion, tries, error))
             return
         if applied:
             for event in completion.events:
@@ -136,10 +246,27 @@ class Settlement:
             self._emit("delivery.stale", {"message": completion.message.hex()})
         if applied and (completion.remaining or completion.spawn):
             self._follow(entry, completion, born)
-        if entry.path is not None:
-            entry.path.completing -= 1
-        self._memory.forget(entry)
-        self.settled(entry)
+        self._end(entry)
+
+    def _judge(
+        self,
+        entry: Entry,
+        completion: Completion,
+        tries: int,
+        refused: SpoolError,
+        error: SpoolError | None,
+        _applied: bool,
+        _born: Sequence[Delivery],
+    ) -> None:
+        """Give up `completion` if the store is well (no `error`) and refused this one; else go on offering it."""
+        if error is not None:
+            self._loop.call_later(_AGAIN_AT_MOST, self._offer, entry, completion, tries + 1)
+            return
+        fields = _unrecorded(completion, tries, refused)
+        self._emit("delivery.unrecorded", {**fields, "final": True, "delivery": completion.delivery, "events": [
+            f"{event.kind} {event.fields['recipients']}" for event in completion.events if "recipients" in event.fields
+        ]})  # fmt: skip
+        self._end(entry)
 
     def _follow(self, entry: Entry, completion: Completion, born: Sequence[Delivery]) -> None:
         """Take in what was born in memory, and tell of what waits in the spool."""
@@ -155,6 +282,10 @@ class Settlement:
         queues = {each.queue for each in created if not each.claim and each.due <= now}
         if queues:
             self.waiting(queues)
+
+
+def _unrecorded(completion: Completion, tries: int, error: SpoolError) -> dict[str, object]:
+    return {"message": completion.message.hex(), "error": type(error).__name__, "tries": tries}
 
 
 def _untried(delivery: Delivery, queue: str, recipients: tuple[Recipient, ...], now: float, claim: bool) -> NewDelivery:

@@ -39,7 +39,7 @@ class SchedulerStatus(msgspec.Struct, frozen=True):
 
 class Why(msgspec.Struct, frozen=True):
     """Why mail of a queue waits: `reason` is one of "not-ours", "paused", "routing", "unreachable", "connection-limit",
-    "machine-limit", "in-turn", "due-later"; `until` in seconds from now where that is known."""
+    "machine-limit", "plugin", "in-turn", "due-later"; `until` in seconds from now where that is known."""
 
     queue: str
     reason: str

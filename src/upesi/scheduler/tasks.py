@@ -20,14 +20,17 @@ class Tasks:
         self._emit = emit
         self._running: set[asyncio.Task[object]] = set()
 
-    def run(self, work: Coroutine[object, object, object]) -> None:
-        """Start `work`. What it raises becomes an event `scheduler.failed`."""
+    def run(self, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
+        """Start `work`, which nobody else needs to hold. What it raises becomes an event `scheduler.failed`."""
         task = self._loop.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def close(self) -> None:
         """Cancel what runs and wait for its end."""
+        # what was started in this turn of the loop begins first: a coroutine that never began cannot clean up
+        await asyncio.sleep(0)
         running = tuple(self._running)
         for task in running:
             task.cancel()

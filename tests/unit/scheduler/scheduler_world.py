@@ -18,6 +18,7 @@ from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import HostRoute, MxRoute, Route
 from upesi.scheduler.engine import Scheduler
+from upesi.scheduler.hooks import DeliveryHooks
 from upesi.scheduler.work import Attempt, Destination, Ending, Host, Unroutable, Work
 from upesi.spool.records import (
     SHARDS,
@@ -153,6 +154,15 @@ class FakeStore:
         self.loads.append(message)
         await asyncio.sleep(self.delay)
         return self.messages.get(message)
+
+    async def load_many(self, wanted: Sequence[tuple[int, MessageId]]) -> list[StoredMessage | SpoolError | None]:
+        found: list[StoredMessage | SpoolError | None] = []
+        for _, message in wanted:
+            try:
+                found.append(await self.load(message))
+            except SpoolError as error:
+                found.append(error)
+        return found
 
     async def close(self) -> None:
         return None
@@ -375,7 +385,7 @@ class FakeReporter:
 class World:
     """The scheduler and all its neighbours."""
 
-    def __init__(self, *, shares: int = 1000, **settings: Any) -> None:
+    def __init__(self, *, shares: int = 1000, hooks: DeliveryHooks | None = None, **settings: Any) -> None:
         self.loop = VirtualLoop()
         asyncio.set_event_loop(self.loop)
         self.store = FakeStore(self.loop)
@@ -403,6 +413,7 @@ class World:
             emit=lambda kind, fields: self.emitted.append((kind, fields)),
             hint_others=self.hinted.update,
             idle=self.idle.append,
+            hooks=hooks,
         )
         self.scheduler.set_shards(ALL)
         self.scheduler.start()
