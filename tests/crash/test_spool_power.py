@@ -50,12 +50,14 @@ class LoopDisk:
     def unmount(self) -> None:
         self._run("umount", str(self.mounted))
 
-    def cut(self, driver: DriverProcess) -> None:
-        """Lose power under a running driver; what it was told before counts."""
+    def cut(self, driver: DriverProcess) -> int:
+        """Lose power under a running driver; return how much of what it said had been heard by then."""
+        heard = len(driver.heard)
         self.shut_down()
         driver.kill()
         self.unmount()
         self.mount()
+        return heard
 
 
 @pytest.fixture
@@ -80,8 +82,8 @@ async def cut_at_random(disk: LoopDisk, rounds: int, seed: int) -> Oracle:
         if n % 5 != 4:
             driver.wait_ready()
         await asyncio.sleep(chance.uniform(0.0, 0.4))
-        disk.cut(driver)
-        oracle.hear(driver.heard)
+        believed = disk.cut(driver)
+        oracle.hear(driver.heard, believed)
         await check(folder, oracle)
     return oracle
 
