@@ -52,7 +52,7 @@ def test_a_full_disk_answers_452_and_recovers(upesi_server: MakeServer, receiver
     receiver.wait_for(1)
     ballast = _fill(small_disk)
     acknowledged = {1}
-    codes: set[tuple[int, bytes]] = set()
+    codes: set[tuple[int, bytes | str]] = set()
 
     def refused() -> bool:
         """Send until the server notices; it measures once a second."""

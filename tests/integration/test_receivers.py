@@ -35,11 +35,16 @@ def test_smtp_sink_takes_our_mail(upesi_server: MakeServer, smtp_sink: tuple[int
     server = upesi_server(route_to(port))
     for number in range(10):
         server.send(numbered(number), to=f"b{number}@example.net")
-    wait_until(lambda: len(list(folder.iterdir())) == 10, what="ten files of smtp-sink")
-    texts = [path.read_text() for path in folder.iterdir()]
+    # It makes a file at MAIL and fills it as it reads: wait for the contents, not for the name
+    wait_until(lambda: sum("X-Number: " in text for text in _texts(folder)) == 10, what="ten messages at smtp-sink")
+    texts = _texts(folder)
     for number in range(10):
         (text,) = [text for text in texts if f"X-Number: {number}\n" in text]
         assert f"X-Rcpt-Args: <b{number}@example.net>" in text
+
+
+def _texts(folder: Path) -> list[str]:
+    return [path.read_text() for path in folder.iterdir()]
 
 
 def test_three_hundred_messages_come_out_octet_for_octet(relaying: UpesiServer, receiver: Receiver) -> None:
