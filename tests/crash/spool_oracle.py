@@ -102,7 +102,11 @@ class Oracle:
                 assert found[id] == recipients, f"{id}: half a message"
                 expected[id] = recipients
         expected |= {id: found[id] for id in self._late & found.keys()}
-        expected = {id: recipients for id, recipients in expected.items() if recipients and (id in found or id not in self._late)}
+        expected = {
+            id: recipients
+            for id, recipients in expected.items()
+            if recipients and (id in found or id not in self._late)
+        }
         lost = {id: names - found.get(id, set()) for id, names in expected.items() if names - found.get(id, set())}
         back = {id: names - expected.get(id, set()) for id, names in found.items() if names - expected.get(id, set())}
         assert not lost, f"lost: {lost}"

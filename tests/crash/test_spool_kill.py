@@ -31,7 +31,9 @@ async def killed_at_calls(folder: Path, rounds: int, seed: int) -> Oracle:
     oracle = Oracle()
     for n in range(rounds):
         call, when = CALLS[n % len(CALLS)], chance.randint(1, 400 if n % 2 else 40)
-        driver = DriverProcess(folder, seed + n, 400, ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"])
+        driver = DriverProcess(
+            folder, seed + n, 400, ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
+        )
         driver.wait()
         driver.kill()
         oracle.hear(driver.heard)

@@ -74,7 +74,10 @@ class SqliteEngine:
         self.admin.close()
 
     def message(
-        self, *deliveries: NewDelivery, body: Body | bytes = b"Subject: x\r\n\r\nhello\r\n", sender: str | None = "alice@example.com"
+        self,
+        *deliveries: NewDelivery,
+        body: Body | bytes = b"Subject: x\r\n\r\nhello\r\n",
+        sender: str | None = "alice@example.com",
     ) -> NewMessage:
         """Make a message; without `deliveries` it has one, due now and claimed."""
         id = self._ids.next()
@@ -84,8 +87,12 @@ class SqliteEngine:
             {"plugin": b"\0note"}, (SpoolEvent(self.clock.now, "message.accepted", id, {"size": 7}),),
         )  # fmt: skip
 
-    def delivery(self, queue: str = QUEUE, *, to: Sequence[str] = ("bob@example.org",), due: float = 0.0, **rest: object) -> NewDelivery:
-        recipients = tuple(Recipient(Address.parse(each), "rfc822;orig@example.net", int(Notify.FAILURE)) for each in to)
+    def delivery(
+        self, queue: str = QUEUE, *, to: Sequence[str] = ("bob@example.org",), due: float = 0.0, **rest: object
+    ) -> NewDelivery:
+        recipients = tuple(
+            Recipient(Address.parse(each), "rfc822;orig@example.net", int(Notify.FAILURE)) for each in to
+        )
         values: dict[str, object] = {"due": self.clock.now + due, "expires": self.clock.now + 432_000.0, **rest}
         return NewDelivery(queue, HostRoute("127.0.0.1", 2525), recipients, **values)  # type: ignore[arg-type]
 

@@ -79,7 +79,15 @@ async def test_one_bad_message_fails_alone(engine: SqliteEngine, store: SqliteSt
     batch = [*good[:2], unbindable, *good[2:4], unencodable, good[4]]
     results = await asyncio.gather(*(accept(store, message) for message in batch), return_exceptions=True)
     assert [isinstance(result, SpoolError) for result in results] == [False, False, True, False, False, True, False]
-    assert [await store.load(message.id) is not None for message in batch] == [True, True, False, True, True, False, True]
+    assert [await store.load(message.id) is not None for message in batch] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 async def test_a_message_without_deliveries_is_refused(engine: SqliteEngine, store: SqliteStore) -> None:
@@ -100,7 +108,9 @@ async def test_done_is_never_called_from_inside_accept(engine: SqliteEngine, sto
     assert len(called) == 2
 
 
-async def test_a_callback_that_raises_does_not_keep_the_news_from_others(engine: SqliteEngine, store: SqliteStore) -> None:
+async def test_a_callback_that_raises_does_not_keep_the_news_from_others(
+    engine: SqliteEngine, store: SqliteStore
+) -> None:
     """One failing session must not take its batch with it."""
     loop = asyncio.get_running_loop()
     caught: list[object] = []

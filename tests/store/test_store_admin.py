@@ -60,7 +60,9 @@ async def test_epochs_rise_for_ever(engine: SqliteEngine) -> None:
         (Selector(younger_than=50.0), 3),
     ],
 )
-async def test_selectors_mean_what_they_say(engine: SqliteEngine, store: SqliteStore, selector: Selector, expected: int) -> None:
+async def test_selectors_mean_what_they_say(
+    engine: SqliteEngine, store: SqliteStore, selector: Selector, expected: int
+) -> None:
     """All conditions of a selector hold together."""
     await accept(store, engine.message(engine.delivery(due=100)))
     engine.clock.now += 60

@@ -26,7 +26,9 @@ async def test_both_last_deliveries_in_one_batch_remove_the_message(engine: Sqli
     """Two completions of one message in the same transaction leave nothing behind."""
     message = engine.message(engine.delivery(claim=True), engine.delivery("host:other:25", claim=True))
     first, second = await accept(store, message)
-    await asyncio.gather(complete(store, Completion(first.id, message.id)), complete(store, Completion(second.id, message.id)))
+    await asyncio.gather(
+        complete(store, Completion(first.id, message.id)), complete(store, Completion(second.id, message.id))
+    )
     assert await store.load(message.id) is None
 
 
@@ -73,7 +75,9 @@ async def test_recipients_that_differ_become_separate_deliveries(engine: SqliteE
     )
     applied, now_ours = await complete(store, Completion(born.id, message.id, remaining))
     assert applied
-    assert [(delivery.queue, delivery.state, delivery.attempts) for delivery in now_ours] == [("host:other:25", DeliveryState.ACTIVE, 1)]
+    assert [(delivery.queue, delivery.state, delivery.attempts) for delivery in now_ours] == [
+        ("host:other:25", DeliveryState.ACTIVE, 1)
+    ]
     assert now_ours[0].size == born.size
     assert now_ours[0].received == born.received
     assert await store.claim(QUEUE, engine.clock.now + 59, 10) == []

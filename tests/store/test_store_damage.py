@@ -74,7 +74,12 @@ async def test_a_route_of_a_newer_program_waits_loudly(engine: SqliteEngine, sto
     data = msgspec.msgpack.encode((1, (), msgspec.msgpack.encode((99, {"type": "teleport"})), None))
     database = Database.open(engine.folder / "spool.db")
     number = database.number("SELECT id FROM delivery WHERE message = ?", strange.id)
-    database.run("UPDATE delivery SET data = ?, sum = ? WHERE id = ?", data, crc32(data, crc32(strange.id, number & 0xFFFFFFFF)), number)
+    database.run(
+        "UPDATE delivery SET data = ?, sum = ? WHERE id = ?",
+        data,
+        crc32(data, crc32(strange.id, number & 0xFFFFFFFF)),
+        number,
+    )
     database.close()
     assert ids(await store.claim(QUEUE, engine.clock.now + 2, 1)) == []
     assert ids(await store.claim(QUEUE, engine.clock.now + 2, 1)) == [known.id]

@@ -13,7 +13,10 @@ from upesi.spool.sqlite import SqliteStore
 async def test_heads_come_most_overdue_first(engine: SqliteEngine, store: SqliteStore) -> None:
     """Queues with something due are returned in the order of their first due time, bounded by the limit."""
     for n, due in enumerate((30.0, 10.0, 20.0, 99.0)):
-        await accept(store, engine.message(engine.delivery(f"host:h{n}:25", due=due), engine.delivery(f"host:h{n}:25", due=due + 1)))
+        await accept(
+            store,
+            engine.message(engine.delivery(f"host:h{n}:25", due=due), engine.delivery(f"host:h{n}:25", due=due + 1)),
+        )
     found = await store.heads(engine.clock.now + 50, 10)
     assert [(head.queue, head.ready, head.next_due - engine.clock.now) for head in found] == [
         ("host:h1:25", 2, 10.0), ("host:h2:25", 2, 20.0), ("host:h0:25", 2, 30.0),
@@ -40,7 +43,9 @@ async def test_next_due_follows_every_change(engine: SqliteEngine, store: Sqlite
     assert await store.next_due() == now + 7
 
 
-async def test_a_claim_takes_the_earliest_due_and_no_more_than_its_limit(engine: SqliteEngine, store: SqliteStore) -> None:
+async def test_a_claim_takes_the_earliest_due_and_no_more_than_its_limit(
+    engine: SqliteEngine, store: SqliteStore
+) -> None:
     """Claims are in the order of due times and bounded; what is not due stays."""
     for due in (4.0, 2.0, 3.0, 1.0, 50.0):
         await accept(store, engine.message(engine.delivery(due=due)))
@@ -75,7 +80,9 @@ async def test_two_claims_at_once_share_nothing(engine: SqliteEngine, store: Sql
 
 async def test_the_index_agrees_with_the_deliveries_after_everything(engine: SqliteEngine, store: SqliteStore) -> None:
     """Counts by state and first due times are those that a recount gives, whatever was done."""
-    messages = [engine.message(engine.delivery(f"host:h{n % 3}:25", due=float(n % 5), claim=n % 2 == 0)) for n in range(30)]
+    messages = [
+        engine.message(engine.delivery(f"host:h{n % 3}:25", due=float(n % 5), claim=n % 2 == 0)) for n in range(30)
+    ]
     born = [delivery for each in await asyncio.gather(*(accept(store, m) for m in messages)) for delivery in each]
     from upesi.spool.admin import Selector
 
@@ -95,7 +102,9 @@ async def test_the_index_agrees_with_the_deliveries_after_everything(engine: Sql
         if each.state in ("routing", "ready"):
             due[each.queue] = min(due.get(each.queue, each.due), each.due)
     found = engine.admin.summary()
-    assert {q.queue: {"routing": q.routing, "ready": q.ready, "active": q.active, "held": q.held} for q in found} == counted
+    assert {
+        q.queue: {"routing": q.routing, "ready": q.ready, "active": q.active, "held": q.held} for q in found
+    } == counted
     assert {q.queue: q.next_due for q in found if q.next_due is not None} == due
 
 

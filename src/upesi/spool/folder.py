@@ -61,8 +61,10 @@ class FolderLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
-        """Unlock."""
-        os.close(self._descriptor)
+        """Unlock; again is harmless."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def join_members(folder: Path) -> FolderLock:

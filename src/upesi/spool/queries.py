@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from upesi.database.errors import DatabaseCorrupt
-from upesi.database.sqlite import Database, Integers
+from upesi.database.sqlite import Database, Integers, Value
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.ids import MessageId
 from upesi.spool.bodies import BodyFolder
@@ -21,7 +21,7 @@ from upesi.spool.ledger import remove_ended
 from upesi.spool.records import Delivery, DeliveryState, QueueHead, SpoolEvent, StoredMessage, shard_of
 from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_row, message_meta
 from upesi.spool.schema import EVENT
-from upesi.spool.store import SpoolDamaged
+from upesi.spool.store import SpoolDamaged, SpoolError
 from upesi.spool.tally import Tally
 
 __all__ = [
@@ -115,16 +115,33 @@ def postpone(database: Database, tally: Tally, queue: str, ids: Sequence[int], d
     tally.correct(queue)
 
 
+_MESSAGE = "SELECT d.id, m.id, m.meta, m.prefix, m.body, m.sum FROM delivery AS d JOIN message AS m ON m.row = d.mrow"
+
+
 def load(database: Database, bodies: BodyFolder, id: MessageId) -> StoredMessage | None:
     """Read a message and check it; raise SpoolDamaged or UnknownFormat."""
-    found = database.rows(
-        "SELECT m.id, m.meta, m.prefix, m.body, m.sum FROM delivery AS d JOIN message AS m ON m.row = d.mrow "
-        "WHERE d.message = ? LIMIT 1",
-        id,
-    )
-    if not found:
-        return None
-    named, meta_blob, prefix, inline, sum = found[0]
+    found = database.rows(f"{_MESSAGE} WHERE d.message = ? LIMIT 1", id)
+    return _message(bodies, id, found[0]) if found else None
+
+
+def load_many(
+    database: Database, bodies: BodyFolder, wanted: Sequence[tuple[int, MessageId]]
+) -> list[StoredMessage | SpoolError | UnknownFormat | None]:
+    """Read the messages of several deliveries with one statement: each alone would wait for the interpreter lock and back."""
+    rows = database.rows(f"{_MESSAGE} WHERE d.id IN carray(?)", Integers([number for number, _ in wanted]))
+    found = {row[0]: row for row in rows}
+    messages: list[StoredMessage | SpoolError | UnknownFormat | None] = []
+    for number, id in wanted:
+        row = found.get(number)
+        try:
+            messages.append(_message(bodies, id, row) if row is not None else None)
+        except (SpoolError, UnknownFormat) as error:
+            messages.append(error)
+    return messages
+
+
+def _message(bodies: BodyFolder, id: MessageId, row: Sequence[Value]) -> StoredMessage:
+    _, named, meta_blob, prefix, inline, sum = row
     if named != id:
         raise SpoolDamaged("delivery names another message's row")
     meta = message_meta(id, meta_blob, prefix, sum)

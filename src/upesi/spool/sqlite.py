@@ -237,18 +237,32 @@ class SqliteStore:
         """Read a message for delivery; None if it has gone. Raise SpoolDamaged after quarantining what failed its checksum."""
         try:
             return await self._ask(lambda database: queries.load(database, self.bodies, message))
-        except UnknownFormat as error:
-            self._notice("spool.unknown_format", f"message {message.hex()}: {error}")
-            raise SpoolError(
-                f"message {message.hex()} is of a format that this program does not know: {error}"
-            ) from error
-        except SpoolDamaged as error:
-            reason = str(error)
-            self._notice("spool.damaged", f"message {message.hex()}: {reason}")
-            await self._operate(
-                lambda database, tally: queries.quarantine_message(database, tally, message, reason, self._now())
-            )
-            raise
+        except (UnknownFormat, SpoolDamaged) as error:
+            raise await self._unreadable(message, error) from error
+
+    async def load_many(self, wanted: Sequence[tuple[int, MessageId]]) -> list[StoredMessage | SpoolError | None]:
+        """Read the messages of these deliveries; what `load` would raise for one stands in its place."""
+        found = await self._ask(lambda database: queries.load_many(database, self.bodies, wanted))
+        results: list[StoredMessage | SpoolError | None] = []
+        for (_, message), each in zip(wanted, found, strict=True):
+            if isinstance(each, (UnknownFormat, SpoolDamaged)):
+                results.append(await self._unreadable(message, each))
+            else:
+                results.append(each)
+        return results
+
+    async def _unreadable(self, message: MessageId, error: UnknownFormat | SpoolDamaged) -> SpoolError:
+        """Put what is damaged in quarantine, leave what is unknown alone, loudly; return the error to raise."""
+        if isinstance(error, UnknownFormat):
+            text = f"message {message.hex()} is of a format that this program does not know: {error}"
+            self._notice("spool.unknown_format", text)
+            return SpoolError(text)
+        reason = str(error)
+        self._notice("spool.damaged", f"message {message.hex()}: {reason}")
+        await self._operate(
+            lambda database, tally: queries.quarantine_message(database, tally, message, reason, self._now())
+        )
+        return error
 
     async def _ask(self, question: Callable[[Database], Result]) -> Result:
         return await self._loop.run_in_executor(self._reading, self._answer, question)

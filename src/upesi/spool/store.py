@@ -89,6 +89,10 @@ class Store(Protocol):
         """Read a message for delivery; None if it has gone. Raise SpoolDamaged after quarantining what failed its checksum."""
         ...
 
+    async def load_many(self, wanted: Sequence[tuple[int, MessageId]]) -> list[StoredMessage | SpoolError | None]:
+        """Read the messages of these deliveries (id, message) in one go; what `load` would raise for one stands in its place."""
+        ...
+
     async def close(self) -> None:
         """Finish the writes that were handed in, and let go."""
         ...

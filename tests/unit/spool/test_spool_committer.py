@@ -1,0 +1,137 @@
+"""A sync that fails: the batch is refused, taken back, and the next one goes through without a restart (STO-04)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "store"))
+from store_world import QUEUE, SqliteEngine, accept, complete
+
+from upesi.spool.admin import Selector
+from upesi.spool.records import Completion
+from upesi.spool.sqlite import SqliteStore
+from upesi.spool.store import SpoolError
+
+
+class Disk:
+    """Fails the next `failures` syncs of the log."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures = 0
+        self.count = 0
+        self.delay = 0.0
+        self._real = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        self.count += 1
+        if self.delay:
+            time.sleep(self.delay)
+        if self.failures:
+            self.failures -= 1
+            raise OSError(5, "Input/output error")
+        self._real(descriptor)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
+    made = SqliteEngine(tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def store(engine: SqliteEngine) -> SqliteStore:
+    return await engine.worker()
+
+
+async def test_a_refused_message_is_taken_back_whole(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """A message that was answered 451 because its sync failed is not there afterwards: body, deliveries, events, counts."""
+    refused = engine.message(body=os.urandom(200_000))
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accept(store, refused)
+    good = engine.message()
+    await accept(store, good)
+    assert await store.load(refused.id) is None
+    assert not store.bodies.path(refused.id).exists()
+    assert engine.admin.trace(refused.id.hex()) == []
+    assert [(queue.active, queue.ready) for queue in engine.admin.summary()] == [(1, 0)]
+    assert "spool.mended" in [event for event, _ in engine.notices]
+
+
+async def test_the_whole_batch_is_refused(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """No member of a batch is acknowledged before the shared sync returned, and none if it failed (STO-15)."""
+    disk.failures = 3
+    results = await asyncio.gather(*(accept(store, engine.message()) for _ in range(30)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, SpoolError)]
+    assert len(refused) >= 29
+    disk.failures = 0
+    await accept(store, engine.message())
+    assert engine.admin.count(Selector()) == 31 - len(refused)
+
+
+async def test_nothing_is_acknowledged_while_every_sync_fails(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """A disk that does not come back gets nothing but errors; when it does, mail is taken again."""
+    disk.failures = 1000
+    for _ in range(5):
+        with pytest.raises(SpoolError):
+            await accept(store, engine.message())
+    disk.failures = 0
+    await accept(store, engine.message())
+    assert engine.admin.count(Selector()) == 1
+
+
+async def test_a_failed_sync_of_one_worker_stops_the_other(engine: SqliteEngine, disk: Disk) -> None:
+    """Behind a hole in the log nobody's commit is durable: the other worker mends first."""
+    one, two = await engine.worker(), await engine.worker(frozenset())
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accept(one, engine.message())
+    with pytest.raises(SpoolError):
+        await accept(two, engine.message())
+    await accept(two, engine.message())
+    assert "spool.mended" in [event for event, _ in engine.notices]
+
+
+async def test_what_follows_from_a_refused_end_waits(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """An attempt that did end stays ended; what should have been handed over with it is not lost in nobody's hands."""
+    message = engine.message()
+    (born,) = await accept(store, message)
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await complete(store, Completion(born.id, message.id, (engine.delivery(claim=True, attempts=1),)))
+    await accept(store, engine.message(engine.delivery("host:other:25")))
+    (again,) = await store.claim(QUEUE, engine.clock.now, 10)
+    assert (again.message, again.attempts) == (message.id, 1)
+
+
+async def test_one_sync_serves_a_whole_batch(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """Group commit: a hundred messages at once cost a few syncs, not a hundred."""
+    await asyncio.gather(*(accept(store, engine.message()) for _ in range(100)))
+    assert 1 <= disk.count <= 10
+
+
+async def test_a_slow_disk_does_not_block_the_event_loop(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """While a sync takes 300 ms the loop goes on turning (STO-12)."""
+    disk.delay = 0.3
+    waiting = asyncio.ensure_future(accept(store, engine.message()))
+    turns = 0
+    while not waiting.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert turns > 10
