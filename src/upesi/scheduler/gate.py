@@ -15,6 +15,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.scheduler.hooks import AttemptAnswer, Postpone
 from upesi.scheduler.memory import Entry
@@ -89,7 +91,7 @@ class Gate:
                 return False
             ready.popleft()
             path.taken += 1
-            answer = self._answer(entry.held.message, entry.delivery)
+            answer = self._answer(path, entry.held.message, entry.delivery)
             if isinstance(answer, Awaitable):
                 self._put_aside(path, entry, answer)
             else:
@@ -118,7 +120,12 @@ class Gate:
             return False
         return True
 
-    def _answer(self, message: StoredMessage, delivery: Delivery) -> AttemptAnswer | Awaitable[AttemptAnswer]:
+    def _answer(
+        self, path: Path, message: StoredMessage, delivery: Delivery
+    ) -> AttemptAnswer | Awaitable[AttemptAnswer]:
+        if delivery.queue != path.site:
+            # the row is still in its domain's queue; plugins are told where the mail is about to go
+            delivery = msgspec.structs.replace(delivery, queue=path.site)
         try:
             return self._ask(message, delivery)
         except Exception as error:  # plugins are contained below; this is a bug of ours, and strands nothing

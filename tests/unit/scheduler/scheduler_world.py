@@ -82,6 +82,7 @@ class FakeStore:
         self.completions: list[Completion] = []
         self.writes: list[Callable[[], None]] = []
         self.broken = 0  # commits that fail
+        self.refused: set[MessageId] = set()  # messages whose completions fail, alone
         self.claims: list[tuple[str, int, int]] = []
         self.loads: list[MessageId] = []
         self.events: list[Any] = []
@@ -103,6 +104,9 @@ class FakeStore:
             if self.broken:
                 self.broken -= 1
                 done(SpoolError("disk"), False, ())
+                return
+            if completion.message in self.refused:
+                done(SpoolError("cannot be encoded"), False, ())
                 return
             row = self.rows.get(completion.delivery)
             if row is None or row.state is not DeliveryState.ACTIVE:

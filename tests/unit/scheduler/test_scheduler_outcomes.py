@@ -10,6 +10,7 @@ from scheduler_world import DEFERRED, DELIVERED, FAILED, World
 from upesi.config.settings import DeliverySettings
 from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.scheduler.settlement import TRIES
 from upesi.spool.records import DeliveryState
 
 
@@ -148,6 +149,35 @@ def test_an_outcome_the_store_could_not_write_is_offered_again(world: World) -> 
     assert len(world.site("x.example").delivered) == 1
     assert world.rows() == []
     assert world.kinds() == ["delivery.unrecorded"] * 3 + ["delivery.delivered"]
+
+
+def test_an_outcome_that_the_store_alone_refuses_is_given_up(world: World) -> None:
+    """What can never be encoded holds no memory for ever: told as final, the row stays ACTIVE, and others go on."""
+    poison = world.accept("a@x.example")
+    world.store.refused.add(poison.id)
+    world.pass_time(3600)
+    told = [fields for kind, fields in world.emitted if kind == "delivery.unrecorded"]
+    assert len(told) == TRIES + 1
+    assert [fields.get("final", False) for fields in told] == [False] * TRIES + [True]
+    assert told[-1]["events"] == ["delivery.delivered a@x.example"]
+    assert world.scheduler.status().deliveries == world.scheduler.status().bodies == 0
+    assert [row.state for row in world.rows()] == [DeliveryState.ACTIVE]
+    world.accept("b@x.example")
+    world.pass_time(1)
+    assert len(world.site("x.example").delivered) == 2
+
+
+def test_an_outcome_is_not_given_up_while_the_store_is_down(world: World) -> None:
+    """A disk that is full for a day sends nothing twice: only what is refused while others are taken is given up (Q2)."""
+    world.accept("a@x.example")
+    world.pass_time(0.015)
+    world.store.broken = 10**6
+    world.pass_time(86400)
+    assert world.scheduler.status().deliveries == 1
+    world.store.broken = 0
+    world.pass_time(61)
+    assert world.rows() == []
+    assert len(world.site("x.example").delivered) == 1
 
 
 def test_a_taken_over_delivery_is_left_to_its_owner(world: World) -> None:
