@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -10,15 +13,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scheduler_world import ALL, DEFERRED, DELIVERED, DOWN, FAILED, World
 
 from upesi.limits.shares import ShareGrant, ShareRecall
+from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import HostRoute, MxRoute
-from upesi.spool.records import shard_of
+from upesi.scheduler.hooks import AttemptAnswer, DeliveryHooks, Postpone
+from upesi.spool.records import Delivery, StoredMessage, shard_of
 
 HOSTS = ("a.example", "b.example", "c.example")
 DOMAINS = ("m.example", "n.example", "o.example")
 SITES = (*(f"host:{host}:25" for host in HOSTS), "mx:shared", "mx:o.example")
 OUTCOMES = (DELIVERED, DEFERRED, FAILED)
 NO_ANSWER = Outcome(OutcomeKind.DEFERRED, 0, "4.4.3", "no DNS answer")
+T = TypeVar("T")
+OPINIONS: tuple[AttemptAnswer, ...] = (
+    None,
+    Postpone(NO_ANSWER, 3.0),
+    Postpone(NO_ANSWER),
+    HostRoute("a.example"),
+    HostRoute("b.example"),
+    MxRoute("m.example"),
+)
 MEMORY = 12
 CONNECTIONS = 3
 SHARES = 4
@@ -37,7 +51,11 @@ class Machine(RuleBasedStateMachine):
             transaction_recipients=3,
             retry=(1.0, 5.0, 30.0),
             jitter=0.2,
+            hooks=DeliveryHooks(self.attempt, self.delivered, self.deferred, self.bounced),
         )
+        self.opinion: AttemptAnswer = None
+        self.delay: float | None = None
+        self.thinking = 0.0
         self.world.router.sites = {"m.example": "mx:shared", "n.example": "mx:shared"}
         self.expected: set[tuple[bytes, str]] = set()
         self.paused = False
@@ -102,6 +120,34 @@ class Machine(RuleBasedStateMachine):
     @rule(site=st.sampled_from(("mx:shared", "mx:o.example")))
     def mx_changes(self, site: str) -> None:
         self.world.router.sites["n.example"] = site
+
+    # -- plugins
+
+    @rule(
+        opinion=st.sampled_from(OPINIONS),
+        delay=st.sampled_from((None, 0.0, 2.0, 1e7)),
+        thinking=st.sampled_from((0.0, 0.0, 0.01, 5.0)),
+    )
+    def plugins_change_their_minds(self, opinion: AttemptAnswer, delay: float | None, thinking: float) -> None:
+        self.opinion, self.delay, self.thinking = opinion, delay, thinking
+
+    def attempt(self, message: StoredMessage, delivery: Delivery) -> AttemptAnswer | Awaitable[AttemptAnswer]:
+        return self.thought(self.opinion) if self.thinking else self.opinion
+
+    def delivered(self, message: StoredMessage, recipient: Recipient, outcome: Outcome) -> Awaitable[None] | None:
+        return self.thought(None) if self.thinking else None
+
+    def deferred(
+        self, message: StoredMessage, recipient: Recipient, outcome: Outcome
+    ) -> float | Awaitable[float | None] | None:
+        return self.thought(self.delay) if self.thinking else self.delay
+
+    def bounced(self, message: StoredMessage, recipient: Recipient, outcome: Outcome) -> bool | Awaitable[bool]:
+        return self.thought(True) if self.thinking else False
+
+    async def thought(self, answer: T) -> T:
+        await asyncio.sleep(self.thinking)
+        return answer
 
     # -- the machine
 
@@ -186,6 +232,7 @@ class Machine(RuleBasedStateMachine):
         """When the world is kind again, everything is delivered and nothing is left in memory."""
         world = self.world
         try:
+            self.opinion, self.delay, self.thinking = None, None, 0.0
             world.store.broken = 0
             world.router.unroutable.clear()
             for site in world.agents.sites.values():
