@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -25,6 +26,11 @@ class SocketEndpoint:
         self._next = len(hop.arrived)
         self._accepted: set[str] = set()
         self._taken = 0
+
+    @property
+    def accepted(self) -> int:
+        """How many messages were taken."""
+        return len(self._accepted)
 
     def __enter__(self) -> SocketEndpoint:
         return self
@@ -65,6 +71,13 @@ class SocketEndpoint:
         assert not lines, f"a reply that is not whole: {lines}"
         return None
 
+    def say(self, line: bytes | str) -> str:
+        """Send a command and return its reply; it must have one."""
+        self.send((line.encode() if isinstance(line, str) else line) + b"\r\n")
+        reply = self.reply()
+        assert reply is not None, line
+        return reply
+
     def message(self) -> bytes | None:
         """Return what the next hop got of the next message that was accepted, None if all are there."""
         if self._taken == len(self._accepted):
@@ -79,6 +92,12 @@ class SocketEndpoint:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             return
+
+    def leave(self, *, reset: bool = False) -> None:
+        """Close without a word, with `reset` so that the server's kernel hears RST and not FIN."""
+        if reset:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.__exit__()
 
     def closed(self) -> bool:
         """Whether the server has closed, and said nothing more."""

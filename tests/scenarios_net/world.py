@@ -23,6 +23,8 @@ drain = "5s"
 [spool]
 path = "{folder}/spool"
 min_free = "1MB"
+# so that files are in play
+inline_limit = "16kB"
 
 # what is counted over a session has its own tests; here sessions are long and full of errors
 [smtp]
