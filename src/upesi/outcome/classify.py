@@ -11,7 +11,6 @@ import enum
 import re
 
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.reply import Reply
 
 __all__ = ["Stage", "classify", "kind_of", "outcome_of", "reason"]
 
@@ -113,6 +112,11 @@ _BY_TEXT = tuple(
 _VAGUE = frozenset({"0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0", "7.1"})
 
 
+_CLASSES = {OutcomeKind.DELIVERED: "2", OutcomeKind.DEFERRED: "4", OutcomeKind.FAILED: "5"}
+# RFC 5321 section 4.5.3.1.10: old servers say 552 where they mean 452 "too many recipients"; both mean: the rest later (C13)
+_TOO_MANY = frozenset((452, 552))
+
+
 def kind_of(code: int, stage: Stage | None = None) -> OutcomeKind:
     """Return what a reply code means for the message: by its first digit (RFC 5321 section 4.3.2).
 
@@ -148,14 +152,17 @@ def _by_text(text: str) -> str | None:
     return next((name for pattern, name in _BY_TEXT if pattern.search(text)), None)
 
 
-def outcome_of(reply: Reply, stage: Stage | None = None, remote: str = "") -> Outcome:
-    """Return the outcome that `reply` to the command of `stage` is, its status made up from the code where the receiver gave none.
+def outcome_of(code: int, status: str, text: str, remote: str = "", stage: Stage | None = None) -> Outcome:
+    """Return the outcome that a reply to the command of `stage` is; `status` is "" where the receiver gave none.
 
-    A status of another class than the kind (RFC 2034 section 4 forbids it) is replaced: the code decides.
+    A status of another class than the kind (RFC 2034 section 4 forbids it) is replaced: the code decides. The code stays what
+    was said, for logs and reports quote it.
     """
-    kind = kind_of(reply.code, stage)
-    klass = {OutcomeKind.DELIVERED: "2", OutcomeKind.DEFERRED: "4", OutcomeKind.FAILED: "5"}[kind]
-    if stage is Stage.RCPT and reply.code == 552:
-        return Outcome(kind, 452, "4.5.3", reply.text, remote)
-    status = reply.status if reply.status.startswith(klass) else f"{klass}.0.0"
-    return Outcome(kind, reply.code, status, reply.text, remote)
+    kind = kind_of(code, stage)
+    klass = _CLASSES[kind]
+    if stage is Stage.RCPT and code in _TOO_MANY:
+        # 4.5.3 tells the scheduler that these may follow soon; a detail that says otherwise (5.2.2, mailbox full) stays
+        status = klass + status[1:] if status else "4.5.3"
+    elif not status.startswith(klass):
+        status = klass + ".0.0"
+    return Outcome(kind, code, status, text, remote)

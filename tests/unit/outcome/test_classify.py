@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.reply import Reply
 from upesi.outcome.classify import Stage, classify, kind_of, outcome_of, reason
 
 
@@ -26,8 +25,15 @@ def test_552_to_rcpt_counts_as_452() -> None:
     """Old servers say 552 for too many recipients: the rest later (C13, RFC 5321 section 4.5.3.1.10)."""
     assert kind_of(552, Stage.RCPT) is OutcomeKind.DEFERRED
     assert kind_of(552, Stage.DATA) is OutcomeKind.FAILED
-    outcome = outcome_of(Reply.make(552, "", "too many recipients"), Stage.RCPT, "mx")
-    assert (outcome.kind, outcome.code, outcome.status) == (OutcomeKind.DEFERRED, 452, "4.5.3")
+    assert outcome_of(552, "5.3.4", "message too large").kind is OutcomeKind.FAILED
+
+
+@pytest.mark.parametrize("code", [452, 552])
+@pytest.mark.parametrize(("given", "status"), [("", "4.5.3"), ("{}.5.3", "4.5.3"), ("{}.2.2", "4.2.2")])
+def test_too_many_recipients_are_tried_later_with_what_was_said(code: int, given: str, status: str) -> None:
+    """The code stays for logs and reports, and so does a detail that says more; only its class becomes temporary (C13)."""
+    outcome = outcome_of(code, given.format(code // 100), "no", "mx", Stage.RCPT)
+    assert (outcome.kind, outcome.code, outcome.status) == (OutcomeKind.DEFERRED, code, status)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +79,5 @@ def test_what_was_delivered_has_no_reason() -> None:
 
 def test_a_status_of_another_class_is_replaced() -> None:
     """The code decides over a status that contradicts it (RFC 2034 section 4)."""
-    reply = Reply(550, "4.1.1", ("unknown",), b"")
-    assert outcome_of(reply).status == "5.0.0"
-    assert outcome_of(Reply.make(250, "2.1.5", "ok"), remote="mx") == Outcome(
-        OutcomeKind.DELIVERED, 250, "2.1.5", "ok", "mx"
-    )
+    assert outcome_of(550, "4.1.1", "unknown").status == "5.0.0"
+    assert outcome_of(250, "2.1.5", "ok", "mx") == Outcome(OutcomeKind.DELIVERED, 250, "2.1.5", "ok", "mx")
