@@ -11,7 +11,7 @@ from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.outcome.classify import classify
 from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
 
-__all__ = ["Conclusion", "conclude", "expired", "postponed"]
+__all__ = ["Conclusion", "conclude", "delivered", "expired", "postponed"]
 
 _KINDS = {
     OutcomeKind.DELIVERED: "delivery.delivered",
@@ -36,6 +36,11 @@ def expired(outcome: Outcome) -> Outcome:
     """Return the final outcome of what was put off until it expired (RFC 3463: X.4.7), with what the receiver last said."""
     last = f": {outcome.text}" if outcome.text else ""
     return Outcome(OutcomeKind.FAILED, outcome.code, "4.4.7", f"delivery time expired{last}", outcome.remote)
+
+
+def delivered(delivery: Delivery, site: str, outcome: Outcome, now: float) -> SpoolEvent:
+    """Return all that follows where a delivery ended well for all its recipients, with one reply: nearly every attempt there is."""
+    return _event(delivery, site, outcome, delivery.recipients, now, now, delivery.attempts + 1)
 
 
 def conclude(

@@ -14,9 +14,9 @@ from functools import partial
 
 from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId, MessageIds
-from upesi.mail.outcome import Outcome
+from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
-from upesi.scheduler.completion import Conclusion, conclude, expired, postponed
+from upesi.scheduler.completion import Conclusion, conclude, delivered, expired, postponed
 from upesi.scheduler.consultation import Consultation, Steps
 from upesi.scheduler.hooks import SHORTEST
 from upesi.scheduler.memory import Entry, Held, Memory
@@ -79,11 +79,17 @@ class Settlement:
         """
         now = self._wall()
         delivery = entry.delivery
-        sent = (
-            delivery.recipients
-            if number is None or number == len(delivery.recipients)
-            else delivery.recipients[:number]
-        )
+        if (
+            len(outcomes) == 1 == len(delivery.recipients)
+            and outcomes[0].kind is OutcomeKind.DELIVERED
+            and self._consultation is None
+        ):
+            # nearly every message, at half the cost of the general way
+            self._begin(entry)
+            event = delivered(delivery, site, outcomes[0], now)
+            self._offer(entry, Completion(delivery.id, delivery.message, (), (), (event,)), 1)
+            return
+        sent = delivery.recipients[:number]
         due = self._retry.due(now, delivery.attempts + 1)
         self._begin(entry)
         if self._consultation is not None and entry.held is not None:
