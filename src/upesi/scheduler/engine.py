@@ -222,6 +222,7 @@ class Scheduler:
                 break
             await self._sleep(_TICK)
         ended = not self._dispatch.connections and not self._memory.entries
+        self._settlement.ask_no_more()
         await self._tasks.close()
         return ended
 

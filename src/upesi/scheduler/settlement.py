@@ -115,6 +115,10 @@ class Settlement:
         conclusion = postponed(delivery, site, outcome, now=now, due=due)
         self._conclude(entry, site, conclusion, (), len(delivery.recipients), now)
 
+    def ask_no_more(self) -> None:
+        """Record from now on without asking plugins: the worker ends, and nobody would wait for their answers."""
+        self._consultation = None
+
     def move(self, entry: Entry, queue: str) -> None:
         """Hand `entry` to another queue, untried: its owner will claim it."""
         delivery = entry.delivery

@@ -468,6 +468,17 @@ class TestOutcomes:
         assert [str(recipient.address) for recipient in row.recipients] == ["later@x.example"]
         assert len(world.reporter.reports) == 1
 
+    def test_an_outcome_after_the_end_is_recorded_at_once(self, worlds: Callable[..., World]) -> None:
+        """What a receiver says when the drain is over waits for no plugin."""
+        world = worlds(deferred=hang)
+        world.site("x.example").outcome = lambda recipient: DEFERRED
+        world.site("x.example").reply = 100.0
+        world.accept("a@x.example")
+        world.pass_time(1)
+        assert world.run(world.scheduler.drain(world.loop.now + 1)) is False
+        world.pass_time(100)
+        assert [(row.state, row.attempts) for row in world.rows()] == [(DeliveryState.READY, 1)]
+
     def test_our_own_bug_is_no_opinion(self, worlds: Callable[..., World]) -> None:
         """An awaitable that raises counts as None, is told, and the outcome is recorded."""
 
