@@ -10,7 +10,7 @@ from upesi.protocol.smtp.events import MailCommand, RcptCommand
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\n\r", b"\x0b", b"\x85", b"\xe2\x80\xa8"])
 def test_only_crlf_ends_a_command(end: bytes) -> None:
-    """2.3.8: "Conforming implementations MUST NOT recognize or generate any other character or character sequence as a line
+    """C05, CMD-01, 2.3.8: "Conforming implementations MUST NOT recognize or generate any other character or character sequence as a line
     terminator."."""
     acceptor = Acceptor()
     acceptor.feed(b"EHLO c" + end + b"MAIL FROM:<a@b>" + end + b"\r\n")
@@ -20,12 +20,12 @@ def test_only_crlf_ends_a_command(end: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"ehlo c", b"EhLo c", b"EHLO c"])
 def test_verbs_are_not_case_sensitive(line: bytes) -> None:
-    """2.4: "Verbs and argument values (e.g., "TO:" or "to:" in the RCPT command and extension name keywords) are not case sensitive"."""
+    """C03, 2.4: "Verbs and argument values (e.g., "TO:" or "to:" in the RCPT command and extension name keywords) are not case sensitive"."""
     assert codes(Acceptor().feed(line + b"\r\n")) == [250]
 
 
 def test_local_part_keeps_its_case() -> None:
-    """2.4: "The local-part of a mailbox MUST BE treated as case sensitive. Therefore, SMTP implementations MUST take care to preserve
+    """C03, 2.4: "The local-part of a mailbox MUST BE treated as case sensitive. Therefore, SMTP implementations MUST take care to preserve
     the case of mailbox local-parts."."""
     acceptor = in_transaction()
     acceptor.feed(b"RCPT TO:<SmItH@EXAMPLE.com>\r\n")
@@ -43,18 +43,18 @@ def test_local_part_keeps_its_case() -> None:
     ],
 )
 def test_minimum_sizes_of_paths_are_taken(path: bytes) -> None:
-    """4.5.3.1.1 to .3: local-part 64 octets, path 256 octets with its brackets, domain as long as the path lets it be."""
+    """C12, ADR-06, 4.5.3.1.1 to .3: local-part 64 octets, path 256 octets with its brackets, domain as long as the path lets it be."""
     assert len(path) <= 254
     assert codes(in_transaction().feed(b"RCPT TO:<" + path + b">\r\n")) == [250]
 
 
 def test_command_line_of_512_octets_is_taken() -> None:
-    """4.5.3.1.4: "The maximum total length of a command line including the command word and the <CRLF> is 512 octets."."""
+    """C12, CMD-02, 4.5.3.1.4: "The maximum total length of a command line including the command word and the <CRLF> is 512 octets."."""
     assert codes(Acceptor().feed(b"NOOP " + b"x" * 505 + b"\r\n")) == [250]
 
 
 def test_text_line_of_1000_octets_is_taken_and_longer_ones_too() -> None:
-    """4.5.3.1.6: "The maximum total length of a text line including the <CRLF> is 1000 octets"; 4.5.3.1: no length limit should be
+    """C12, 4.5.3.1.6: "The maximum total length of a text line including the <CRLF> is 1000 octets"; 4.5.3.1: no length limit should be
     imposed where it can be avoided."""
     for size in (998, 50_000):
         acceptor = in_transaction()
@@ -63,7 +63,7 @@ def test_text_line_of_1000_octets_is_taken_and_longer_ones_too() -> None:
 
 
 def test_a_hundred_recipients_are_taken() -> None:
-    """4.5.3.1.8: "The minimum total number of recipients that MUST be buffered is 100 recipients."."""
+    """C13, RCP-01, 4.5.3.1.8: "The minimum total number of recipients that MUST be buffered is 100 recipients."."""
     acceptor = in_transaction()
     answer = acceptor.feed(b"".join(b"RCPT TO:<u%d@b>\r\n" % n for n in range(99)))
     assert codes(answer) == [250] * 99
@@ -76,5 +76,5 @@ def test_blanks_at_the_end_of_a_line_are_tolerated() -> None:
 
 @pytest.mark.parametrize("line", [b"DATA x", b"RSET x", b"QUIT x"])
 def test_commands_without_argument_take_none(line: bytes) -> None:
-    """4.1.1.4, 4.1.1.5, 4.1.1.10: the syntax of DATA, RSET and QUIT has no argument; 4.2.4: 501 is for arguments."""
+    """C18, CMD-09, 4.1.1.4, 4.1.1.5, 4.1.1.10: the syntax of DATA, RSET and QUIT has no argument; 4.2.4: 501 is for arguments."""
     assert codes(in_transaction().feed(line + b"\r\n")) == [501]

@@ -15,7 +15,7 @@ def send(content: bytes) -> list[bytes]:
 
 
 def test_client_stuffs() -> None:
-    """4.5.2: "Before sending a line of mail text, the SMTP client checks the first character of the line. If it is a period, one
+    """C06, 4.5.2: "Before sending a line of mail text, the SMTP client checks the first character of the line. If it is a period, one
     additional period is inserted at the beginning of the line."."""
     assert b"".join(stuffed([b".a\r\nb.\r\n..\r\n"])) == b"..a\r\nb.\r\n...\r\n.\r\n"
 
@@ -24,19 +24,21 @@ def test_client_stuffs() -> None:
     ("wire", "stored"), [(b"..\r\n", b".\r\n"), (b".a\r\n", b"a\r\n"), (b"a.\r\n", b"a.\r\n"), (b"...\r\n", b"..\r\n")]
 )
 def test_server_unstuffs(wire: bytes, stored: bytes) -> None:
-    """4.5.2: "If the first character is a period and there are other characters on the line, the first character is deleted."."""
+    """C06, FRM-11, 4.5.2: "If the first character is a period and there are other characters on the line, the first character is deleted."."""
     assert send(wire + b".\r\n") == [stored]
 
 
 def test_a_line_of_one_dot_is_the_end() -> None:
-    """4.5.2: "If the line is composed of a single period, it is treated as the end of mail indicator."."""
+    """C06, FRM-12, 4.5.2: "If the line is composed of a single period, it is treated as the end of mail indicator."."""
     assert send(b"a\r\n.\r\n") == [b"a\r\n"]
     assert send(b".\r\n") == [b""]
 
 
-@pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r"])
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\n.\r", b"\r.\n", b"\r\n.\r"]
+)
 def test_nothing_else_is_the_end(end: bytes) -> None:
-    """4.1.1.4: "The custom of accepting lines ending only in <LF>, as a concession to non-conforming behavior on the part of some UNIX
+    """C05, FRM-01..07, 4.1.1.4: "The custom of accepting lines ending only in <LF>, as a concession to non-conforming behavior on the part of some UNIX
     systems, has proven to cause more interoperability problems than it solves, and SMTP server systems MUST NOT do this"."""
     acceptor = in_transaction()
     assert codes(acceptor.feed(b"DATA\r\n", b"a" + end + b"NOOP")) == [354]

@@ -12,7 +12,7 @@ from scenarios_net.world import ScenarioServer
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "session"))
 
 BINARY = ("8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME")
-TEXT = ("8BITMIME", "SMTPUTF8")
+TEXT = ("8BITMIME", "SMTPUTF8", "DSN")
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +36,12 @@ def real_server(tmp_path_factory: pytest.TempPathFactory, next_hop: NextHop) -> 
 @pytest.fixture
 def text_hop(next_hop: NextHop) -> NextHop:
     """The next hop, taking text by DATA only."""
-    next_hop.keywords = TEXT
+    next_hop.offer(*TEXT)
     return next_hop
 
 
 @pytest.fixture
 def binary_hop(next_hop: NextHop) -> NextHop:
     """The next hop, taking chunks and binary content."""
-    next_hop.keywords = BINARY
+    next_hop.offer(*BINARY)
     return next_hop

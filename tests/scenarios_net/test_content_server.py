@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,53 @@ def test_a_client_that_closes_in_mid_message_leaves_nothing(
 
 def _body_files(server: ScenarioServer) -> list[Path]:
     return [path for folder in ("tmp", "bodies") for path in (server.spool / folder).rglob("*") if path.is_file()]
+
+
+def test_a_lost_reply_to_the_final_dot_means_again_and_a_250_means_never(
+    real_server: ScenarioServer, text_hop: NextHop
+) -> None:
+    """C10, RFC 5321 section 4.2.5: without a reply the client still holds the message and sends it again; behind a 250 it must not."""
+    before = len(text_hop.arrived)
+    text_hop.lost_replies = 2
+    with connect(real_server, text_hop) as client:
+        begin(client)
+        assert send_data(client, b"Subject: again\r\n").startswith("250 ")
+    arrived = text_hop.wait_for(before + 3)[before:]
+    assert {without_trace(each.content) for each in arrived} == {b"Subject: again\r\n"}
+    # one message, not three: the trace was added once
+    assert len({each.content for each in arrived}) == 1
+    time.sleep(1.2)
+    assert len(text_hop.arrived) == before + 3
+
+
+def test_what_the_sender_asked_for_goes_on(real_server: ScenarioServer, text_hop: NextHop) -> None:
+    """C56, C55, RFC 3461 section 5.2.1: RET, ENVID, NOTIFY and ORCPT reach a next hop that announces DSN, as they were given."""
+    before = len(text_hop.arrived)
+    with connect(real_server, text_hop) as client:
+        assert client.say("MAIL FROM:<a@client.example> RET=HDRS ENVID=q+2Bq+3Dq").startswith("250 ")
+        for line in (
+            "RCPT TO:<b@test.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;x+2By@z.example",
+            "RCPT TO:<c@test.example> NOTIFY=NEVER",
+            "RCPT TO:<d@test.example>",
+        ):
+            assert client.say(line).startswith("250 ")
+        assert send_data(client, b"x: y\r\n").startswith("250 ")
+    (arrived,) = text_hop.wait_for(before + 1)[before:]
+    mail, *rcpts = arrived.commands
+    assert set(mail.split()) >= {"RET=HDRS", "ENVID=q+2Bq+3Dq"}
+    assert rcpts == [
+        "RCPT TO:<b@test.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;x+2By@z.example",
+        "RCPT TO:<c@test.example> NOTIFY=NEVER",
+        "RCPT TO:<d@test.example>",
+    ]
+
+
+def test_nothing_of_it_is_said_to_a_hop_without_dsn(real_server: ScenarioServer, binary_hop: NextHop) -> None:
+    """C56, RFC 3461 section 5.2.1: the parameters are not sent where DSN was not announced: the hop would refuse them with 555."""
+    before = len(binary_hop.arrived)
+    with connect(real_server, binary_hop) as client:
+        begin(client, " RET=HDRS ENVID=q")
+        assert client.say("RCPT TO:<c@test.example> NOTIFY=NEVER ORCPT=rfc822;x@y.example").startswith("250 ")
+        assert send_data(client, b"x: y\r\n").startswith("250 ")
+    (arrived,) = binary_hop.wait_for(before + 1)[before:]
+    assert not any(word in " ".join(arrived.commands) for word in ("RET=", "ENVID=", "NOTIFY=", "ORCPT="))

@@ -18,7 +18,7 @@ CUTS = ("whole", "octets", "one piece")
 def _hop_for(scenario: Scenario, hop: NextHop) -> None:
     """Let the next hop offer what the dialogue's messages need, and no more, so that text goes by DATA."""
     binary = any("BINARYMIME" in step.text for step in scenario.steps)
-    hop.keywords = ("8BITMIME", "SMTPUTF8", *(("CHUNKING", "BINARYMIME") if binary else ()))
+    hop.offer("8BITMIME", "SMTPUTF8", *(("CHUNKING", "BINARYMIME") if binary else ()))
 
 
 def _run(scenario: Scenario, server: ScenarioServer, hop: NextHop, cut: str = "whole") -> None:

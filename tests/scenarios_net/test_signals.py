@@ -79,7 +79,7 @@ def test_signals_that_end_nothing_end_nothing(server: ScenarioServer, hop: NextH
     to_all(server, signal.SIGSTOP)
     busy.send(b"\r\nmeanwhile\r\n")
     # behind it there is a loop that was late: nobody may be taken for hung or slow because of it
-    time.sleep(2)
+    time.sleep(1.2)
     to_all(server, signal.SIGCONT)
     assert finish(busy, b"after\r\n").startswith("250 ")
     for client, said in zip(clients, STATES, strict=True):

@@ -63,9 +63,9 @@ to = "smtp://127.0.0.1:{hop}"
 domains = ["folder.example"]
 to = "maildir:{folder}/mail"
 
-# each message on a connection of its own: the next hop may change its mind about what it offers
 [delivery]
-connection_messages = 1
+retry = ["500ms"]
+jitter = 0.0
 
 [metrics]
 port = 0
