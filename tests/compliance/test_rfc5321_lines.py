@@ -20,7 +20,8 @@ def test_only_crlf_ends_a_command(end: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"ehlo c", b"EhLo c", b"EHLO c"])
 def test_verbs_are_not_case_sensitive(line: bytes) -> None:
-    """C03, 2.4: "Verbs and argument values (e.g., "TO:" or "to:" in the RCPT command and extension name keywords) are not case sensitive"."""
+    """C03, 2.4: "Verbs and argument values (e.g., "TO:" or "to:" in the RCPT command and extension name keywords) are not case
+    sensitive"."""
     assert codes(Acceptor().feed(line + b"\r\n")) == [250]
 
 

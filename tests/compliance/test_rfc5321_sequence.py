@@ -69,23 +69,23 @@ def test_recipients_without_a_sender_are_refused() -> None:
 
 
 def test_data_without_any_recipient_is_refused() -> None:
-    """CMD-12, CMD-13, 3.3: "If there was no MAIL, or no RCPT, command, or all such commands were rejected, the server MAY return a "command out of
-    sequence" (503) or "no valid recipients" (554) reply in response to the DATA command."."""
+    """CMD-12, CMD-13, 3.3: "If there was no MAIL, or no RCPT, command, or all such commands were rejected, the server MAY return a "command
+    out of sequence" (503) or "no valid recipients" (554) reply in response to the DATA command."."""
     acceptor = Acceptor()
     answer = acceptor.feed(b"EHLO c\r\nDATA\r\nMAIL FROM:<>\r\nDATA\r\nRCPT TO:<nobody@b>\r\nDATA\r\n")
     assert codes(answer) == [250, 503, 250, 503, 550, 554]
 
 
 def test_null_reverse_path_is_taken() -> None:
-    """C16, ADR-14, 4.5.5: "There are several types of notification messages that are required by existing and proposed Standards to be sent with a
-    null reverse-path", which a server must therefore accept."""
+    """C16, ADR-14, 4.5.5: "There are several types of notification messages that are required by existing and proposed Standards to be sent
+    with a null reverse-path", which a server must therefore accept."""
     assert codes(Acceptor().feed(b"EHLO c\r\nMAIL FROM:<>\r\n")) == [250, 250]
 
 
 @pytest.mark.parametrize("path", [b"Postmaster", b"postmaster@test.example", b"POSTMASTER"])
 def test_postmaster_is_taken(path: bytes) -> None:
-    """C11, ADR-14, 4.5.1: a server "MUST support the reserved mailbox "postmaster" as a case- insensitive local name"; 2.3.5: also "without domain
-    qualification"."""
+    """C11, ADR-14, 4.5.1: a server "MUST support the reserved mailbox "postmaster" as a case- insensitive local name"; 2.3.5: also "without
+    domain qualification"."""
     assert codes(in_transaction().feed(b"RCPT TO:<" + path + b">\r\n")) == [250]
 
 

@@ -24,7 +24,8 @@ def test_client_stuffs() -> None:
     ("wire", "stored"), [(b"..\r\n", b".\r\n"), (b".a\r\n", b"a\r\n"), (b"a.\r\n", b"a.\r\n"), (b"...\r\n", b"..\r\n")]
 )
 def test_server_unstuffs(wire: bytes, stored: bytes) -> None:
-    """C06, FRM-11, 4.5.2: "If the first character is a period and there are other characters on the line, the first character is deleted."."""
+    """C06, FRM-11, 4.5.2: "If the first character is a period and there are other characters on the line, the first character is
+    deleted."."""
     assert send(wire + b".\r\n") == [stored]
 
 
@@ -38,8 +39,9 @@ def test_a_line_of_one_dot_is_the_end() -> None:
     "end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\n.\r", b"\r.\n", b"\r\n.\r"]
 )
 def test_nothing_else_is_the_end(end: bytes) -> None:
-    """C05, FRM-01..07, 4.1.1.4: "The custom of accepting lines ending only in <LF>, as a concession to non-conforming behavior on the part of some UNIX
-    systems, has proven to cause more interoperability problems than it solves, and SMTP server systems MUST NOT do this"."""
+    """C05, FRM-01..07, 4.1.1.4: "The custom of accepting lines ending only in <LF>, as a concession to non-conforming behavior on the part
+    of some UNIX systems, has proven to cause more interoperability problems than it solves, and SMTP server systems MUST NOT do
+    this"."""
     acceptor = in_transaction()
     assert codes(acceptor.feed(b"DATA\r\n", b"a" + end + b"NOOP")) == [354]
 
@@ -50,7 +52,7 @@ def test_crlf_before_the_end_belongs_to_the_message() -> None:
 
 
 def test_every_octet_value_passes() -> None:
-    """4.5.2: "The mail data may contain any of the 128 ASCII characters." NUL, and CR and LF alone, are refused for safety's sake;
-    8BITMIME adds the rest."""
+    """4.5.2: "The mail data may contain any of the 128 ASCII characters." NUL, and CR and LF alone, are refused for safety's sake; 8BITMIME
+    adds the rest."""
     content = bytes(octet for octet in range(1, 256) if octet not in b"\r\n") + b"\r\n"
     assert send(content + b".\r\n") == [content]

@@ -17,7 +17,7 @@ from upesi.protocol.smtp.events import NEED_DATA, PAUSED
 from upesi.protocol.smtp.server import ServerConnection
 from upesi.protocol.smtp.states import State
 from upesi.session import replies
-from upesi.session.answers import COMMITTING, Answer, Waiting
+from upesi.session.answers import COMMITTING, Answer, Slowed, Waiting
 from upesi.session.context import SessionContext
 from upesi.session.engine import SessionEngine
 from upesi.session.greeting import early_talk, greet
@@ -34,7 +34,7 @@ MAX_HELD = 64 * 1024
 MAX_UNREAD = 32 * 1024
 # replies are collected up to here before they are written, so that MAX_UNREAD is noticed inside one huge group
 _GROUP = 16 * 1024
-# seconds that each reply waits once a session made too many errors
+# seconds that each reply waits once a session made too many errors, or brought no mail for too long
 _SOFT_DELAY = 1.0
 # seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
 # connection, and the client would lose the 421 (RFC 1122 section 4.2.2.13)
@@ -279,15 +279,22 @@ class Connection(asyncio.Protocol):
             self._await(answer)
         elif answer is COMMITTING:
             self._parked = True
+        elif isinstance(answer, Slowed):
+            return self._reply(answer.reply, late=True)
         elif isinstance(answer, Reply):
-            engine = self._engine
-            engine.judge(answer)
-            if not engine.slow or engine.over or engine.parting is not None:
-                return self._last_words(answer)
-            self._parked = True
-            self._timer = self._loop.call_later(_SOFT_DELAY, self._delayed, answer)
+            return self._reply(answer, late=False)
         elif isinstance(answer, tuple):
             return self._protocol.send(*answer)
+        return b""
+
+    def _reply(self, reply: Reply, *, late: bool) -> bytes:
+        """Return the octets of `reply` and of what is to follow it, or park until it is time for them."""
+        engine = self._engine
+        engine.judge(reply)
+        if not (late or engine.slow) or engine.over or engine.parting is not None:
+            return self._last_words(reply)
+        self._parked = True
+        self._timer = self._loop.call_later(_SOFT_DELAY, self._delayed, reply)
         return b""
 
     def _last_words(self, reply: Reply) -> bytes:
@@ -302,7 +309,7 @@ class Connection(asyncio.Protocol):
         return wire if reply.code == 421 else wire + parting.wire
 
     def _delayed(self, reply: Reply) -> None:
-        """Send a reply that had to wait because of errors."""
+        """Send a reply that had to wait."""
         self._timer = None
         if self._closing:
             return

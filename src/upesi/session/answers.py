@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from upesi.mail.reply import Reply
 
-__all__ = ["COMMITTING", "Answer", "Later", "Waiting"]
+__all__ = ["COMMITTING", "Answer", "Later", "Slowed", "Waiting"]
 
 
 class Later(enum.Enum):
@@ -32,5 +32,14 @@ class Waiting:
         self.then = then
 
 
+class Slowed:
+    """A reply that is to be said late. It is a value of its own so that the usual path need not ask whether a session is to be slowed."""
+
+    __slots__ = ("reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+
 # a tuple is LMTP's one reply per recipient (RFC 2033 section 4.2); None is an event that gets no reply
-Answer = Reply | tuple[Reply, ...] | Waiting | Later | None
+Answer = Reply | Slowed | tuple[Reply, ...] | Waiting | Later | None

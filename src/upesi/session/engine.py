@@ -18,7 +18,7 @@ from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
 from upesi.session import replies
-from upesi.session.answers import Answer, Waiting
+from upesi.session.answers import Answer, Slowed, Waiting
 from upesi.session.context import SessionContext
 from upesi.session.intake import BodyWriter
 from upesi.spool.store import SpoolError, SpoolFull
@@ -214,10 +214,14 @@ class SessionEngine:
             self.parting = replies.PARTING
         return opinion.reply or replies.NOT_STORED
 
-    def idled(self, reply: Reply) -> Reply:
+    def idled(self, reply: Reply) -> Reply | Slowed:
         """Return `reply` to a command that brings no mail nearer, or the 421 that ends a session of nothing else."""
         self.idle += 1
-        return reply if self.idle <= self.context.settings.max_idle_commands else replies.TOO_MANY_IDLE
+        return self.paced(reply) if self.idle <= self.context.settings.max_idle_commands else replies.TOO_MANY_IDLE
+
+    def paced(self, reply: Reply) -> Reply | Slowed:
+        """Return `reply`, late once half of the commands without mail are used up (CMD-17): a loop of them costs its client time."""
+        return Slowed(reply) if self.idle > (self.context.settings.max_idle_commands + 1) // 2 else reply
 
     def begin_transaction(self, tx: Transaction) -> None:
         """Open a mail transaction."""

@@ -32,13 +32,13 @@ def _named(engine: SessionEngine, command: HeloCommand, opinion: Verdict | None)
     session.protocol = _PROTOCOLS[command.verb]
     engine.origin = None
     if command.verb == "HELO":
-        return engine.context.helo_reply
+        return engine.paced(engine.context.helo_reply)
     hooks = engine.context.hooks.capabilities
     if not hooks.hooks:
-        return engine.context.ehlo_reply
+        return engine.paced(engine.context.ehlo_reply)
     keywords = list(engine.context.keywords)
     return engine.ask(hooks, _announce, keywords, keywords)
 
 
 def _announce(engine: SessionEngine, keywords: list[str], opinion: Verdict | None) -> Answer:
-    return engine.refusal(opinion) or Reply.make(250, "", engine.context.hostname, *keywords)
+    return engine.refusal(opinion) or engine.paced(Reply.make(250, "", engine.context.hostname, *keywords))

@@ -10,14 +10,30 @@ from upesi.hooks.verdict import reject
 
 
 @pytest.mark.parametrize("line", ["NOOP", "RSET", "VRFY a", "EHLO a.example", "HELP"])
-def test_a_session_of_idle_commands_ends(line: str) -> None:
-    """CMD-17: a hundred commands that bring no mail are served, the next is answered 421 4.7.0."""
+def test_a_session_of_idle_commands_is_slowed_and_ends(line: str) -> None:
+    """CMD-17: of a hundred commands that bring no mail the second half is answered a second late each, the next is 421 4.7.0."""
     talk = Dialogue(settings=SmtpSettings(max_idle_commands=100))
     talk.hello()
-    for _ in range(99):
+    for _ in range(49):
         assert talk.codes(line)[-1][0] == "2"
+    for _ in range(50):
+        assert talk.codes(line) == []
+        talk.loop.advance(0.9)
+        assert talk.heard() == []
+        talk.loop.advance(0.2)
+        assert talk.heard()[-1][0] == "2"
     assert talk.say(line)[0].startswith("421 4.7.0 ")
     assert talk.transport.ended
+
+
+def test_what_follows_a_slowed_command_keeps_its_order() -> None:
+    """CMD-17, C40: a late answer is late for what was sent behind it too, and none is lost."""
+    talk = Dialogue(settings=SmtpSettings(max_idle_commands=2))
+    talk.hello()
+    assert talk.codes("NOOP", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>") == []
+    talk.loop.advance(1.1)
+    assert [line[:9] for line in talk.heard()] == ["250 2.0.0", "250 2.1.0", "250 2.1.5"]
+    assert talk.send()[0].startswith("250 ")
 
 
 def test_mail_makes_idle_commands_and_errors_forgotten() -> None:
