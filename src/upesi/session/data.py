@@ -20,7 +20,7 @@ __all__ = ["bdat", "chunk", "chunk_end", "data", "data_end"]
 def data(engine: SessionEngine, _: DataCommand) -> Answer:
     """Ask for the message."""
     tx = engine.session.transaction
-    if tx is None:
+    if tx is None or engine.improper:
         return replies.BAD_SEQUENCE
     if not tx.recipients:
         return replies.NO_RECIPIENTS
@@ -51,8 +51,8 @@ def bdat(engine: SessionEngine, command: BdatCommand) -> Answer:
     engine.receiving = True
     if engine.writer is not None or engine.fault is not None:
         return None
-    if tx is None or not tx.recipients:
-        engine.fault = replies.BAD_SEQUENCE if tx is None else replies.NO_RECIPIENTS
+    if tx is None or engine.improper or not tx.recipients:
+        engine.fault = replies.NO_RECIPIENTS if tx is not None and not engine.improper else replies.BAD_SEQUENCE
         return None
     return engine.ask(engine.context.hooks.data, _begin_chunks, None)
 

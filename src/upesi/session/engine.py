@@ -17,6 +17,7 @@ from upesi.hooks.session import Client, Session, Transaction, TransactionRecipie
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
+from upesi.protocol.smtp.refusals import DataRefused
 from upesi.session import replies
 from upesi.session.answers import Answer, Slowed, Waiting
 from upesi.session.context import SessionContext
@@ -99,16 +100,15 @@ class SessionEngine:
         """Answer what the protocol refused by itself: bad syntax, bad sequence, too long."""
         self.commands += 1
         reply = error.reply or replies.SYNTAX
-        if reply.code == 554:
-            # only DATA and BDAT without a valid recipient
+        if isinstance(error, DataRefused):
             self.note_pipelining("DATA")
         return reply
 
     def note_pipelining(self, verb: str) -> bool:
         """Take note of a client that sent on behind a verb whose answer it had to await (CMD-22, RFC 2920 section 3.1).
 
-        What comes behind a DATA that was refused may be a message; the first of its lines that is no command ends the session
-        (`judge`), so that nothing in a message is ever run as one.
+        What comes behind a DATA that was refused may be a message. The first of its lines that is no command ends the session
+        (`judge`), and so does the first that would begin or address mail: a message may consist of commands. QUIT and RSET do no harm.
         """
         if self.owner is None or not self.owner.pipelined:
             return False
@@ -226,7 +226,6 @@ class SessionEngine:
     def begin_transaction(self, tx: Transaction) -> None:
         """Open a mail transaction."""
         self.session.transaction = tx
-        self.improper = 0
         self.last_refusal = None
         self.fault = None
         self.rcpt_commands = [] if self.context.lmtp else None

@@ -16,7 +16,7 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
     """Begin a transaction, if there is room for a message of the declared size."""
     context = engine.context
     session = engine.session
-    if session.transaction is not None:
+    if session.transaction is not None or engine.improper:
         return replies.BAD_SEQUENCE
     if command.size is not None and command.size > context.settings.max_message_size:
         return replies.MESSAGE_TOO_BIG

@@ -17,7 +17,7 @@ __all__ = ["rcpt"]
 def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
     """Take one recipient."""
     tx = engine.session.transaction
-    if tx is None:
+    if tx is None or engine.improper:
         return replies.BAD_SEQUENCE
     if len(tx.recipients) >= engine.context.settings.max_recipients:
         return replies.TOO_MANY_RECIPIENTS

@@ -26,8 +26,9 @@ CHUNKED = st.binary(max_size=30).map(
     lambda data: [("MAIL FROM:<a@example.org> BODY=BINARYMIME", "250"), ("RCPT TO:<u@example.net>", "250"),
                   (f"BDAT {len(data)}\r\n".encode() + data, "250"), ("BDAT 0 LAST", "250")]
 )  # fmt: skip
+# no DATA out of sequence: it must end its group (RFC 2920 section 3.1), and what follows a refused one is judged by that
 SIMPLE = st.sampled_from(
-    [("NOOP", "250"), ("VRFY x", "252"), ("XYZZY", "500"), ("RSET", "250"), ("EXPN x", "502"), ("DATA", "503"),
+    [("NOOP", "250"), ("VRFY x", "252"), ("XYZZY", "500"), ("RSET", "250"), ("EXPN x", "502"),
      ("RCPT TO:<x@example.net>", "503"), ("MAIL FROM:<refused@example.org>", "550"), ("MAIL FROM:<late@example.org>", "451"),
      ("EHLO again.example", "250")]
 ).map(lambda pair: [pair])  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from sessionkit import Dialogue
 
-from upesi.hooks.verdict import defer, reject
+from upesi.hooks.session import TransactionRecipient
+from upesi.hooks.verdict import Verdict, accept, defer, reject
 
 
 def test_the_banner_comes_before_any_input() -> None:
@@ -173,6 +174,51 @@ def test_a_message_behind_a_refused_data_is_not_run() -> None:
     assert [line[:3] for line in lines] == ["250", "550", "554", "500", "421"]
     assert talk.engine.session.results["pipelining"][0] == "fail"
     assert talk.transport.ended
+
+
+def only_good(tx: object, recipient: TransactionRecipient) -> Verdict:
+    return accept() if recipient.address.local == "good" else reject("5.1.1", "No")
+
+
+EVIL = ("MAIL FROM:<evil@example.org>", "RCPT TO:<good@example.net>", "DATA", "evil", ".", "QUIT")
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        # every recipient refused; MAIL refused, so that nothing was in sequence; no MAIL at all
+        ("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>"),
+        ("MAIL FROM:<a@example.org> SIZE=99999999999", "RCPT TO:<good@example.net>"),
+        (),
+        # binary content may not come by DATA
+        ("MAIL FROM:<a@example.org> BODY=BINARYMIME", "RCPT TO:<good@example.net>"),
+    ],
+)
+@pytest.mark.parametrize(
+    "first", [(), ("RSET",), ("EHLO c.example",), ("NOOP",), ("RCPT TO:<good@example.net>",), ("DATA",)]
+)
+def test_a_message_that_consists_of_commands_is_not_run_either(
+    envelope: tuple[str, ...], first: tuple[str, ...]
+) -> None:
+    """CMD-13, CMD-22: behind a refused DATA with octets waiting no mail is begun or addressed, whatever the first lines do."""
+    talk = Dialogue(rcpt=only_good)
+    talk.hello()
+    lines = talk.say(*envelope, "DATA", *first, *EVIL)
+    assert talk.intake.accepted == []
+    assert lines[-1].startswith("421 4.7.0 ")
+    assert talk.transport.ended
+
+
+def test_commands_behind_a_refused_chunk_are_proper() -> None:
+    """RFC 3030 section 2, CMD-22: BDAT need not be last in a group: what follows the octets of a refused chunk is served."""
+    talk = Dialogue(rcpt=only_good)
+    talk.hello()
+    lines = talk.say(
+        b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nBDAT 4 LAST\r\nx\r\n.RSET\r\n"
+        b"MAIL FROM:<a@example.org>\r\nRCPT TO:<good@example.net>\r\nBDAT 3 LAST\r\nx\r\n"
+    )
+    assert [line[:3] for line in lines] == ["250", "550", "554", "250", "250", "250", "250"]
+    assert talk.intake.contents == [b"x\r\n"]
 
 
 def test_commands_behind_a_refused_data_are_served() -> None:

@@ -28,11 +28,17 @@ __all__ = [
     "SYNTAX",
     "UNKNOWN_COMMAND",
     "UNKNOWN_PARAMETER",
+    "DataRefused",
     "needs_argument",
     "out_of_sequence",
     "refuse",
     "unknown_verb",
 ]
+
+
+class DataRefused(RemoteProtocolError):
+    """A DATA that gets no 354. A client had to await that (RFC 2920 section 3.1); what it sent behind it all the same may be a message."""
+
 
 SYNTAX = Reply.make(500, "5.5.2", "Syntax error")
 BARE_NEWLINE = Reply.make(500, "5.5.2", "Lines end with CR LF and with nothing else")

@@ -11,6 +11,7 @@ sees other commands than the next server does, which is SMTP smuggling.
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 from upesi.mail.envelope import BodyType
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
@@ -52,6 +53,7 @@ from upesi.protocol.smtp.refusals import (
     NOT_SMTP,
     SYNTAX,
     UNKNOWN_COMMAND,
+    DataRefused,
     out_of_sequence,
     refuse,
 )
@@ -332,7 +334,7 @@ class ServerConnection:
         if kind is _BDAT:
             return self._begin_chunk(argument)
         if (self._state, kind) not in ACCEPTED:
-            raise refuse(out_of_sequence(self._state, kind))
+            self._refuse_sequence(kind)
         event = read(argument) if read is not None else self._with_context(kind, verb, argument)
         self._pending = kind
         self._due = 1
@@ -353,9 +355,13 @@ class ServerConnection:
             return read_unknown(verb, argument)
         return self._read_offered(kind, verb.upper(), argument)
 
+    def _refuse_sequence(self, kind: Kind) -> NoReturn:
+        reply = out_of_sequence(self._state, kind)
+        raise DataRefused(reply.text, reply) if kind is _DATA else refuse(reply)
+
     def _read_data(self, argument: str) -> DataCommand:
         if self._binary:
-            raise refuse(BINARY_NEEDS_BDAT)
+            raise DataRefused(BINARY_NEEDS_BDAT.text, BINARY_NEEDS_BDAT)
         return read_data(argument)
 
     def _read_offered(self, kind: Kind, verb: str, argument: str) -> Command:
