@@ -8,14 +8,16 @@ hangs may not fill memory: when others need room, the longest path gives its tai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from upesi.mail.ids import MessageId
 from upesi.scheduler.dispatch import Dispatch
+from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Memory
 from upesi.scheduler.paths import Path
 from upesi.scheduler.routing import ROUTING, Routing
 from upesi.scheduler.tasks import Emit, Tasks
-from upesi.spool.records import Delivery
+from upesi.spool.records import Delivery, StoredMessage
 from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Backlog"]
@@ -38,7 +40,7 @@ _SWEEP = 5
 
 
 class Backlog:
-    """Claims due deliveries; `arrived` takes what was claimed of a queue."""
+    """Claims due deliveries; `arrived` takes what was claimed of a queue, with the messages that there was room for."""
 
     def __init__(
         self,
@@ -50,7 +52,8 @@ class Backlog:
         loop: asyncio.AbstractEventLoop,
         tasks: Tasks,
         emit: Emit,
-        arrived: Callable[[Sequence[Delivery]], None],
+        loading: Loading,
+        arrived: Callable[[Sequence[Delivery], Mapping[MessageId, StoredMessage]], None],
     ) -> None:
         self._store = store
         self._memory = memory
@@ -60,6 +63,7 @@ class Backlog:
         self._loop = loop
         self._tasks = tasks
         self._emit = emit
+        self._loading = loading
         self._arrived = arrived
         self._hinted: set[str] = set()
         self._hint_timer: asyncio.TimerHandle | None = None
@@ -174,6 +178,7 @@ class Backlog:
         self._claiming[queue] = room
         try:
             got = await self._store.claim(queue, self._wall(), room)
+            messages = await self._loading.fetch(got)
         except SpoolError as error:
             self._emit("spool.failed", {"queue": queue, "error": type(error).__name__})
             return 0
@@ -185,7 +190,7 @@ class Backlog:
         elif len(got) >= room and not queue.startswith(ROUTING):
             self._dispatch.path(queue).backlog = True
         if got:
-            self._arrived(got)
+            self._arrived(got, messages)
         elif path is not None:
             self._dispatch.forget(path)
         return len(got)

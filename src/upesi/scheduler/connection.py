@@ -67,6 +67,7 @@ class Connection:
         "path",
         "running",
         "started",
+        "starved",
         "state",
         "stopping",
     )
@@ -80,6 +81,8 @@ class Connection:
         self.charges: set[Charge] = set()
         self.finished = 0
         self.asked = False
+        # its last question found nothing that could be taken: how it ends then says nothing about the site
+        self.starved = False
         self.stopping = False
         self.ended_ = False
         self.running: Running | None = None
@@ -96,6 +99,7 @@ class Connection:
             raise InvariantError("a connection that ended asked for work")
         self.asked = True
         charge = None if self.stopping else self._office.next_charge(self)
+        self.starved = charge is None
         if charge is None:
             self._become(State.IDLE)
             return None

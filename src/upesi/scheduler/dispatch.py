@@ -181,7 +181,8 @@ class Dispatch:
             )
         if path.backlog:
             self.refill(path)
-        if ready and (ready[0].held is None or ready[min(AHEAD, len(ready)) - 1].held is None):
+        # when half of what was read ahead is gone, not for every message: asking costs a look at each of them
+        if ready and ready[min(AHEAD // 2, len(ready)) - 1].held is None:
             self._read_ahead(path)
         return charge
 
@@ -226,13 +227,15 @@ class Dispatch:
         self.sharing.release()
         if ending is Ending.UNREACHABLE:
             self._unreachable(path, outcome or _SILENT)
-        elif not connection.finished and not connection.stopping and path.ready and not self.halted:
+        elif not (connection.finished or connection.stopping or connection.starved or self.halted) and path.ready:
             # it was accepted, closed, and nothing could be sent: without a bound that would be a tight loop against the receiver
             path.futile += 1
             if path.futile >= FUTILE and not path.works:
                 self._unreachable(path, _FUTILE)
         self.sharing.pass_on()
-        self.pump(path)
+        if not (connection.starved and path.ready and path.ready[0].held is None):
+            self.pump(path)
+        # else the next connection would starve as well: the path is pumped when its first message has been read
         self.forget(path)
 
     # -- starting and waking ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ Only the owner of a shard sends its mail, so every limit of a path is local and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.ids import MessageId, MessageIds
@@ -31,7 +31,7 @@ from upesi.scheduler.sharing import Shares
 from upesi.scheduler.status import SchedulerStatus, Why, path_status
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Deliverer, Reporter, Router
-from upesi.spool.records import Completion, Delivery, NewMessage, shard_of
+from upesi.spool.records import Completion, Delivery, NewMessage, StoredMessage, shard_of
 from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Scheduler"]
@@ -83,8 +83,9 @@ class Scheduler:
         self._loading = Loading(store, self._memory, self._tasks, emit, self._drop, self._release_one)
         self._routing = Routing(router, self._tasks, emit, self._routed, self._dispatch.put_off)
         self._backlog = Backlog(
-            store, self._memory, self._dispatch, self._routing, wall, loop, self._tasks, emit, self._claimed
-        )
+            store, self._memory, self._dispatch, self._routing, wall, loop, self._tasks, emit, self._loading,
+            self._claimed,
+        )  # fmt: skip
         self._gate: Gate | None = None
         if hooks is not None and hooks.attempt is not None:
             self._gate = self._dispatch.gate = Gate(
@@ -294,7 +295,9 @@ class Scheduler:
             if path is not None:
                 self._dispatch.pump(path)
             return
-        entries = [memory.add(delivery, held) for delivery in deliveries]
+        self._enter([memory.add(delivery, held) for delivery in deliveries])
+
+    def _enter(self, entries: Sequence[Entry]) -> None:
         paths = {path: None for entry in entries if (path := self._place(entry)) is not None}
         for path in paths:
             self._dispatch.pump(path)
@@ -318,9 +321,16 @@ class Scheduler:
             return False
         return not self._lost(entry)
 
-    def _claimed(self, deliveries: Sequence[Delivery]) -> None:
-        """Take in what came from the spool, without messages: they are read when their turn comes."""
-        self._take_in(None, deliveries)
+    def _claimed(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
+        """Take in what came from the spool, with the messages that were read already; the others are read when their turn comes."""
+        memory, bodies = self._memory, self._memory.bodies
+        entries = []
+        for delivery in deliveries:
+            held = bodies.find(delivery.message)
+            if held is None and (message := messages.get(delivery.message)) is not None:
+                held = bodies.offer(message)
+            entries.append(memory.add(delivery, held))
+        self._enter(entries)
 
     def _adopt(self, message: NewMessage | Held | None, deliveries: Sequence[Delivery]) -> None:
         held = self._memory.bodies.offer(stored(message)) if isinstance(message, NewMessage) else message

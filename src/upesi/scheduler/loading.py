@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from upesi.mail.ids import MessageId
 from upesi.scheduler.memory import Entry, Memory
 from upesi.scheduler.tasks import Emit, Tasks
-from upesi.spool.records import StoredMessage
+from upesi.spool.records import Delivery, StoredMessage
 from upesi.spool.store import SpoolDamaged, SpoolError, Store
 
 __all__ = ["Loading"]
@@ -62,6 +62,28 @@ class Loading:
         if self._readers < _READERS:
             self._readers += 1
             self._tasks.run(self._read())
+
+    async def fetch(self, deliveries: Sequence[Delivery]) -> dict[MessageId, StoredMessage]:
+        """Read the messages of deliveries that were just claimed, as many as memory has room for: one journey for all of them.
+
+        What is missing from the answer is read when its turn comes; only then it matters that it could not be.
+        """
+        bodies = self._memory.bodies
+        room = bodies.budget - bodies.used
+        wanted: dict[MessageId, int] = {}
+        for delivery in deliveries:
+            room -= delivery.size
+            if room < 0:
+                break
+            if bodies.find(delivery.message) is None:
+                wanted[delivery.message] = delivery.id
+        if not wanted:
+            return {}
+        try:
+            found = await self._store.load_many([(id, message) for message, id in wanted.items()])
+        except SpoolError:
+            return {}
+        return {stored.id: stored for stored in found if isinstance(stored, StoredMessage)}
 
     async def _read(self) -> None:
         """Read until nobody wants anything: a task serves many messages, and reads what is wanted by now in one go."""
