@@ -73,8 +73,10 @@ class WalState:
 
     def clear(self) -> None:
         """After recovery, with no other process at it: both are things of the past. Raise OSError."""
-        self.clear_suspect()
-        Path(self._stale).unlink(missing_ok=True)
+        if self.suspect:
+            self.clear_suspect()
+        if self.stale:
+            Path(self._stale).unlink(missing_ok=True)
 
 
 def _touch(path: str) -> None:

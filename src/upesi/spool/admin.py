@@ -17,10 +17,11 @@ from upesi.database.errors import DatabaseError
 from upesi.database.sqlite import Checkpoint, Database
 from upesi.database.wal import WalState
 from upesi.spool import listing, members
-from upesi.spool.bodies import BodyFolder
+from upesi.spool.bodies import BodyFolder, error_from
 from upesi.spool.changes import Changes
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
 from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, Shown, Why
+from upesi.spool.quarantine import Quarantine
 from upesi.spool.records import SpoolEvent
 from upesi.spool.selector import Selector, define_functions, where
 
@@ -38,6 +39,7 @@ class SpoolAdmin:
         self._bodies = bodies
         self._now = now
         self._changes = Changes(database, bodies, now)
+        self.quarantine = Quarantine(database, bodies, now)
         define_functions(database)
 
     @classmethod
@@ -64,6 +66,9 @@ class SpoolAdmin:
         except DatabaseError as error:
             _abandon(folder, database)
             raise database_failure(error) from error
+        except OSError as error:
+            _abandon(folder, database)
+            raise error_from(error, "the spool cannot be used") from error
         except BaseException:
             _abandon(folder, database)
             raise

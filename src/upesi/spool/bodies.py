@@ -252,8 +252,12 @@ class BodyFolder:
         """Remove what sessions left; only while no worker lives. Return how many."""
         removed = 0
         for entry in os.scandir(self._tmp):
-            os.unlink(entry.path)
-            removed += 1
+            try:
+                os.unlink(entry.path)
+                removed += 1
+            except OSError:
+                # it costs room and nothing else; the next start tries again
+                continue
         return removed
 
     def all_stored(self) -> Iterator[MessageId]:
