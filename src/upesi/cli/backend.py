@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from upesi.cli.options import Target
 from upesi.config.settings import Config
 from upesi.control.client import ControlClient
 from upesi.control.errors import RequestFailed, ServerDown
 
 __all__ = ["Backend", "connected", "server_of"]
+
+T = TypeVar("T")
 
 # recalling mail from all workers and changing a million rows takes its time
 _TIMEOUT = 120.0
@@ -29,19 +32,24 @@ class Backend(Protocol):
 
 
 @contextmanager
-def server_of(config: Config) -> Iterator[Backend]:
+def server_of(target: Target) -> Iterator[Backend]:
     """Give the running server; raise ServerDown."""
-    with ControlClient(config.control.socket, timeout=_TIMEOUT) as client:
+    with ControlClient(target.socket, timeout=_TIMEOUT) as client:
         yield client
 
 
 @contextmanager
-def connected(config: Config) -> Iterator[Backend]:
-    """Give the running server, or the spool under its lock where there is none; raise SpoolLocked where one runs but does not answer."""
+def connected(target: Target) -> Iterator[Backend]:
+    """Give the running server, or the spool under its lock where there is none; raise SpoolLocked where one runs but does not answer.
+
+    Where a socket was named only the server behind it is meant.
+    """
     try:
-        client = ControlClient(config.control.socket, timeout=_TIMEOUT)
+        client = ControlClient(target.socket, timeout=_TIMEOUT)
     except ServerDown:
-        with _offline(config) as spool:
+        if target.named:
+            raise
+        with _offline(target.config) as spool:
             yield spool
         return
     with client:
@@ -91,7 +99,7 @@ def _offline(config: Config) -> Iterator[Offline]:
     if not (Path(config.spool.path) / DATABASE_NAME).exists():
         raise ServerDown(f"no server answers at {config.control.socket}, and there is no spool at {config.spool.path}")
 
-    async def at_once(work: Callable[[], object]) -> object:
+    async def at_once(work: Callable[[], T]) -> T:
         return work()
 
     async def nobody_to_recall(hold: bool) -> None:

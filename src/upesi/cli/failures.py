@@ -21,6 +21,7 @@ _NEXT: Mapping[str, str] = MappingProxyType(
         "FrameError": "restart the server, or use the command line of its version",
         "SpoolLocked": "a server runs with this spool: give the configuration that it runs with (-c FILE)",
         "ControlInUse": "stop that server first (`upesi stop`), or give this one a spool of its own (--set spool.path=...)",
+        "Unreadable": "mend it, or name the running server's socket: --socket PATH (control.sock in the folder of its spool)",
         "ConfigError": "docs/reference/configuration.md lists every key",
     }
 )
@@ -50,6 +51,10 @@ def run(command: click.Command, arguments: list[str] | None = None) -> None:
 
 
 def _next(error: UpesiError) -> str:
+    problems = getattr(error, "problems", ())
+    if problems and all(problem.source.endswith(".py") for problem in problems):
+        # a mistake in a plugin's code: no page about keys helps, and the message has the file, the line and Python's words
+        return "nothing else was done; mend the plugin and try again"
     for kind in type(error).__mro__:
         if kind.__name__ in _NEXT:
             return _NEXT[kind.__name__]

@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 import click
 
+from upesi import __version__
+
 __all__ = ["LazyGroup", "main"]
 
 # name: (module and object, one line for --help): what `upesi --help` needs without importing any of them
@@ -24,6 +26,10 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "trace": ("upesi.cli.server:trace", "Show everything that happened to a message."),
         "reload": ("upesi.cli.server:reload", "Have the server take over its changed configuration and plugins."),
         "stop": ("upesi.cli.server:stop", "Have the server finish what it holds, and end."),
+        "quarantine": (
+            "upesi.cli.quarantine:quarantine",
+            "Look at damaged mail that was set aside, and release or delete it.",
+        ),
         "plugins": ("upesi.cli.plugins:plugins", "List, order, write and try plugins."),
         "version": ("upesi.cli.version:version", "Show the version of this program and of what it runs on."),
     }
@@ -53,6 +59,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="upesi %(version)s")
 def upesi() -> None:
     """Upesi, a mail transfer agent.
 

@@ -1,17 +1,19 @@
-"""Options that several commands share: which configuration, which output, which messages."""
+"""Options that several commands share: which configuration, which server, which output, which messages."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import click
 
+from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
 from upesi.config.units import Duration
 
-__all__ = ["configured", "json_option", "load_config", "selected"]
+__all__ = ["Target", "configured", "json_option", "load_config", "selected", "targeted"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,6 +57,59 @@ def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
     from upesi.config.loading import load
 
     return load(path, overrides)
+
+
+class Unreadable(ConfigError):
+    """The configuration that says where the server is cannot be used."""
+
+
+class Target:
+    """Which server a command means: the one of a configuration, or the one behind a socket that was named.
+
+    A configuration is read when it is needed: a running server can be asked, and stopped, while its file is being edited.
+    """
+
+    __slots__ = ("_config", "_overrides", "_path", "named")
+
+    def __init__(self, path: Path | None, overrides: tuple[str, ...], named: str = "") -> None:
+        """`named` is the socket that was given with --socket, empty where none was."""
+        self._path = path
+        self._overrides = overrides
+        self._config: Config | None = None
+        self.named = named
+
+    @property
+    def config(self) -> Config:
+        """The configuration; raise Unreadable."""
+        if self._config is None:
+            try:
+                self._config = load_config(self._path, self._overrides)
+            except ConfigError as error:
+                raise Unreadable(error.problems) from None
+        return self._config
+
+    @property
+    def socket(self) -> str:
+        """The control socket; raise Unreadable."""
+        return self.named or self.config.control.socket
+
+
+def targeted(function: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:
+    """Add -c, --set and --socket: one first argument, the `Target`."""
+
+    # click finds options on the function, wherever in the chain they were added
+    @configured
+    @click.option(
+        "--socket", metavar="PATH", default="", help="The server's control socket, instead of a configuration."
+    )
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> R:
+        path, overrides, socket = (kwargs.pop(name) for name in ("config_path", "overrides", "socket"))
+        assert path is None or isinstance(path, Path)
+        assert isinstance(overrides, tuple)
+        return function(Target(path, overrides, str(socket)), *args, **kwargs)
+
+    return command
 
 
 # names as the spool's Selector has them

@@ -15,7 +15,7 @@ import msgspec
 
 from upesi.mail.reply import printable
 
-__all__ = ["Output", "age", "patience", "size"]
+__all__ = ["Output", "age", "cell", "many", "patience", "size"]
 
 _COLOURS = {
     "held": "yellow",
@@ -107,13 +107,19 @@ def cell(value: object) -> str:
 
 
 def age(seconds: float) -> str:
-    """Return a span of time as people say it: 45s, 12m, 3h, 2d."""
+    """Return a span of time as people say it, to the nearest: 45s, 12m, 3h, 5d. Two of a unit before it is used, so that 90m stays 90m."""
     sign = "-" if seconds < 0 else ""
     seconds = abs(seconds)
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{sign}{int(seconds // length)}{unit}"
-    return f"{sign}{int(seconds)}s"
+    for unit, length, enough in (("s", 1, 120), ("m", 60, 120), ("h", 3600, 48)):
+        # rounded first: what is a moment short of five days is five days
+        if (count := int(seconds / length + 0.5)) < enough:
+            return f"{sign}{count}{unit}"
+    return f"{sign}{int(seconds / 86400 + 0.5)}d"
+
+
+def many(number: float, one: str, several: str = "") -> str:
+    """Return a number of things: "1 delivery", "2 deliveries"; without `several` an s is put behind `one`."""
+    return f"{number:.0f} {one if number == 1 else several or f'{one}s'}"
 
 
 def size(octets: float) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import click
 
 from upesi.cli.backend import Backend, connected
-from upesi.cli.options import configured, json_option, load_config, selected
-from upesi.cli.output import Output, age, patience, size
-from upesi.cli.values import number_of, records, table_of
+from upesi.cli.options import Target, json_option, selected, targeted
+from upesi.cli.output import Output, age, cell, many, patience, size
+from upesi.cli.values import number_of, records, said, table_of
 
 __all__ = ["queue"]
 
@@ -32,15 +31,13 @@ def queue() -> None:
 
 
 @queue.command("list")
-@configured
+@targeted
 @selected
 @json_option
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many deliveries.")
-def list_(
-    config_path: Path | None, overrides: tuple[str, ...], as_json: bool, limit: int, **conditions: object
-) -> None:
+def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) -> None:
     """List deliveries: one line for each message and place where it goes."""
-    with connected(load_config(config_path, overrides)) as backend, patience("reading the queue"):
+    with connected(target) as backend, patience("reading the queue"):
         found = list(_pages(backend, _selector(conditions), limit))
         total = len(found) if len(found) < limit else number_of(_ask(backend, "queue.count", conditions))
     now = time.time()
@@ -65,22 +62,22 @@ def list_(
 
 
 @queue.command()
-@configured
+@targeted
 @selected
 @json_option
-def count(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, **conditions: object) -> None:
+def count(target: Target, /, as_json: bool, **conditions: object) -> None:
     """Count deliveries."""
-    with connected(load_config(config_path, overrides)) as backend, patience("counting"):
+    with connected(target) as backend, patience("counting"):
         number = int(number_of(_ask(backend, "queue.count", conditions)))
     Output(as_json=as_json).say(str(number), {"count": number})
 
 
 @queue.command()
-@configured
+@targeted
 @json_option
-def summary(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def summary(target: Target, as_json: bool) -> None:
     """Show how much waits in each queue."""
-    with connected(load_config(config_path, overrides)) as backend:
+    with connected(target) as backend:
         found = records(backend.request("queue.summary"))
     now = time.time()
     states = ["routing", "ready", "active", "held"]
@@ -89,12 +86,12 @@ def summary(config_path: Path | None, overrides: tuple[str, ...], as_json: bool)
 
 
 @queue.command()
-@configured
+@targeted
 @json_option
 @click.argument("id")
-def show(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id: str) -> None:
+def show(target: Target, as_json: bool, id: str) -> None:
     """Show what is queued of the message ID."""
-    with connected(load_config(config_path, overrides)) as backend:
+    with connected(target) as backend:
         answer = backend.request("queue.show", {"id": id})
     if answer is None:
         raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
@@ -122,12 +119,12 @@ def show(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id
 
 
 @queue.command()
-@configured
+@targeted
 @json_option
 @click.argument("id")
-def why(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id: str) -> None:
+def why(target: Target, as_json: bool, id: str) -> None:
     """Say why the message ID is waiting, since when, and when it will next be tried."""
-    with connected(load_config(config_path, overrides)) as backend:
+    with connected(target) as backend:
         found = records(backend.request("queue.why", {"id": id}))
     if not found:
         raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
@@ -141,8 +138,6 @@ def why(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, id:
 
 def _sentence(row: dict[str, object], now: float) -> str:
     """Put one delivery's reason into words."""
-    from upesi.cli.output import cell
-
     since = age(now - number_of(row.get("since")))
     state = {
         "routing": f"has been waiting for {since} for its next hop to be found",
@@ -152,11 +147,45 @@ def _sentence(row: dict[str, object], now: float) -> str:
     }.get(str(row.get("state")), f"is {cell(row.get('state'))} since {since}")
     tries = number_of(row.get("attempts"))
     parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
-    parts.append(f"tried {tries:.0f} times; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")
-    if row.get("next_try") is not None:
-        parts.append(f"next try {_in(number_of(row.get('next_try')), now)}")
-    parts.append(f"returned to its sender {_in(number_of(row.get('expires')), now)}")
+    parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")
+    if obstacle := _obstacle(row, now):
+        parts.append(obstacle)
+    if (moment := _moment(row, now)) is not None:
+        parts.append(f"next try {_in(moment, now)}")
+    expires = number_of(row.get("expires"))
+    parts.append(f"returned to its sender {_in(expires, now)}" + ("" if expires > now else ", when its turn comes"))
     return "\n  ".join(parts)
+
+
+# what stands in the way of a queue, by the reason that its worker gives
+_OBSTACLES = {
+    "paused": "its worker is paused while an operator's change is made",
+    "unreachable": "its site cannot be reached and is left alone for a while",
+    "connection-limit": "all connections that its site may have are busy (delivery.site_connections)",
+    "machine-limit": "all connections of this machine are busy (delivery.connections)",
+    "plugin": "a plugin is being asked about mail of this queue",
+    "routing": "its next hop is being looked up",
+    "in-turn": "others of its queue are before it",
+}
+
+
+def _obstacle(row: dict[str, object], now: float) -> str:
+    """Return what the worker that owns the delivery's queue says stands in the way; empty where nothing does."""
+    text = _OBSTACLES.get(str(row.get("reason")), "")
+    if row.get("reason") != "unreachable" and number_of(row.get("next_try")) > now:
+        # busy connections are no reason for what is not due yet
+        return ""
+    site = said(row.get("site_last"))
+    # what the site last said, where that is not what this very message heard
+    return f"{text}: {cell(site)}" if text and site and site != said(row.get("last")) else text
+
+
+def _moment(row: dict[str, object], now: float) -> float | None:
+    """Return when a delivery will next be tried: when it is due, and its site is no longer left alone."""
+    if row.get("state") in ("active", "held"):
+        return None
+    due = row.get("next_try", row.get("due"))
+    return None if due is None else max(number_of(due), number_of(row.get("blocked_until")))
 
 
 def _in(moment: float, now: float) -> str:
@@ -170,15 +199,15 @@ def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False
     """Make a command that changes what is selected, after saying how much that is."""
 
     @queue.command(name, help=help)
-    @configured
+    @targeted
     @selected
     @json_option
     @click.option("--all", "everything", is_flag=True, help="The whole queue; needed where nothing else selects.")
     @click.option("--count", "only_count", is_flag=True, help="Only say how many deliveries it would be.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
     def change(
-        config_path: Path | None,
-        overrides: tuple[str, ...],
+        target: Target,
+        /,
         as_json: bool,
         everything: bool,
         only_count: bool,
@@ -188,13 +217,13 @@ def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False
         if not everything and not _selector(conditions):
             raise click.UsageError(f"say which messages to {verb} (--id, --domain, ...), or --all")
         output = Output(as_json=as_json)
-        with connected(load_config(config_path, overrides)) as backend:
+        with connected(target) as backend:
             number = int(number_of(_ask(backend, "queue.count", conditions)))
             if only_count:
-                output.say(f"{number} deliveries would be {done}", {"count": number})
+                output.say(f"{_deliveries(number)} would be {done}", {"count": number})
                 return
             if number and not yes:
-                _confirm(f"{verb.capitalize()} {number} deliveries?")
+                _confirm(f"{verb.capitalize()} {_deliveries(number)}?")
             with patience(f"{done}"):
                 answer = _repeat(backend, f"queue.{name}", conditions)
         output.say(_told(answer, done), answer)
@@ -220,11 +249,15 @@ def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[
 
 
 def _told(answer: dict[str, object], done: str) -> str:
-    text = f"{number_of(answer.get('changed')):.0f} deliveries {done}"
-    active = number_of(answer.get("active"))
-    if active:
-        text += f"; {active:.0f} are being sent at this moment and were left alone: look again in a minute"
+    text = f"{_deliveries(number_of(answer.get('changed')))} {done}"
+    if active := number_of(answer.get("active")):
+        is_, was = ("is", "was") if active == 1 else ("are", "were")
+        text += f"; {active:.0f} {is_} being sent at this moment and {was} left alone: look again in a minute"
     return text
+
+
+def _deliveries(number: float) -> str:
+    return many(number, "delivery", "deliveries")
 
 
 _change("hold", "hold", "held", "Let messages wait until they are released.")
@@ -255,9 +288,12 @@ def _pages(backend: Backend, selector: Selector, limit: int) -> Iterator[dict[st
 
 
 def _next(row: dict[str, object], now: float) -> str | None:
-    if row.get("state") in ("active", "held"):
+    moment = _moment(row, now)
+    if moment is None:
         return None
-    return _due(row.get("due"), now)
+    # due, and nobody knows until when something is in the way: "now" would be a promise
+    in_the_way = moment <= now and row.get("reason") in ("paused", "connection-limit", "machine-limit")
+    return str(row["reason"]) if in_the_way else _in(moment, now)
 
 
 def _due(moment: object, now: float) -> str | None:
@@ -268,9 +304,4 @@ def _reason(row: dict[str, object]) -> str | None:
     """Return what is known of the last attempt: who said what."""
     if row.get("problem"):
         return f"cannot be read: {row['problem']}"
-    last = row.get("last")
-    if not isinstance(last, dict):
-        return None
-    code = str(last["code"]) if last.get("code") else ""
-    remote = f"({last['remote']})" if last.get("remote") else ""
-    return " ".join(filter(None, [code, str(last.get("status") or ""), str(last.get("text") or ""), remote]))
+    return said(row.get("last")) or None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upesi.control.errors import RequestFailed
 
-__all__ = ["number_of", "records", "table_of"]
+__all__ = ["number_of", "records", "said", "table_of"]
 
 
 def table_of(value: object) -> dict[str, object]:
@@ -30,3 +30,12 @@ def records(value: object) -> list[dict[str, object]]:
 def number_of(value: object) -> float:
     """Return `value` as a number, 0 where it is none."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
+def said(outcome: object) -> str:
+    """Return the outcome of an attempt as one line: who said what; empty where there is none."""
+    if not isinstance(outcome, dict):
+        return ""
+    code = str(outcome["code"]) if outcome.get("code") else ""
+    remote = f"({outcome['remote']})" if outcome.get("remote") else ""
+    return " ".join(filter(None, [code, str(outcome.get("status") or ""), str(outcome.get("text") or ""), remote]))

@@ -2,7 +2,7 @@
 
 Notices to a worker: "shards" (Shards), "open", "yield" (Yield), "retire", "drain" (Drain), "resume", "share.granted", "share.recalled".
 Notices from a worker: "alive", "idle" (Idle), "share.requested", "share.returned". Requests to a worker:
-"configure" (Configure), "recall", "status", "metrics".
+"configure" (Configure), "recall", "status", "metrics", "why" (Asked).
 """
 
 from __future__ import annotations
@@ -12,14 +12,25 @@ import msgspec
 from upesi.config.settings import Config
 from upesi.config.units import Duration, Size
 
-__all__ = ["Configure", "Drain", "Idle", "InheritedListener", "Shards", "Yield", "decode_config", "encode_config"]
+__all__ = [
+    "Asked",
+    "Configure",
+    "Drain",
+    "Idle",
+    "InheritedListener",
+    "Shards",
+    "Yield",
+    "decode_config",
+    "encode_config",
+]
 
 
 class InheritedListener(msgspec.Struct, frozen=True):
-    """One inherited socket: `index` into `Config.listener`, and the descriptor."""
+    """One inherited socket: `index` into `Config.listener`, the descriptor, and how many `sockets` that listener has over all workers."""
 
     index: int
     fd: int
+    sockets: int = 1
 
 
 class Configure(msgspec.Struct, frozen=True):
@@ -50,6 +61,12 @@ class Idle(msgspec.Struct, frozen=True):
     """Shards for which nothing of this worker is in flight any more."""
 
     shards: list[int]
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Queues of which an operator asks why they wait; a worker answers for those that it owns."""
+
+    queues: list[str]
 
 
 class Drain(msgspec.Struct, frozen=True):

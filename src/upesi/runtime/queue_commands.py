@@ -6,13 +6,17 @@ claim nothing until it is done. What is on the wire at that moment stays ACTIVE,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import RequestFailed
+from upesi.runtime.obstacles import AskWorkers, explained, nobody_knows
+from upesi.runtime.quarantine_commands import quarantine_handlers
 from upesi.spool.admin import Selector, SpoolAdmin
 
 __all__ = ["queue_handlers"]
@@ -20,7 +24,17 @@ __all__ = ["queue_handlers"]
 # rows of one answer: a frame has 16 MB
 _MOST = 10_000
 
-InThread = Callable[[Callable[[], object]], Awaitable[object]]
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs a call where blocking is allowed."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run `work` and return its result."""
+        ...
+
+
 Recall = Callable[[bool], Awaitable[None]]
 
 
@@ -44,14 +58,16 @@ class One(msgspec.Struct, frozen=True):
     id: str
 
 
-def queue_handlers(admin: SpoolAdmin, in_thread: InThread, recall: Recall) -> dict[str, Handler]:
-    """Return the handlers of "queue.*" and "trace".
+def queue_handlers(
+    admin: SpoolAdmin, in_thread: InThread, recall: Recall, ask_workers: AskWorkers = nobody_knows
+) -> dict[str, Handler]:
+    """Return the handlers of "queue.*", "quarantine.*" and "trace".
 
     `in_thread` runs the synchronous administration where it may; `recall(True)` makes workers give back what they have not
-    started, `recall(False)` lets them go on.
+    started, `recall(False)` lets them go on; `ask_workers` says what stands in the way of queues.
     """
 
-    async def ask(question: Callable[[], object]) -> object:
+    async def ask(question: Callable[[], T]) -> T:
         try:
             return await in_thread(question)
         except ValueError as error:
@@ -60,6 +76,15 @@ def queue_handlers(admin: SpoolAdmin, in_thread: InThread, recall: Recall) -> di
 
     def looking(question: Callable[[Call], Callable[[], object]]) -> Handler:
         return lambda call: ask(question(call))
+
+    async def listed(call: Call) -> object:
+        wish = call.arguments_as(Listing)
+        rows = await ask(lambda: admin.list(wish.selector, min(wish.limit, _MOST), wish.after))
+        return await explained(rows, ask_workers, time.time())
+
+    async def why(call: Call) -> object:
+        id = call.arguments_as(One).id
+        return await explained(await ask(lambda: admin.why(id)), ask_workers, time.time())
 
     def changing(change: Callable[[Selector], object]) -> Handler:
         async def changed(call: Call) -> object:
@@ -72,21 +97,18 @@ def queue_handlers(admin: SpoolAdmin, in_thread: InThread, recall: Recall) -> di
 
         return changed
 
-    def listing(call: Call) -> Callable[[], object]:
-        wish = call.arguments_as(Listing)
-        return lambda: admin.list(wish.selector, min(wish.limit, _MOST), wish.after)
-
     def cancelled(selector: Selector) -> object:
         changed, cancelled = admin.cancel(selector)
         return {"changed": changed.changed, "active": changed.active, "cancelled": cancelled[:_MOST]}
 
     return {
-        "queue.list": looking(listing),
+        "queue.list": listed,
         "queue.count": looking(lambda call: partial(admin.count, call.arguments_as(Selected).selector)),
         "queue.summary": looking(lambda call: admin.summary),
         "queue.show": looking(lambda call: partial(admin.show, call.arguments_as(One).id)),
-        "queue.why": looking(lambda call: partial(admin.why, call.arguments_as(One).id)),
+        "queue.why": why,
         "trace": looking(lambda call: partial(_trace, admin, call.arguments_as(One).id)),
+        **quarantine_handlers(admin, ask),
         "queue.hold": changing(admin.hold),
         "queue.release": changing(admin.release),
         "queue.retry": changing(admin.retry_now),

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from upesi.config.loading import load
-from upesi.config.settings import Config
+from upesi.config.settings import Config, LogSettings
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import ChannelClosed, RequestFailed, RequestTimeout
+from upesi.control.hints import remove_hints
 from upesi.control.server import ControlServer
 from upesi.limits.shares import Allocator
 from upesi.mail.errors import UpesiError
@@ -27,12 +27,12 @@ from upesi.observe.events import Events
 from upesi.observe.exposition import Merge
 from upesi.observe.health import HealthServer, health_pages
 from upesi.runtime.check import check_in_child
-from upesi.runtime.messages import Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
+from upesi.runtime.messages import Asked, Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
 from upesi.runtime.process import WorkerProcess
 from upesi.runtime.queue_commands import queue_handlers
 from upesi.runtime.roster import Moves, Roster
 from upesi.runtime.share_ledger import ShareLedger
-from upesi.runtime.sockets import bind, close_all
+from upesi.runtime.sockets import Bound, bind_all, close_all, close_fresh
 from upesi.spool.admin import SpoolAdmin
 
 __all__ = ["StartFailed", "Supervisor"]
@@ -57,21 +57,30 @@ class Supervisor:
     """See the module. `path` and `overrides` are where the configuration is read again at a reload."""
 
     def __init__(
-        self, path: Path | None, overrides: tuple[str, ...], config: Config, admin: SpoolAdmin, events: Events
+        self,
+        path: Path | None,
+        overrides: tuple[str, ...],
+        config: Config,
+        admin: SpoolAdmin,
+        make_events: Callable[[LogSettings], Events],
     ) -> None:
+        """`make_events` opens the log of this process; where it raises OSError, so do we."""
         self._path = path
         self._overrides = overrides
         self._config = config
-        self._events = events
+        self._make_events = make_events
+        self._events = make_events(config.log)
         self._admin = admin
         # the store's administration is synchronous and used by one thread at a time, in order
         self._thread = ThreadPoolExecutor(1, "spool-admin")
         self._roster = Roster()
         self._shares = ShareLedger(Allocator(config.delivery.connections), self._worker)
         self._workers: dict[int, WorkerProcess] = {}
-        self._sockets: dict[tuple[str, int], list[socket.socket]] = {}
+        self._sockets: Bound = {}
         self._failures: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # processes that are being started and not among the workers yet
+        self._births = 0
         self._stopped = asyncio.Event()
         # set whenever the last worker has gone
         self._deserted = asyncio.Event()
@@ -83,20 +92,40 @@ class Supervisor:
 
     # -- life
 
-    async def start(self) -> None:
-        """Bind, start the workers, give them their shards, and open for mail; raise StartFailed or ListenError."""
-        self._bind(self._config)
-        await self._listen_for_operators()
-        crew = await self._start_crew(self._config)
-        await self._enter(crew)
-        self._own(self._watch())
+    async def start(self) -> bool:
+        """Bind, start the workers, give them their shards, and open for mail; raise StartFailed or ListenError.
 
-    async def run(self) -> None:
-        """Serve until told to stop, then drain."""
+        Return False where we were told to stop meanwhile: there is nothing to do then but `run`.
+        """
+        # before anything else: whoever is greeted may tell us to stop
+        self._heed_signals()
+        remove_hints(self._config.spool.path)
+        try:
+            # a reload that is asked for meanwhile waits
+            async with self._reloading:
+                self._sockets = bind_all(self._config.listener, workers_of(self._config))
+                await self._listen_for_operators()
+                await self._enter(await self._start_crew(self._config))
+        except StartFailed:
+            if self._stopping:
+                return False
+            raise
+        self._own(self._watch())
+        if not self._stopping:
+            listeners = ", ".join(f"{address}:{port}" for address, port in self.addresses)
+            self._events.emit(
+                "server.started", {"pid": os.getpid(), "listeners": listeners, "spool": self._config.spool.path}
+            )
+        return not self._stopping
+
+    def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._own(self._reload_and_report()))
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain."""
         await self._stopped.wait()
 
     def stop(self) -> None:
@@ -112,13 +141,18 @@ class Supervisor:
         bound = float(self._config.node.drain)
         self._events.emit("server.stopping", {"drain": bound})
         for worker in self._workers.values():
-            worker.notify("drain", Drain(bound))
+            if self._ready(worker):
+                worker.notify("drain", Drain(bound))
+            else:
+                # it holds nothing yet, and could not hear us before it is configured
+                worker.kill()
         await self._wait_for_ends(bound + _GRACE)
         for worker in list(self._workers.values()):
             worker.kill()
         await self._wait_for_ends(_GRACE)
         await self._close()
         self._events.emit("server.stopped", {})
+        self._events.close()
         self._stopped.set()
 
     async def abandon(self) -> None:
@@ -128,6 +162,7 @@ class Supervisor:
             worker.kill()
         await self._wait_for_ends(_GRACE)
         await self._close()
+        self._events.close()
 
     async def _close(self) -> None:
         if self._control is not None:
@@ -136,38 +171,28 @@ class Supervisor:
             await self._health.stop()
         for sockets in self._sockets.values():
             close_all(sockets)
+        self._sockets.clear()
         await self._in_thread(self._admin.close)
         self._thread.shutdown(wait=True)
 
     async def _wait_for_ends(self, seconds: float) -> None:
-        """Wait until no worker is left, or for so many seconds."""
-        if self._workers:
+        """Wait until no worker is left or being born, or for so many seconds."""
+        if self._workers or self._births:
             self._deserted.clear()
-            await asyncio.wait((asyncio.ensure_future(self._deserted.wait()),), timeout=seconds)
+            try:
+                await asyncio.wait_for(self._deserted.wait(), seconds)
+            except TimeoutError:
+                pass
 
     # -- listeners
 
-    def _bind(self, config: Config) -> None:
-        """Bind what `config` asks for and is not bound yet: all of it, or nothing."""
-        fresh: dict[tuple[str, int], list[socket.socket]] = {}
-        try:
-            for listener in config.listener:
-                key = (listener.address, listener.port)
-                if key not in self._sockets:
-                    fresh[key] = bind(listener, workers_of(config))
-        except UpesiError:
-            for sockets in fresh.values():
-                close_all(sockets)
-            raise
-        self._sockets.update(fresh)
-
-    def _inherited(self, config: Config, slot: int) -> list[InheritedListener]:
+    def _inherited(self, config: Config, slot: int, bound: Bound) -> list[InheritedListener]:
         """The sockets of `slot`. Where a reload made the crew smaller, the odd sockets go to those who remain: nothing waits unheard."""
         workers = workers_of(config)
         return [
-            InheritedListener(index, sock.fileno())
+            InheritedListener(index, sock.fileno(), len(bound[listener.address, listener.port]))
             for index, listener in enumerate(config.listener)
-            for place, sock in enumerate(self._sockets[listener.address, listener.port])
+            for place, sock in enumerate(bound[listener.address, listener.port])
             if place % workers == slot
         ]
 
@@ -178,10 +203,10 @@ class Supervisor:
 
     # -- workers
 
-    async def _start_crew(self, config: Config) -> list[WorkerProcess]:
-        """Start one worker per slot, all at once; on failure none is left. Raise StartFailed."""
+    async def _start_crew(self, config: Config, bound: Bound | None = None) -> list[WorkerProcess]:
+        """Start one worker per slot, all at once, on the sockets `bound` (ours); on failure none is left. Raise StartFailed."""
         results = await asyncio.gather(
-            *(self._start_worker(config, slot) for slot in range(workers_of(config))), return_exceptions=True
+            *(self._start_worker(config, slot, bound) for slot in range(workers_of(config))), return_exceptions=True
         )
         crew = [result for result in results if isinstance(result, WorkerProcess)]
         errors = [result for result in results if isinstance(result, BaseException)]
@@ -193,27 +218,52 @@ class Supervisor:
             )
         return crew
 
-    async def _start_worker(self, config: Config, slot: int) -> WorkerProcess:
+    async def _start_worker(self, config: Config, slot: int, bound: Bound | None = None) -> WorkerProcess:
         epoch = await self._in_thread(self._admin.register_member)
-        listeners = self._inherited(config, slot)
-        worker = await WorkerProcess.start(
-            epoch,
-            slot,
-            inherit=[listener.fd for listener in listeners],
-            handlers=self._worker_handlers(epoch),
-            failed=self._failed,
-            ended=self._ended,
-            user=config.node.user,
-        )
-        self._workers[epoch] = worker
-        request = Configure(encode_config(config), str(self._path or ""), epoch, slot, workers_of(config), listeners)
+        if self._stopping:
+            raise StartFailed("the server is stopping")
+        listeners = self._inherited(config, slot, self._sockets if bound is None else bound)
         try:
+            worker = await self._bear(epoch, slot, [listener.fd for listener in listeners], config.node.user)
+            request = Configure(
+                encode_config(config), str(self._path or ""), epoch, slot, workers_of(config), listeners
+            )
             await worker.request("configure", request, timeout=_START)
-        except (RequestFailed, RequestTimeout, ChannelClosed) as error:
-            worker.kill()
+        except (RequestFailed, RequestTimeout, ChannelClosed, OSError, KeyError) as error:
+            # OSError: no more processes or memory; KeyError: node.user has gone
+            if epoch in self._workers:
+                self._workers[epoch].kill()
             raise StartFailed(f"worker {slot} did not start: {error}") from error
         worker.seen = asyncio.get_running_loop().time()
         return worker
+
+    async def _bear(self, epoch: int, slot: int, inherit: list[int], user: str) -> WorkerProcess:
+        """Start a process and enter it among the workers; one that is born while we stop is killed at once. Raise OSError or KeyError."""
+        self._births += 1
+        try:
+            worker = self._workers[epoch] = await WorkerProcess.start(
+                epoch,
+                slot,
+                inherit=inherit,
+                handlers=self._worker_handlers(epoch),
+                failed=self._failed,
+                ended=self._ended,
+                user=user,
+            )
+        finally:
+            self._births -= 1
+            self._look_for_desertion()
+        if self._stopping:
+            worker.kill()
+        return worker
+
+    def _ready(self, worker: WorkerProcess) -> bool:
+        """Whether it has taken its place in the crew: from then on it may hold mail."""
+        return worker.epoch in self._roster.active or worker.epoch in self._roster.retiring
+
+    def _look_for_desertion(self) -> None:
+        if not self._workers and not self._births:
+            self._deserted.set()
 
     async def _enter(self, crew: list[WorkerProcess]) -> None:
         """Take a crew that is ready into the roster: shares, shards, then the doors open."""
@@ -222,7 +272,9 @@ class Supervisor:
             self._shares.join(worker.epoch)
         await self._apply(self._roster.joined(worker.epoch for worker in crew))
         for worker in crew:
-            self._failures.pop(worker.slot, None) if worker.alive else None
+            if self._stopping or not worker.alive:
+                continue
+            self._failures.pop(worker.slot, None)
             worker.notify("open")
             self._events.emit("worker.started", {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch})
 
@@ -267,11 +319,11 @@ class Supervisor:
     async def _bury(self, worker: WorkerProcess) -> None:
         """A worker's process has ended: its mail has a new owner at once, its slot a new worker."""
         self._metrics.retire(str(worker.epoch))
-        was_ready = worker.epoch in self._roster.active or worker.epoch in self._roster.retiring
+        was_ready = self._ready(worker)
+        remove_hints(self._config.spool.path, str(worker.epoch))
         await self._in_thread(lambda: self._admin.expel(worker.epoch))
         self._workers.pop(worker.epoch, None)
-        if not self._workers:
-            self._deserted.set()
+        self._look_for_desertion()
         self._shares.gone(worker.epoch)
         await self._apply(self._roster.gone(worker.epoch))
         expected = self._stopping or worker.retiring
@@ -304,7 +356,7 @@ class Supervisor:
             for worker in list(self._workers.values()):
                 # when we were stopped ourselves (SIGSTOP, a starved machine), silence says nothing about them
                 worker.seen += late if late > 0.5 else 0
-                if loop.time() - worker.seen > _HUNG and worker.epoch in self._roster.active:
+                if loop.time() - worker.seen > _HUNG and self._ready(worker):
                     self._events.emit("worker.hung", {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch})
                     worker.kill()
             self._shares.balance()
@@ -318,11 +370,24 @@ class Supervisor:
                 raise StartFailed("the server is stopping")
             await check_in_child(self._path, self._overrides)
             config = load(self._path, self._overrides)
+            if self._stopping:
+                raise StartFailed("the server is stopping")
             self._refuse_fixed(config)
-            self._bind(config)
+            bound = bind_all(config.listener, workers_of(config), self._sockets)
             old = [worker for worker in self._workers.values() if not worker.retiring]
-            crew = await self._start_crew(config)
+            try:
+                events = self._make_events(config.log)
+                crew = await self._start_crew(config, bound)
+            except BaseException as error:
+                # a socket that listens, and that nobody accepts from, would swallow its share of the connections
+                close_fresh(bound, self._sockets)
+                if isinstance(error, OSError):
+                    raise StartFailed(f"log.file cannot be opened: {error.strerror}: {config.log.file}") from error
+                raise
+            self._sockets.update(bound)
             self._config = config
+            self._events, before = events, self._events
+            before.close()
             self._failures.clear()
             for worker in old:
                 worker.retiring = True
@@ -338,7 +403,10 @@ class Supervisor:
         fixed = {
             "spool.path": (config.spool.path, self._config.spool.path),
             "control.socket": (config.control.socket, self._config.control.socket),
+            "metrics.address": (config.metrics.address, self._config.metrics.address),
             "metrics.port": (config.metrics.port, self._config.metrics.port),
+            # the spool belongs to that user, and so may old workers that still write to it
+            "node.user": (config.node.user, self._config.node.user),
         }
         changed = [key for key, (new, old) in fixed.items() if new != old]
         if changed:
@@ -364,10 +432,16 @@ class Supervisor:
             "status": lambda call: self._status(),
             "reload": lambda call: self._answer_reload(),
             "stop": self._answer_stop,
-            **queue_handlers(self._admin, self._in_thread, self._recall),
+            **queue_handlers(self._admin, self._in_thread, self._recall, self._why),
         }
         self._control = ControlServer(self._config.control.socket, handlers, failed=self._failed)
-        await self._control.start()
+        try:
+            await self._control.start()
+        except OSError as error:
+            raise StartFailed(
+                f"control.socket cannot listen on {self._config.control.socket}: {error.strerror or error}; "
+                "its folder must exist and be ours to write to"
+            ) from error
         if self._config.metrics.port:
             pages = health_pages(self._exposition, healthy=lambda: "", ready=self._trouble)
             self._health = HealthServer(pages, failed=lambda error: self._failed("metrics", error))
@@ -376,7 +450,7 @@ class Supervisor:
             except OSError as error:
                 where = f"{self._config.metrics.address} port {self._config.metrics.port}"
                 raise StartFailed(
-                    f"metrics cannot listen on {where}: {error.strerror}; change metrics.port, or 0 for none"
+                    f"metrics cannot listen on {where}: {error.strerror}; change metrics.address or metrics.port (0 for none)"
                 ) from error
 
     async def _answer_reload(self) -> dict[str, object]:
@@ -400,12 +474,17 @@ class Supervisor:
             return
         await self._ask_all("recall", 5.0)
 
-    async def _ask_all(self, name: str, timeout: float) -> dict[int, object]:
+    async def _why(self, queues: list[str]) -> list[object]:
+        """Ask the workers why mail of `queues` is not being sent this moment."""
+        answers = await self._ask_all("why", 2.0, Asked(queues))
+        return [said for answer in answers.values() if isinstance(answer, list) for said in answer]
+
+    async def _ask_all(self, name: str, timeout: float, arguments: object = None) -> dict[int, object]:
         """Ask every living worker; one that does not answer is left out."""
 
         async def ask(worker: WorkerProcess) -> tuple[int, object]:
             try:
-                return worker.epoch, await worker.request(name, timeout=timeout)
+                return worker.epoch, await worker.request(name, arguments, timeout=timeout)
             except (RequestFailed, RequestTimeout, ChannelClosed) as error:
                 self._events.emit("worker.silent", {"worker": worker.slot, "request": name, "text": str(error)})
                 return worker.epoch, None

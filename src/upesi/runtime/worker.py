@@ -18,7 +18,7 @@ import uvloop
 from upesi.control.channel import Call, Channel
 from upesi.limits.shares import Holder, ShareGrant, ShareRecall, ShareRequest, ShareReturn
 from upesi.mail.errors import UpesiError
-from upesi.runtime.messages import Configure, Drain, Idle, Shards, Yield
+from upesi.runtime.messages import Asked, Configure, Drain, Idle, Shards, Yield
 from upesi.runtime.wiring import House, build
 
 __all__ = ["Worker"]
@@ -52,6 +52,7 @@ class Worker:
             "resume": lambda call: self._the_house.scheduler.resume(),
             "status": lambda call: self._the_house.status(),
             "metrics": lambda call: self._the_house.metrics(),
+            "why": self._why,
             "share.granted": lambda call: self._the_house.shares.granted(call.arguments_as(ShareGrant)),
             "share.recalled": lambda call: self._the_house.shares.recalled(call.arguments_as(ShareRecall)),
         }
@@ -88,12 +89,20 @@ class Worker:
         await self._the_house.scheduler.recall()
         return {}
 
+    def _why(self, call: Call) -> list[object]:
+        reasons = map(self._the_house.scheduler.why, call.arguments_as(Asked).queues)
+        return [reason for reason in reasons if reason.reason != "not-ours"]
+
     def _leave(self, seconds: float | None) -> None:
         self._own(self._left(seconds))
 
     async def _left(self, seconds: float | None) -> None:
-        """Finish what we hold, then go; without `seconds`, sessions have the drain's time and deliveries all they need."""
-        await self._the_house.leave(seconds)
+        """Finish what we hold, then go; without `seconds`, sessions have the drain's time and deliveries all they need.
+
+        Before we are configured we hold nothing.
+        """
+        if self._house is not None:
+            await self._house.leave(seconds)
         self._gone.set()
 
     # -- what we say
@@ -156,6 +165,9 @@ async def _main(fd: int) -> None:
 
 def main() -> int:
     """Run one worker on the channel whose descriptor is the only argument."""
+    import os
+
+    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(int(sys.argv[1])))
     return 0

@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from upesi import __version__
 from upesi.cli.configuration import masked
 from upesi.cli.main import upesi
-from upesi.cli.output import age, cell, size
+from upesi.cli.output import age, cell, many, size
 from upesi.config.loading import load
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import ServerDown
@@ -33,6 +35,8 @@ from upesi.spool.admin import SpoolAdmin
 from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolLocked
+
+T = TypeVar("T")
 
 FIRST, SECOND = (MessageId(bytes([number] * 16)) for number in (0x11, 0x22))
 
@@ -118,7 +122,7 @@ def serving(path: str, handlers: Callable[[], tuple[dict[str, Handler], Callable
 def real_handlers(config: str) -> tuple[dict[str, Handler], Callable[[], None]]:
     admin = SpoolAdmin.open_or_create(load(Path(config)).spool)
 
-    async def at_once(work: Callable[[], object]) -> object:
+    async def at_once(work: Callable[[], T]) -> T:
         return work()
 
     async def recall(hold: bool) -> None:
@@ -173,7 +177,7 @@ def test_a_message_says_what_it_is_and_why_it_waits(queue: str) -> None:
     assert "you@b.example has been waiting for" in why
     assert "tried 2 times; last: 451 4.7.1 Greylisted (mx.b.example [192.0.2.1])" in why
     assert "next try in " in why
-    assert "returned to its sender in 4d" in why
+    assert "returned to its sender in 5d" in why
     assert "not tried yet" in run("queue", "why", SECOND.hex(), "-c", queue).stdout
     assert "me@a.example" in run("queue", "show", FIRST.hex(), "-c", queue).stdout
 
@@ -196,7 +200,7 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert answer("queue", "hold", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue, "--state", "held") == {"count": 1}
     assert "held by an operator" in run("queue", "why", FIRST.hex(), "-c", queue).stdout
-    assert run("queue", "release", *one, "--yes").stdout == "1 deliveries released\n"
+    assert run("queue", "release", *one, "--yes").stdout == "1 delivery released\n"
     assert answer("queue", "retry", *one, "--yes") == {"changed": 1, "active": 0}
     rows = answer("queue", "list", *one)
     assert isinstance(rows, list)
@@ -279,7 +283,7 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.endswith("nothing\n")
-    assert "queue    Look at queued mail" in done.stdout
+    assert "queue       Look at queued mail" in done.stdout
 
 
 def test_every_command_of_the_help_exists() -> None:
@@ -314,12 +318,88 @@ def test_status_reload_and_stop_go_to_the_server(tmp_path: Path) -> None:
     handlers: dict[str, Handler] = {"status": lambda call: status, "reload": reload, "stop": lambda call: {"pid": 7}}
     with serving(str(tmp_path / "c.sock"), lambda: (handlers, lambda: None)):
         assert answer("status", "-c", str(file)) == status
-        text = run("status", "-c", str(file)).stdout
-        assert "127.0.0.1:2525" in text
-        assert "SLOT  SESSIONS" in text
+        assert "127.0.0.1:2525" in run("status", "-c", str(file)).stdout
         assert str(run("reload", "-c", str(file)).exception) == "upesi.toml:3: it is wrong"
         assert answer("reload", "-c", str(file)) == {"workers": 2}
         assert run("stop", "--no-wait", "-c", str(file)).stdout == "stopping\n"
+
+
+def test_a_server_is_reached_by_its_socket_when_its_configuration_is_broken(tmp_path: Path) -> None:
+    """A file that is being edited keeps nobody from looking at, or stopping, the server that runs; the error says how."""
+    file = tmp_path / "upesi.toml"
+    file.write_text("[node\n")
+    for command in (
+        ("status",),
+        ("stop",),
+        ("queue", "list"),
+        ("queue", "cancel", "--all", "--yes"),
+        ("trace", "00" * 16),
+    ):
+        failed = program(*command, "-c", str(file))
+        assert failed.returncode == 1
+        assert "is not valid TOML" in failed.stderr
+        assert "--socket PATH" in failed.stderr
+    handlers: dict[str, Handler] = {
+        "status": lambda call: {"pid": 7, "listeners": [], "workers": [], "queues": []},
+        "stop": lambda call: {"pid": 7, "drain": 1.0},
+        "queue.count": lambda call: 3,
+        "trace": lambda call: [],
+    }
+    socket = str(tmp_path / "c.sock")
+    where = ("--socket", socket, "-c", str(file))
+    with serving(socket, lambda: (handlers, lambda: None)):
+        assert answer("status", *where) == {"pid": 7, "listeners": [], "workers": [], "queues": []}
+        assert answer("queue", "count", *where) == {"count": 3}
+        assert "nothing is known of" in run("trace", "00" * 16, *where).stderr
+        assert run("stop", "--no-wait", *where).stdout == "stopping\n"
+    assert isinstance(run("queue", "list", *where).exception, ServerDown)
+
+
+def test_why_and_list_say_what_stands_in_the_way(config: str) -> None:
+    """Q8: a site that is left alone is the reason and sets the next try; busy connections are named; what is due later has no obstacle."""
+    site = {"kind": "deferred", "code": 0, "status": "4.4.1", "text": "Connection refused", "remote": ""}
+    said: dict[str, object] = {}
+
+    async def workers(queues: list[str]) -> list[object]:
+        return [{"queue": queue, "last": None, **said} for queue in queues if queue == "domain:b.example"]
+
+    def handlers() -> tuple[dict[str, Handler], Callable[[], None]]:
+        admin = SpoolAdmin.open_or_create(load(Path(config)).spool)
+
+        async def at_once(work: Callable[[], T]) -> T:
+            return work()
+
+        async def recall(hold: bool) -> None:
+            return None
+
+        return queue_handlers(admin, at_once, recall, workers), admin.close
+
+    one = ("-c", config, "--domain", "b.example")
+    with serving(load(Path(config)).control.socket, handlers):
+        said.update(reason="connection-limit")
+        assert "busy" not in run("queue", "why", FIRST.hex(), "-c", config).stdout
+        assert run("queue", "retry", *one, "--yes").stdout == "1 delivery made due\n"
+        assert (
+            "all connections that its site may have are busy" in run("queue", "why", FIRST.hex(), "-c", config).stdout
+        )
+        assert " connection-limit " in run("queue", "list", *one).stdout
+        said.update(reason="unreachable", until=1200.0, last=site)
+        why = run("queue", "why", FIRST.hex(), "-c", config).stdout
+        assert "its site cannot be reached and is left alone for a while: 4.4.1 Connection refused" in why
+        assert "next try in 20m" in why
+        assert "in 20m" in run("queue", "list", *one).stdout
+        rows = answer("queue", "why", FIRST.hex(), "-c", config)
+        assert isinstance(rows, list)
+        assert (rows[0]["reason"], rows[0]["blocked_until"] - time.time() > 1000) == ("unreachable", True)
+        assert "reason" not in json.dumps(answer("queue", "why", SECOND.hex(), "-c", config))
+        assert run("queue", "hold", *one, "--yes").exit_code == 0
+        assert "cannot be reached" not in run("queue", "why", FIRST.hex(), "-c", config).stdout
+
+
+def test_the_version_is_told() -> None:
+    """`upesi --version`, as of every program."""
+    assert run("--version").stdout == f"upesi {__version__}\n"
+    assert answer("version")
 
 
 def test_init_writes_a_configuration_once(tmp_path: Path) -> None:
@@ -391,22 +471,27 @@ def test_a_terminal_is_not_steered_by_mail() -> None:
 
 
 def test_spans_and_sizes_are_written_as_people_say_them() -> None:
-    """Two of a unit before the next one is used."""
-    assert [age(seconds) for seconds in (0, 119, 120, 7199, 7200, 200000, -300)] == [
-        "0s",
-        "119s",
-        "2m",
-        "119m",
-        "2h",
-        "2d",
-        "-5m",
-    ]
+    """Two of a unit before the next one is used, and to the nearest: what is a moment short of five days is five days."""
+    spans = {
+        0: "0s", 119: "119s", 119.7: "2m", 120: "2m", 5400: "90m", 7199: "2h", 7200: "2h", 172_799: "2d",
+        200_000: "2d", 431_999.9: "5d", -300: "-5m",
+    }  # fmt: skip
+    assert {seconds: age(seconds) for seconds in spans} == spans
     assert [size(octets) for octets in (0, 999, 1500, 25_000_000, 3 * 10**12)] == [
         "0 B",
         "999 B",
         "1.5 kB",
         "25 MB",
         "3.0 TB",
+    ]
+
+
+def test_one_is_not_several() -> None:
+    """1 delivery, 2 deliveries, 0 times."""
+    assert [many(1, "delivery", "deliveries"), many(2, "delivery", "deliveries"), many(0, "time")] == [
+        "1 delivery",
+        "2 deliveries",
+        "0 times",
     ]
 
 
