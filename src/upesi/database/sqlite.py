@@ -33,7 +33,8 @@ __all__ = ["PAGE_SIZE", "Checkpoint", "Database", "Integers", "Sync", "Value"]
 Value = str | bytes | int | float | None
 
 # Measured once each with 4 kB messages, own fdatasync, 50 pairs of insert and delete a transaction: 4096 26,600 pairs/s, 8192 18,800,
-# 16384 16,400, 32768 15,500; with 20 pairs 16,000, 17,800, 15,400, 9,500: small batches would have 8192 by a little. A body's overflow page is freed by the delete, and freed pages are not written to the log again.
+# 16384 16,400, 32768 15,500; with 20 pairs 16,000, 17,800, 15,400, 9,500: small batches would have 8192 by a little.
+# A body's overflow page is freed by the delete, and freed pages are not written to the log again.
 PAGE_SIZE = 4096
 
 # Exactly sized statements up to this many rows are kept prepared; 32 rows of 16 columns are far from every limit of SQLite

@@ -1,8 +1,11 @@
 """A fair queue before SQLite's write lock.
 
-SQLite waits for a lock by sleeping and asking again, ever longer. Two busy writers, own sync, on a busy machine, three runs without this
-and two with it, side by side: 99th percentile of an acceptance 23 to 45 ms without, 7 to 11 ms with; 3,400 to 5,800 pairs/s without, 6,800 and
-10,200 with. With `Sync.COMMIT` the throughput was not clearly better. An flock(2) on a file beside the database is a queue in the kernel. It is a courtesy among writers, not what makes writing safe: whoever
+SQLite waits for a lock by sleeping and asking again, ever longer; an flock(2) on a file beside the database is a queue in the kernel.
+Two busy writers, own sync, on a busy machine, three runs without this and two with it: 99th percentile of an acceptance
+23 to 45 ms without, 7 to 11 ms with; 3,400 to 5,800 pairs/s without, 6,800 and 10,200 with. With `Sync.COMMIT` the
+throughput was not clearly better.
+
+It is a courtesy among writers, not what makes writing safe: whoever
 does not take it (the command line, a keeper) still meets SQLite's own lock.
 
 The wait has no bound of its own: the holder is inside one commit, and a holder that hangs is killed by its supervisor,
