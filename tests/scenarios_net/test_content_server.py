@@ -243,3 +243,22 @@ def test_nothing_of_it_is_said_to_a_hop_without_dsn(real_server: ScenarioServer,
         assert send_data(client, b"x: y\r\n").startswith("250 ")
     (arrived,) = binary_hop.wait_for(before + 1)[before:]
     assert not any(word in " ".join(arrived.commands) for word in ("RET=", "ENVID=", "NOTIFY=", "ORCPT="))
+
+
+@pytest.mark.parametrize("first", [b"Subject: x\r\n\r\n", b"", b"RSET\r\n", b"EHLO c.example\r\n"])
+def test_a_message_behind_a_refused_data_is_not_run(
+    first: bytes, real_server: ScenarioServer, text_hop: NextHop
+) -> None:
+    """CMD-13, CMD-22: a client that does not wait for 354 has the message it sends refused, not run, though it consist of commands."""
+    before = len(text_hop.arrived)
+    with connect(real_server, text_hop) as client:
+        client.send(b"MAIL FROM:<a@client.example>\r\nRCPT TO:<nobody@test.example>\r\nDATA\r\n" + first + SMUGGLED)
+        replies = []
+        while reply := client.reply():
+            replies.append(reply[:3])
+    assert replies[:3] == ["250", "550", "554"]
+    assert replies[-1] == "421"
+    with connect(real_server, text_hop) as client:
+        begin(client, to="d@test.example")
+        assert send_data(client, b"x: y\r\n").startswith("250 ")
+    assert [each.forward_paths for each in text_hop.wait_for(before + 1)[before:]] == [("d@test.example",)]
