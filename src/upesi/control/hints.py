@@ -10,12 +10,13 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from upesi.control.paths import socket_address
 
-__all__ = ["Hints"]
+__all__ = ["Hints", "remove_hints"]
 
 # queue keys in one datagram; a key is at most some 260 octets, so that this stays below the kernel's 200 kB
 _MAX_KEYS = 256
@@ -25,6 +26,15 @@ _MAX_READS = 16
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[str]).decode
+
+
+def remove_hints(folder: str, name: str = "") -> None:
+    """Remove the socket of the worker `name`, or all of them, from `folder`: a worker that was killed leaves its own behind.
+
+    Only for who holds the lock on the folder, while no such worker lives.
+    """
+    for path in Path(folder).glob(f"hints.{name or '*'}"):
+        path.unlink(missing_ok=True)
 
 
 class Hints:

@@ -7,15 +7,17 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from upesi.config.loading import load
-from upesi.config.settings import Config
+from upesi.config.settings import Config, LogSettings
 from upesi.mail.errors import UpesiError
+from upesi.observe.events import Events
 from upesi.observe.setup import make_events
 from upesi.runtime.check import check_in_child
 from upesi.runtime.limits import raise_file_limit
-from upesi.runtime.supervisor import Supervisor
+from upesi.runtime.supervisor import StartFailed, Supervisor
 from upesi.spool.admin import SpoolAdmin
 
 __all__ = ["serve"]
@@ -36,26 +38,28 @@ async def _serve(path: Path | None, overrides: tuple[str, ...]) -> int:
     config = load(path, overrides)
     await check_in_child(path, overrides)
     raise_file_limit()
-    os.makedirs(config.spool.path, mode=0o700, exist_ok=True)
-    events = make_events(config.log, now=time.time, loop=asyncio.get_running_loop())
     admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
-    supervisor = Supervisor(path, overrides, config, admin, events)
     try:
-        await supervisor.start()
+        supervisor = Supervisor(path, overrides, config, admin, _log_maker(asyncio.get_running_loop()))
+    except OSError as error:
+        admin.close()
+        raise StartFailed(f"log.file cannot be opened: {error.strerror}: {config.log.file}") from error
+    try:
+        started = await supervisor.start()
     except BaseException:
         await supervisor.abandon()
-        events.close()
         raise
-    listeners = ", ".join(f"{address}:{port}" for address, port in supervisor.addresses)
-    events.emit("server.started", {"pid": os.getpid(), "listeners": listeners, "spool": config.spool.path})
-    if path is None:
+    if started and path is None:
         _greet(config, supervisor.addresses)
     # what start-up needed is not needed again: this process should stay small
     gc.collect()
     gc.freeze()
     await supervisor.run()
-    events.close()
     return 0
+
+
+def _log_maker(loop: asyncio.AbstractEventLoop) -> Callable[[LogSettings], Events]:
+    return lambda settings: make_events(settings, now=time.time, loop=loop)
 
 
 def _greet(config: Config, addresses: list[tuple[str, int]]) -> None:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from upesi.config.settings import ListenerSettings
 from upesi.mail.errors import UpesiError
 
-__all__ = ["ListenError", "bind", "close_all"]
+__all__ = ["Bound", "ListenError", "bind", "bind_all", "close_all", "close_fresh"]
+
+# as configured: address and port
+Address = tuple[str, int]
+Bound = dict[Address, list[socket.socket]]
 
 
 class ListenError(UpesiError):
@@ -34,15 +39,67 @@ def bind(settings: ListenerSettings, slots: int) -> list[socket.socket]:
             port = probe.getsockname()[1]
             probe.close()
         for _ in range(slots):
-            sock = _open(settings)
+            sock = _join(settings, (settings.address, port))
             sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind((settings.address, port))
             sock.listen(settings.backlog)
     except OSError as error:
         close_all(sockets)
         raise ListenError(_explain(settings, error)) from error
     return sockets
+
+
+def bind_all(
+    listeners: Sequence[ListenerSettings],
+    slots: int,
+    bound: Mapping[Address, list[socket.socket]] = MappingProxyType({}),
+) -> Bound:
+    """Return at least `slots` sockets for each of `listeners`, taking those that are `bound` already; raise ListenError, with nothing new open.
+
+    What is added beside sockets that are in use does not listen yet: it would get its share of the connections
+    before anybody accepts them. The worker makes it listen.
+    """
+    result: Bound = {}
+    try:
+        for settings in listeners:
+            key = (settings.address, settings.port)
+            if key in bound:
+                result[key] = _extended(settings, bound[key], slots)
+            elif key not in result:
+                result[key] = bind(settings, slots)
+    except UpesiError:
+        close_fresh(result, bound)
+        raise
+    return result
+
+
+def _extended(settings: ListenerSettings, bound: list[socket.socket], slots: int) -> list[socket.socket]:
+    """Return `bound` and as many more on the same address as are missing."""
+    sockets = list(bound)
+    address = bound[0].getsockname()
+    try:
+        while len(sockets) < slots:
+            sockets.append(_join(settings, address))
+    except OSError as error:
+        close_all(sockets[len(bound) :])
+        raise ListenError(_explain(settings, error)) from error
+    return sockets
+
+
+def _join(settings: ListenerSettings, address: tuple[object, ...]) -> socket.socket:
+    sock = _open(settings)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def close_fresh(sockets: Mapping[Address, list[socket.socket]], bound: Mapping[Address, list[socket.socket]]) -> None:
+    """Close those of `sockets` that are not `bound`."""
+    for key, each in sockets.items():
+        close_all([sock for sock in each if sock not in bound.get(key, ())])
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:

@@ -81,11 +81,12 @@ class SpoolFolder:
         self._owner = owner
         self._marker = path.parent / f".{path.name}.instance"
         self.database = path / DATABASE_NAME
+        # first: an empty folder in the place of a spool that is not mounted would look like a spool that was emptied
+        self._refuse_replacement()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise SpoolError(f"cannot make the spool's folder: {error}") from error
-        self._refuse_replacement()
         self._lock = FolderLock(path / _LOCK, fcntl.LOCK_EX)
         self._lock.write_pid()
 

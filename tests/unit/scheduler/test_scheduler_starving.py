@@ -53,11 +53,11 @@ def test_an_idle_connection_that_is_closed_while_mail_is_read_is_no_failure_of_i
     """A store that is slower than the receiver's patience does not make the receiver unreachable."""
     world = World(memory_bodies=1)  # nothing is read before its turn
     site = world.site("x.example")
-    site.idle = 0.2
+    site.idle = 0.05
     world.store.delay = 0.5
     for n in range(30):
         world.put(f"a{n}@x.example")
-    world.pass_time(40)
+    world.pass_time(60)
     assert world.kinds("site.") == []
     assert len(site.attempts) == 30
     world.close()
