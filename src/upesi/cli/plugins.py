@@ -85,6 +85,9 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
     "--from", "sender", default="sender@example.com", show_default=True, help="The reverse-path; empty for a bounce."
 )
 @click.option("--to", "recipients", multiple=True, default=["recipient@example.org"], show_default=True)
+@click.option(
+    "--relay/--no-relay", default=True, show_default=True, help="Take recipients that the plugin does not vote for."
+)
 def test(
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -96,10 +99,14 @@ def test(
     helo: str,
     sender: str,
     recipients: tuple[str, ...],
+    relay: bool,
 ) -> None:
     """Run the plugin NAME alone through one session, without a server, and show its verdicts, results and changes.
 
-    Exit code 0 says that the message would have been accepted, 1 that it was refused.
+    Without FILE.eml it ends at RCPT. Recipients that the plugin does not vote for are taken as from a client that may relay, so that the
+    message is reached; --no-relay shows what a stranger gets where no other plugin votes.
+
+    Exit code 0 says that the message would have been accepted (without a FILE.eml: a recipient), 1 that it was refused.
     """
     from upesi.cli.submission import crlf
     from upesi.mail.address import AddressError
@@ -119,6 +126,7 @@ def test(
             source=str(config_path or "zero configuration"),
             folder=config_path.parent if config_path else None,
             hostname=hostname,
+            relay=relay,
         )
     except AddressError as error:
         raise click.ClickException(str(error)) from None

@@ -7,10 +7,11 @@ point a reader at a line; a key written in an unusual way gets the line of its t
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from upesi.config.problems import KeyPath
 
-__all__ = ["key_lines", "line_of"]
+__all__ = ["file_lines", "key_lines", "line_of"]
 
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -34,6 +35,14 @@ def key_lines(text: str) -> dict[KeyPath, int]:
         if len(_LONG_STRING.findall(line)) % 2:
             inside = not inside
     return lines
+
+
+def file_lines(source: str) -> dict[KeyPath, int]:
+    """Return the lines of the file `source`, none where that is no file that can be read: a message without a line is still true."""
+    try:
+        return key_lines(Path(source).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def line_of(path: KeyPath, lines: dict[KeyPath, int]) -> int:

@@ -72,12 +72,12 @@ class Guard:
         self._row = 0
         self.troubled = bool(self.resisting)
 
-    def failed(self, hook: str, reason: str, error: BaseException | None = None) -> None:
-        """Count one failure and report it, with `error` for its traceback."""
+    def failed(self, hook: str, reason: str, error: BaseException | None = None, *, where: str = "") -> None:
+        """Count one failure and report it, with `error` for its traceback and `where`, FILE:LINE, for whoever mends it."""
         self.failures += 1
         self._row += 1
         self.troubled = True
-        fields: dict[str, object] = {"plugin": self.name, "hook": hook, "reason": reason}
+        fields: dict[str, object] = {"plugin": self.name, "hook": hook, "reason": reason, "where": where}
         if error is not None:
             fields["exception"] = error
         self._emit("plugin.failed", fields)
@@ -86,10 +86,10 @@ class Guard:
             if self._row == BREAK_AFTER:
                 self._emit("plugin.breaker_opened", {"plugin": self.name, "failures": self._row, "seconds": BREAK_FOR})
 
-    def late(self, hook: str, deadline: float) -> None:
+    def late(self, hook: str, deadline: float, *, where: str = "") -> None:
         """Count one missed deadline: a failure too."""
         self.deadlines += 1
-        self.failed(hook, f"no answer within {deadline:g} s")
+        self.failed(hook, f"no answer within {deadline:g} s", where=where)
 
     def abandon(self, task: asyncio.Task[object], hook: str) -> None:
         """Cancel `task` and let go of it; if it resists it is counted until it ends."""

@@ -18,7 +18,7 @@ from upesi.hooks.discovery import PluginSource, find_plugins
 from upesi.hooks.guard import Emit
 from upesi.hooks.points import POINTS
 from upesi.hooks.services import SERVICES, PluginLog
-from upesi.hooks.settings import read_settings
+from upesi.hooks.settings import Origin, read_settings
 
 __all__ = ["BoundHook", "LoadedPlugin", "load_plugin", "load_plugins", "plugin_from"]
 
@@ -56,16 +56,17 @@ def load_plugins(
     configuration's file as messages name it, `folder` the one that relative paths in plugins' settings are relative to.
     """
     known = find_plugins(Path(config.folder) if config.folder else None)
-    loader = _Loader(config, services, emit, source, folder or Path())
+    origin = Origin(source)
+    loader = _Loader(config, services, emit, origin, folder or Path())
     problems = [
-        Problem(source, 0, f"plugins.{name}", f"there is no plugin {name!r}{nearest(name, known)}")
+        origin.problem(("plugins", name), f"there is no plugin {name!r}{nearest(name, known)}")
         for name in config.settings
         if name not in known
     ]
     loaded: list[LoadedPlugin] = []
     for index, name in enumerate(config.enabled):
         try:
-            loaded.append(loader.load(_the_source(name, known, Problem(source, 0, f"plugins.enabled[{index}]", ""))))
+            loaded.append(loader.load(_the_source(name, known, origin.problem(("plugins", "enabled", index), ""))))
         except ConfigError as error:
             problems += error.problems
     # what failed to load would be missed by others' `requires` as well: one message is enough
@@ -86,7 +87,7 @@ def load_plugin(
 ) -> LoadedPlugin:
     """Load one plugin by itself, enabled or not, with its settings from `config`; raise ConfigError. Arguments as for `load_plugins`."""
     known = find_plugins(Path(config.folder) if config.folder else None)
-    loader = _Loader(config, services, emit, source, folder or Path())
+    loader = _Loader(config, services, emit, Origin(source), folder or Path())
     return loader.load(_the_source(name, known, Problem("plugins", 0, "", "")))
 
 
@@ -98,7 +99,9 @@ def plugin_from(
     emit: Emit = lambda event, fields: None,
 ) -> LoadedPlugin:
     """Make a plugin from a module or a `Plugin` class: what tests use in place of files and a configuration. Raise ConfigError."""
-    loader = _Loader(PluginsSettings(settings={name: dict(table or {})}), services or {}, emit, "settings", Path())
+    loader = _Loader(
+        PluginsSettings(settings={name: dict(table or {})}), services or {}, emit, Origin("settings"), Path()
+    )
     return loader.load(PluginSource(name, "file", getattr(module, "__file__", None) or name, lambda: module))
 
 
@@ -118,7 +121,7 @@ class _Loader:
     __slots__ = ("_config", "_emit", "_folder", "_origin", "_services")
 
     def __init__(
-        self, config: PluginsSettings, services: Mapping[str, object], emit: Emit, origin: str, folder: Path
+        self, config: PluginsSettings, services: Mapping[str, object], emit: Emit, origin: Origin, folder: Path
     ) -> None:
         self._config = config
         self._services = services
@@ -132,7 +135,7 @@ class _Loader:
         kind, functions = _content(module, source)
         table = self._config.settings.get(source.name, {})
         settings, problems = read_settings(
-            kind.Settings, table, name=source.name, source=self._origin, folder=self._folder
+            kind.Settings, table, name=source.name, origin=self._origin, folder=self._folder
         )
         if settings is None or problems:
             raise ConfigError(problems)
@@ -155,8 +158,8 @@ class _Loader:
             return kind(settings, **services)
         except Exception as error:
             # a table that cannot be read, a value that contradicts another: the plugin's text is for the operator
-            key = f"plugins.{source.name}"
-            raise ConfigError([Problem(self._origin, 0, key, str(error) or type(error).__name__)]) from error
+            text = str(error) or type(error).__name__
+            raise ConfigError([self._origin.problem(("plugins", source.name), text)]) from error
 
     def _service(self, name: str, source: PluginSource) -> object:
         if name == "log":
@@ -178,12 +181,26 @@ def _imported(source: PluginSource) -> object:
         return source.load()
     except (KeyboardInterrupt, ConfigError):
         raise
-    except (
-        BaseException
-    ) as error:  # a plugin that calls sys.exit() when imported is a broken plugin, not the end of ours
-        last = traceback.extract_tb(error.__traceback__)[-1:]
-        where = f" ({last[0].filename}:{last[0].lineno})" if last else ""
-        raise _error(source, f"cannot be loaded: {type(error).__name__}: {error}{where}") from error
+    # a plugin that calls sys.exit() when imported is a broken plugin, not the end of ours
+    except BaseException as error:
+        raise ConfigError([_not_loaded(source, error)]) from error
+
+
+def _not_loaded(source: PluginSource, error: BaseException) -> Problem:
+    """Return what Python says of a plugin that cannot be imported, with the line of the author's file where it went wrong."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    file, line = source.where, 0
+    if isinstance(error, SyntaxError):
+        file, line = error.filename or file, error.lineno or 0
+        # str() of it ends in "(mine.py, line 3)", which stands in front already
+        said = f"{type(error).__name__}: {error.msg}" + (f", in: {error.text.strip()}" if error.text else "")
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        # the last line of the plugin itself, if it got that far: what a library below it did is in `said`
+        own = [frame for frame in frames if frame.filename == source.where] or frames[-1:]
+        if own:
+            file, line = own[-1].filename, own[-1].lineno or 0
+    return Problem(file, line, "", f"plugin {source.name} cannot be loaded: {said}")
 
 
 def _content(module: object, source: PluginSource) -> tuple[type[Plugin], list[BoundHook]]:

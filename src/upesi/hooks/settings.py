@@ -8,28 +8,43 @@ from typing import TypeVar
 
 import msgspec
 
-from upesi.config.problems import Problem, nearest
+from upesi.config.lines import file_lines, line_of
+from upesi.config.problems import KeyPath, Problem, key_text, nearest
 from upesi.config.units import Duration, Size
 from upesi.hooks.declaration import FilePath, PluginSettings
 
-__all__ = ["read_settings"]
+__all__ = ["Origin", "read_settings"]
+
+
+class Origin:
+    """The configuration's file as messages name it, and the lines of its keys: read when something is wrong, and not before."""
+
+    __slots__ = ("_lines", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._lines: dict[KeyPath, int] | None = None
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """Return the mistake `text` at the key `path`."""
+        if self._lines is None:
+            self._lines = file_lines(self.source)
+        return Problem(self.source, line_of(path, self._lines), key_text(path), text)
+
 
 S = TypeVar("S", bound=PluginSettings)
 
 
 def read_settings(
-    kind: type[S], table: Mapping[str, object], *, name: str, source: str, folder: Path
+    kind: type[S], table: Mapping[str, object], *, name: str, origin: Origin, folder: Path
 ) -> tuple[S | None, list[Problem]]:
-    """Return `[plugins.NAME]` as `kind`, or None and what is wrong.
-
-    `source` is the configuration's file for the messages, `folder` what relative paths are relative to.
-    """
+    """Return `[plugins.NAME]` as `kind`, or None and what is wrong; relative paths are relative to `folder`."""
     problems: list[Problem] = []
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, object] = {}
 
     def report(key: str, text: str) -> None:
-        problems.append(Problem(source, 0, f"plugins.{name}.{key}".rstrip("."), text))
+        problems.append(origin.problem(("plugins", name, key) if key else ("plugins", name), text))
 
     for key, value in table.items():
         if key not in fields:

@@ -44,6 +44,7 @@ class Step(msgspec.Struct, frozen=True):
     point: str
     subject: str
     answer: Verdict | Route | Reply | None
+    note: str = ""
 
     @property
     def refused(self) -> bool:
@@ -55,7 +56,7 @@ class Step(msgspec.Struct, frozen=True):
         said = "no opinion" if answer is None else str(answer)
         if isinstance(answer, Verdict):
             said = str(answer.reply) if answer.reply is not None else "accepted"
-        return f"{self.point:8} {self.subject:40} {said}".rstrip()
+        return f"{self.point:8} {self.subject:40} {'; '.join(filter(None, (said, self.note)))}".rstrip()
 
 
 class Trial:
@@ -66,8 +67,15 @@ class Trial:
     """
 
     def __init__(
-        self, *plugins: LoadedPlugin, ip: str = "192.0.2.1", hostname: str | None = None, clock: FakeClock | None = None
+        self,
+        *plugins: LoadedPlugin,
+        ip: str = "192.0.2.1",
+        hostname: str | None = None,
+        clock: FakeClock | None = None,
+        relay: bool = False,
     ) -> None:
+        """`relay` takes recipients that nobody votes for, as from a client that may send anywhere; plugins see no difference."""
+        self._relay = relay
         self.clock = clock or FakeClock()
         self.events: list[Event] = []
         self.steps: list[Step] = []
@@ -138,8 +146,13 @@ class Trial:
         address = Address(recipient, "") if bare else Address.parse(recipient, utf8=True)
         new = TransactionRecipient(address)
         answer = await self._run(self.hooks.rcpt, f"<{recipient}>", new)
-        if self.refused() or (answer is None and not self.session.relaying and not bare):
+        if self.refused():
             return answer
+        if answer is None and not self.session.relaying and not bare:
+            if not self._relay:
+                self.steps[-1] = msgspec.structs.replace(self.steps[-1], note="not taken: nobody voted for it")
+                return answer
+            self.steps[-1] = msgspec.structs.replace(self.steps[-1], note="taken, as from a client that may relay")
         route = await self._run(self.hooks.route, f"<{recipient}>", new)
         if self.refused():
             return route if isinstance(route, Verdict) else answer
@@ -181,7 +194,10 @@ class Trial:
         self.events.append((event, fields))
 
     async def whole(self, helo: str, sender: str, recipients: Sequence[str], content: bytes | None) -> bool:
-        """Run one session with one message from `connect` to `disconnect`, as far as it gets; say whether the message was accepted."""
+        """Run one session with one message from `connect` to `disconnect`, as far as it gets; say whether the message was accepted.
+
+        Without `content` it ends after RCPT: say whether a recipient was.
+        """
         accepted = await self._session(helo, sender, recipients, content)
         if self.session.transaction is not None:
             tx = self.session.transaction
@@ -202,7 +218,7 @@ class Trial:
         for recipient in recipients:
             await self.rcpt(recipient)
         if not self.tx.recipients or content is None:
-            return False
+            return bool(self.tx.recipients)
         return await self._all((self.data, lambda: self.message(content), self.queued))
 
     async def _all(self, steps: Sequence[Callable[[], Awaitable[object]]]) -> bool:
@@ -249,11 +265,12 @@ def _fields(fields: Mapping[str, object]) -> str:
 def try_plugin(
     name: str, config: PluginsSettings, *, ip: str, helo: str, sender: str, recipients: Sequence[str], content: bytes | None,
     source: str = "configuration", folder: Path | None = None, services: Mapping[str, object] | None = None,
-    hostname: str | None = None,
+    hostname: str | None = None, relay: bool = True,
 ) -> tuple[bool, list[str]]:  # fmt: skip
     """Run the plugin `name` alone through one session, with its settings from `config`; raise ConfigError, AddressError.
 
-    Returns whether the message was accepted, and the report's lines. What `upesi plugins test` prints.
+    A plugin that has no opinion at RCPT should still see the message, so with `relay` recipients are taken that nobody votes for; in a
+    server other plugins vote. Returns whether the message was accepted, and the report's lines. What `upesi plugins test` prints.
     """
     events: list[Event] = []
     clock = FakeClock()
@@ -261,7 +278,7 @@ def try_plugin(
         name, config, {"clock": clock, **(services or {})}, lambda event, fields: events.append((event, fields)),
         source=source, folder=folder,
     )  # fmt: skip
-    trial = Trial(loaded, ip=ip, hostname=hostname, clock=clock)
+    trial = Trial(loaded, ip=ip, hostname=hostname, clock=clock, relay=relay)
     accepted = asyncio.run(trial.whole(helo, sender, recipients, content))
     trial.events = [*events, *trial.events]
     return accepted, trial.report()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from upesi.config.problems import ConfigError
+from upesi.hooks.discovery import file_source
 from upesi.hooks.guard import BREAK_AFTER, BREAK_FOR, CANCEL_GRACE, MAX_RESISTING
+from upesi.hooks.loading import plugin_from
 from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
@@ -349,3 +352,36 @@ def test_every_point_says_what_its_failure_becomes():
     silent = {name for name, point in POINTS.items() if not point.defers}
     assert silent == {"start", "queued", "reset", "disconnect", "delivered", "deferred", "bounced", "stop"}
     assert VerdictKind.ACCEPT not in POINTS["data"].kinds
+
+
+BAD_STATUS = """\
+from upesi.plugin import hook, reject
+
+def answer():
+    return reject("5.7", "No")
+
+@hook.mail
+def plain(tx, sender):
+    return answer()
+
+@hook.rcpt
+async def later(tx, recipient):
+    return reject("5.7", "No")
+
+@hook.data
+def wrong(tx):
+    return 7
+"""
+
+
+@pytest.mark.parametrize(("point", "line"), [("mail", 4), ("rcpt", 12), ("data", 14)])
+def test_a_failure_names_the_line_of_the_plugin(tmp_path: Path, point: str, line: int):
+    """PLG-01: what is found only when it runs is found quickly: file and line of the plugin, not of the framework it called."""
+    file = tmp_path / "bad.py"
+    file.write_text(BAD_STATUS)
+    bench = Bench()
+    loaded = plugin_from("bad", file_source(file).load())
+    hooks = Hooks.build([loaded], monotonic=bench.clock.monotonic, emit=lambda *event: bench.events.append(event))
+    assert is_trouble(run_virtual(run(hooks, bench, point)))
+    ((name, fields),) = bench.events
+    assert (name, fields["where"]) == ("plugin.failed", f"{file}:{line}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from upesi.config.loading import load as load_config
 from upesi.config.problems import ConfigError
 from upesi.config.settings import PluginsSettings
 from upesi.hooks.describe import order_rows, plugin_rows
@@ -322,3 +323,50 @@ def test_the_list_of_plugins_runs_none_of_them(write: Write, tmp_path: Path):
     assert [(row.name, row.enabled) for row in rows[:2]] == [("relay", True), ("mine", True)]
     assert {row.name: row.summary for row in rows}["mine"] == "Mine."
     assert {row.name for row in rows} >= {*BUNDLED, "mine", "broken"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (
+            "from upesi.plugin import hook\n\n@hook.mail\ndef f(tx, sender)\n    pass\n",
+            4,
+            "SyntaxError: expected ':', in: def f(tx, sender)",
+        ),
+        ("x = 1\n  y = 2\n", 2, "IndentationError: unexpected indent, in: y = 2"),
+        ("import os\n\nfrom nowhere_at_all import x\n", 3, "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("import json\njson.loads('{')\n", 2, "JSONDecodeError: Expecting property name"),
+        ("import sys\n\n\nsys.exit()\n", 4, "SystemExit"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_cannot_be_imported_is_told_with_its_line(
+    write: Write, load: Load, tmp_path: Path, text: str, line: int, said: str
+):
+    """File, line and Python's own words; the line is the author's, also where a library raised."""
+    write(mine=text)
+    with pytest.raises(ConfigError) as caught:
+        load("mine")
+    (problem,) = caught.value.problems
+    assert (problem.source, problem.line) == (str(tmp_path / "mine.py"), line)
+    assert f"plugin mine cannot be loaded: {said}" in problem.text
+
+
+def test_mistakes_in_settings_have_the_line_of_their_key(write: Write, tmp_path: Path):
+    """A wrong value, an unknown key, a plugin's own complaint, a name that no plugin bears: each with its line."""
+    head = CLASS.replace("Plugin, hook", "Plugin, PluginSettings, hook")
+    settings = "    class Settings(PluginSettings):\n        size: int = 1\n"
+    write(mine=f"{head}{settings}    @hook.mail\n    def f(self, tx, sender): pass\n")
+    file = tmp_path / "upesi.toml"
+    file.write_text(
+        '[plugins]\nfolder = "."\nenabled = ["mine",\n    "mien"]\n\n[plugins.mine]\nsize = "x"\nsiez = 2\n\n[plugins.other]\na = 1\n'
+    )
+    config = load_config(file)
+    with pytest.raises(ConfigError) as caught:
+        load_plugins(config.plugins, {}, lambda event, fields: None, source=str(file), folder=tmp_path)
+    assert sorted((problem.line, problem.key) for problem in caught.value.problems) == [
+        (3, "plugins.enabled[1]"),
+        (7, "plugins.mine.size"),
+        (8, "plugins.mine.siez"),
+        (10, "plugins.other"),
+    ]
+    assert all(problem.source == str(file) for problem in caught.value.problems)

@@ -94,12 +94,55 @@ def test_a_plugin_can_be_tried_by_name():
     config = PluginsSettings(folder="", settings={"recipients": {"domains": ["ours.example"]}})
     for recipient, taken in (("a@ours.example", True), ("a@theirs.example", False)):
         accepted, report = try_plugin(
-            "recipients", config, ip="192.0.2.1", helo="x.example", sender="", recipients=[recipient], content=message()
+            "recipients",
+            config,
+            ip="192.0.2.1",
+            helo="x.example",
+            sender="",
+            recipients=[recipient],
+            content=message(),
+            relay=False,
         )
         assert accepted is taken
         assert report[0].startswith("connect  192.0.2.1")
     with pytest.raises(ConfigError, match="did you mean recipients"):
         try_plugin("recipient", config, ip="", helo="", sender="", recipients=[], content=None)
+
+
+def test_a_plugin_without_an_opinion_at_rcpt_still_sees_the_message():
+    """A trial takes recipients that nobody votes for, and says so; with relay=False it ends as it would for a stranger."""
+    looping = message(top=[("Received", "x")] * 200)
+    for relay, accepted, last, note in (
+        (True, False, "message", "taken, as from a client that may relay"),
+        (False, False, "rcpt", "not taken: nobody voted for it"),
+    ):
+        result, report = try_plugin(
+            "max_hops", PluginsSettings(), ip="192.0.2.1", helo="x.example", sender="", recipients=["a@b.example"],
+            content=looping, relay=relay,
+        )  # fmt: skip
+        assert result is accepted
+        steps = [line for line in report if line.split()[0] in ("rcpt", "message")]
+        assert steps[0].endswith(note)
+        assert steps[-1].startswith(last)
+    assert try_plugin(
+        "max_hops",
+        PluginsSettings(),
+        ip="192.0.2.1",
+        helo="x.example",
+        sender="",
+        recipients=["a@b.example"],
+        content=message(),
+    )[0]
+
+
+def test_a_trial_without_a_message_ends_at_rcpt():
+    """It says whether a recipient was taken: there is nothing else to say."""
+    for relay in (True, False):
+        accepted, _ = try_plugin(
+            "max_hops", PluginsSettings(), ip="192.0.2.1", helo="x.example", sender="", recipients=["a@b.example"],
+            content=None, relay=relay,
+        )  # fmt: skip
+        assert accepted is relay
 
 
 def test_failures_of_a_plugin_are_in_the_report():
