@@ -8,7 +8,7 @@ judged here, when it is about to be used, not when MX was looked up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from itertools import chain, zip_longest
 from typing import Protocol
@@ -20,7 +20,7 @@ from upesi.client.destinations import is_forbidden
 from upesi.dns.answer import Answer
 from upesi.protocol.smtp.client import ClientConnection
 
-__all__ = ["AddressLookup", "Connector", "Endpoint", "NoAddress"]
+__all__ = ["AddressLookup", "Connector", "Endpoint", "LoopsBack", "NoAddress"]
 
 # Addresses of one host that are tried; the largest receivers publish about this many (DNS-04)
 MAX_ADDRESSES = 10
@@ -38,6 +38,10 @@ class NoAddress(Exception):
     def __init__(self, text: str, *, temporary: bool) -> None:
         super().__init__(text)
         self.temporary = temporary
+
+
+class LoopsBack(Exception):
+    """A host that DNS named is this server."""
 
 
 class AddressLookup(Protocol):
@@ -62,9 +66,13 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
 
 
 class Connector:
-    """Opens connections. `sources` are local addresses to bind, at most one for each family; none: the kernel chooses."""
+    """Opens connections, and counts them in `opened`.
 
-    __slots__ = ("_allow_private", "_lookup", "_loop", "_sources")
+    `sources` are local addresses to bind, at most one for each family; none: the kernel chooses. `ourselves` says of an address
+    and a port whether we listen there.
+    """
+
+    __slots__ = ("_allow_private", "_lookup", "_loop", "_ourselves", "_sources", "opened")
 
     def __init__(
         self,
@@ -73,20 +81,25 @@ class Connector:
         *,
         allow_private: bool,
         sources: Iterable[str] = (),
+        ourselves: Callable[[str, int], bool] = lambda address, port: False,
     ) -> None:
         self._loop = loop
+        self._ourselves = ourselves
+        self.opened = 0
         self._lookup = lookup
         self._allow_private = allow_private
         self._sources = {ip_address(source).version: source for source in sources}
 
     async def endpoints(self, name: str, port: int, *, known: tuple[str, ...], private: bool) -> list[Endpoint]:
-        """Return where `name` can be reached, in the order to try, asking DNS unless `known` says it; raise NoAddress.
+        """Return where `name` can be reached, in the order to try, asking DNS unless `known` says it.
 
-        `private` allows every address: the operator wrote this host.
+        `private` allows every address: the operator wrote this host. Raises NoAddress, or LoopsBack where a stranger's DNS leads to us.
         """
         if port == 0:
             return [Endpoint(name, name, 0)]
         addresses = known or (name,) if _is_address(name) else known or await self._ask(name)
+        if not private and any(self._ourselves(address, port) for address in addresses):
+            raise LoopsBack
         allowed = [a for a in addresses if private or self._allow_private or not is_forbidden(a)]
         if not allowed:
             raise NoAddress("every address of the host is loopback, private or reserved", temporary=False)
@@ -133,6 +146,7 @@ class Connector:
         except OSError as error:
             raise ConnectionLost(f"{endpoint}: {_why(error)}") from None
         connection.remote = str(endpoint)
+        self.opened += 1
         return connection
 
     async def _create(self, endpoint: Endpoint, lmtp: bool) -> Connection:

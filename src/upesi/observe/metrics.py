@@ -10,10 +10,6 @@ from upesi.observe.series import Counter, Gauge, Histogram, Registry
 
 __all__ = ["Metrics"]
 
-# a loopback LMTP server takes a millisecond, RFC 5321 section 4.5.3.2.6 allows ten minutes after the final dot
-_ATTEMPT_BOUNDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600)
-# a group commit takes about a millisecond on an SSD, a good part of a second on a tired disk
-_COMMIT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 # above 50 ms somebody computes on the loop; 5 s is where the supervisor takes the worker for dead
 _LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -39,9 +35,7 @@ class Metrics:
         self.received_bytes: Counter = counter("upesi_received_bytes_total", "Octets of accepted messages").child()
 
         self.messages_queued: Counter = counter("upesi_messages_queued_total", "Messages made durable").child()
-        self.commit_seconds: Histogram = histogram(
-            "upesi_commit_seconds", "Wait for the commit that precedes a 250", _COMMIT_BOUNDS
-        ).child()
+        # these two are the supervisor's, once for each scrape
         self.queue = gauge("upesi_queue_deliveries", "Deliveries in the spool by state", ["state"], merge="max")
         self.queue_oldest: Gauge = gauge(
             "upesi_queue_oldest_seconds", "Age of the oldest message in the spool", merge="max"
@@ -51,9 +45,6 @@ class Metrics:
 
         deliveries = counter("upesi_deliveries_total", "Recipients by the outcome of an attempt", ["outcome"])
         self.deliveries: dict[OutcomeKind, Counter] = {kind: deliveries.child(kind.value) for kind in OutcomeKind}
-        self.attempt_seconds: Histogram = histogram(
-            "upesi_attempt_seconds", "Duration of an attempt", _ATTEMPT_BOUNDS
-        ).child()
         self.connections_open: Gauge = gauge("upesi_connections_open", "Connections to other servers open now").child()
         self.connections: Counter = counter(
             "upesi_connections_total", "Connections to other servers that were opened"

@@ -61,6 +61,10 @@ class Counter:
         """Count `amount`."""
         self.value += amount
 
+    def set(self, total: float) -> None:
+        """Take over a total that is counted elsewhere, and that only rises."""
+        self.value = total
+
     def numbers(self) -> list[float]:
         """Return the value for a snapshot."""
         return [self.value]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
+from upesi.listener.listener import Listener
 from upesi.mail.outcome import OutcomeKind
 from upesi.observe.events import Events, Value
 from upesi.observe.metrics import Metrics
+from upesi.spool.listing import QueueTotals
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "count_queue", "count_sessions"]
 
 Fields = Mapping[str, object]
 
@@ -29,6 +31,8 @@ class Observer:
             "delivery.delivered": lambda fields: delivered.inc(_recipients(fields)),
             "delivery.deferred": lambda fields: deferred.inc(_recipients(fields)),
             "delivery.failed": lambda fields: failed.inc(_recipients(fields)),
+            # a failure notice is a message too
+            "message.bounced": lambda fields: metrics.messages_queued.inc(),
             "plugin.failed": lambda fields: metrics.plugin_failures.child(
                 str(fields.get("plugin", "")), str(fields.get("hook", ""))
             ).inc(),
@@ -47,6 +51,27 @@ class Observer:
             self._events.emit(name, cast("Mapping[str, Value]", fields))
 
 
+def count_sessions(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) -> None:
+    """Take over what `listeners` count, once for each scrape; sockets of one listener bear one label."""
+    totals: dict[str, list[int]] = {}
+    for label, listener in listeners:
+        total = totals.setdefault(label, [0, 0, 0])
+        total[0] += listener.accepted
+        total[1] += listener.sessions
+        total[2] += listener.turned_away
+    for label, (opened, now, refused) in totals.items():
+        metrics.sessions.child(label).set(opened)
+        metrics.sessions_open.child(label).set(now)
+        metrics.sessions_refused.child(label, "too many").set(refused)
+
+
+def count_queue(metrics: Metrics, totals: QueueTotals, now: float) -> None:
+    """Take over what the spool holds; `now` is wall-clock seconds."""
+    for state in ("routing", "ready", "active", "held"):
+        metrics.queue.child(state).set(getattr(totals, state))
+    metrics.queue_oldest.set(max(0.0, now - totals.oldest) if totals.oldest is not None else 0.0)
+
+
 def _recipients(fields: Fields) -> int:
     count = fields.get("recipients", 1)
     return count if isinstance(count, int) else 1
@@ -55,6 +80,8 @@ def _recipients(fields: Fields) -> int:
 def _accepted(metrics: Metrics, fields: Fields) -> None:
     metrics.transactions_accepted.inc()
     metrics.received_bytes.inc(cast("int", fields.get("size", 0)))
+    if not fields.get("discarded"):
+        metrics.messages_queued.inc()
 
 
 def _refused(metrics: Metrics, fields: Fields) -> None:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from upesi.config.settings import ListenerSettings
 from upesi.mail.errors import UpesiError
 
-__all__ = ["Bound", "ListenError", "bind", "bind_all", "close_all", "close_fresh"]
+__all__ = ["Bound", "ListenError", "bind", "bind_all", "close_all", "close_fresh", "listener_label"]
 
 # as configured: address and port
 Address = tuple[str, int]
@@ -53,7 +53,7 @@ def bind_all(
     slots: int,
     bound: Mapping[Address, list[socket.socket]] = MappingProxyType({}),
 ) -> Bound:
-    """Return at least `slots` sockets for each of `listeners`, taking those that are `bound` already; raise ListenError, with nothing new open.
+    """Return at least `slots` sockets for each of `listeners`, taking those that are `bound` already; raise ListenError.
 
     What is added beside sockets that are in use does not listen yet: it would get its share of the connections
     before anybody accepts them. The worker makes it listen.
@@ -100,6 +100,12 @@ def close_fresh(sockets: Mapping[Address, list[socket.socket]], bound: Mapping[A
     """Close those of `sockets` that are not `bound`."""
     for key, each in sockets.items():
         close_all([sock for sock in each if sock not in bound.get(key, ())])
+
+
+def listener_label(settings: ListenerSettings, sock: socket.socket) -> str:
+    """Return what events and metrics call a listener: its name, else address and port as bound."""
+    address, port = sock.getsockname()[:2]
+    return settings.name or (f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
 
 
 def close_all(sockets: Sequence[socket.socket]) -> None:

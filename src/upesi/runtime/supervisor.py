@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,8 +27,10 @@ from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
 from upesi.observe.exposition import Merge
 from upesi.observe.health import HealthServer, health_pages
+from upesi.observe.metrics import Metrics
 from upesi.runtime.check import check_in_child
 from upesi.runtime.messages import Asked, Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
+from upesi.runtime.observer import count_queue
 from upesi.runtime.process import WorkerProcess
 from upesi.runtime.queue_commands import queue_handlers
 from upesi.runtime.roster import Moves, Roster
@@ -87,6 +90,8 @@ class Supervisor:
         self._stopping = False
         self._reloading = asyncio.Lock()
         self._metrics = Merge()
+        # what only the supervisor can count, merged like a worker's
+        self._own_metrics = Metrics()
         self._health: HealthServer | None = None
         self._control: ControlServer | None = None
 
@@ -309,7 +314,11 @@ class Supervisor:
         def idle(call: Call) -> None:
             self._own(self._apply(self._roster.idle(epoch, call.arguments_as(Idle).shards)))
 
-        return {"alive": alive, "idle": idle, **self._shares.handlers(epoch)}
+        def counted(call: Call) -> None:
+            if self._worker(epoch) is not None and isinstance(call.arguments, bytes):
+                self._metrics.update(str(epoch), call.arguments)
+
+        return {"alive": alive, "idle": idle, "counted": counted, **self._shares.handlers(epoch)}
 
     # -- death and replacement
 
@@ -519,6 +528,8 @@ class Supervisor:
         for epoch, snapshot in (await self._ask_all("metrics", 2.0)).items():
             if isinstance(snapshot, bytes):
                 self._metrics.update(str(epoch), snapshot)
+        count_queue(self._own_metrics, await self._in_thread(self._admin.totals), time.time())
+        self._metrics.update("supervisor", self._own_metrics.export())
         return self._metrics.text()
 
     # -- help

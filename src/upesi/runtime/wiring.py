@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from upesi.client.connecting import Connector
-from upesi.config.settings import Config, ListenerSettings, Role
+from upesi.client.ourselves import Ourselves, is_local
+from upesi.config.settings import Config, Role
 from upesi.control.hints import Hints
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
@@ -40,8 +41,9 @@ from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.intake import SpoolIntake, place
 from upesi.runtime.messages import Configure, decode_config
-from upesi.runtime.observer import Observer
+from upesi.runtime.observer import Observer, count_sessions
 from upesi.runtime.owners import Owners
+from upesi.runtime.sockets import listener_label
 from upesi.scheduler.engine import Scheduler
 from upesi.session.context import SessionContext
 from upesi.spool.sqlite import SqliteStore
@@ -89,9 +91,10 @@ class House:
         shares: Holder,
         owners: Owners,
         hints: Hints,
-        listeners: Sequence[tuple[ListenerSettings, Listener]],
+        listeners: Sequence[tuple[str, Listener]],
         maildir: MaildirAgent,
         lag: LoopLag,
+        connector: Connector,
     ) -> None:
         self.config = config
         self.epoch = configure.epoch
@@ -106,6 +109,7 @@ class House:
         self._listeners = listeners
         self._maildir = maildir
         self._lag = lag
+        self._connector = connector
 
     async def open(self) -> None:
         """Begin to accept and to deliver."""
@@ -134,12 +138,12 @@ class House:
         """Return what `upesi status` shows of this worker."""
         listeners = [
             {
-                "name": settings.name,
+                "name": name,
                 "sessions": listener.sessions,
                 "accepted": listener.accepted,
                 "refused": listener.turned_away,
             }
-            for settings, listener in self._listeners
+            for name, listener in self._listeners
         ]
         plugins = {
             name: {"failures": guard.failures, "broken": guard.broken} for name, guard in self._hooks.guards.items()
@@ -153,8 +157,8 @@ class House:
         self._metrics.memory_bytes.set(status.bodies)
         self._metrics.connections_open.set(status.connections)
         self._metrics.log_dropped.set(self.events.dropped)
-        for settings, listener in self._listeners:
-            self._metrics.sessions_open.child(settings.name).set(listener.sessions)
+        self._metrics.connections.set(self._connector.opened)
+        count_sessions(self._metrics, self._listeners)
         return self._metrics.export()
 
     async def close(self) -> None:
@@ -199,7 +203,14 @@ async def build(
         cache_size=config.dns.cache_size,
     )
     router = hooked_router(mx, hooks, emit, loop.time, config.dns.cache_size)
-    connector = Connector(loop, resolver, allow_private=config.delivery.allow_private)
+    # sockets of our own: closing them leaves the supervisor's
+    sockets = [(inherited, socket.socket(fileno=os.dup(inherited.fd))) for inherited in configure.listeners]
+    connector = Connector(
+        loop,
+        resolver,
+        allow_private=config.delivery.allow_private,
+        ourselves=Ourselves((sock.getsockname()[:2] for _, sock in sockets), is_local),
+    )
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
     deliverer = AgentDeliverer(
         SmtpAgent(loop, connector, config.delivery, config.node.name),
@@ -242,8 +253,8 @@ async def build(
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    listeners: list[tuple[ListenerSettings, Listener]] = []
-    for inherited in configure.listeners:
+    listeners: list[tuple[str, Listener]] = []
+    for inherited, sock in sockets:
         settings = config.listener[inherited.index]
         context = SessionContext(
             hooks=hooks,
@@ -259,22 +270,17 @@ async def build(
             intake=intake,
             emit=emit,
             spawn=spawn,
-            listener=settings.name or f"{settings.address}:{settings.port}",
+            listener=listener_label(settings, sock),
             lmtp=settings.role is Role.LMTP,
             resolve=partial(confirmed_name, resolver),
         )
-        # a limit over all workers, exact on the safe side: connections are spread by the kernel, evenly but for chance
-        most = -(-settings.max_sessions // configure.workers)
-        listeners.append(
-            (
-                settings,
-                Listener(
-                    socket.socket(fileno=os.dup(inherited.fd)), context, max_sessions=most, backlog=settings.backlog
-                ),
-            )
-        )
+        # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
+        most = max(1, settings.max_sessions // inherited.sockets)
+        listener = Listener(sock, context, max_sessions=most, backlog=settings.backlog)
+        listeners.append((context.listener, listener))
     lag = LoopLag(loop, metrics.loop_lag)
     lag.start()
     return House(
-        config, configure, events, metrics, store, scheduler, hooks, shares, owners, hints, listeners, maildir, lag
-    )
+        config, configure, events, metrics, store, scheduler, hooks, shares, owners, hints, listeners, maildir, lag,
+        connector,
+    )  # fmt: skip

@@ -107,6 +107,8 @@ class Worker:
         """
         if self._house is not None:
             await self._house.leave(seconds)
+            # what was counted since the last scrape would go with us
+            self._notify("counted", self._house.metrics())
         self._gone.set()
 
     # -- what we say

@@ -105,7 +105,8 @@ def _event(
 ) -> SpoolEvent:
     fields: dict[str, str | int | float] = {
         "queue": site,
-        "recipients": str(recipients[0].address)
+        "recipients": len(recipients),
+        "to": str(recipients[0].address)
         if len(recipients) == 1
         else " ".join(str(each.address) for each in recipients),
         "remote": outcome.remote,

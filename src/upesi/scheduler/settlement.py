@@ -274,7 +274,7 @@ class Settlement:
             return
         fields = _unrecorded(completion, tries, refused)
         self._emit("delivery.unrecorded", {**fields, "final": True, "delivery": completion.delivery, "events": [
-            f"{event.kind} {event.fields['recipients']}" for event in completion.events if "recipients" in event.fields
+            f"{event.kind} {event.fields['to']}" for event in completion.events if "to" in event.fields
         ]})  # fmt: skip
         self._end(entry)
 

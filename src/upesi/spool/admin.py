@@ -20,7 +20,7 @@ from upesi.spool import listing, members
 from upesi.spool.bodies import BodyFolder, error_from
 from upesi.spool.changes import Changes
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
-from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, Shown, Why
+from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, QueueTotals, Shown, Why
 from upesi.spool.quarantine import Quarantine
 from upesi.spool.records import SpoolEvent
 from upesi.spool.selector import Selector, define_functions, where
@@ -159,6 +159,10 @@ class SpoolAdmin:
     def summary(self) -> Sequence[QueueSummary]:
         """Return the counts of every queue that holds something, from the queue index alone."""
         return self._guarded(lambda: listing.summary(self._database))
+
+    def totals(self) -> QueueTotals:
+        """Return the counts of everything, cheap enough for each scrape of the metrics."""
+        return self._guarded(lambda: listing.totals(self._database))
 
     # changing
 

@@ -102,7 +102,8 @@ class Changes:
             cancelled.append(Cancelled(id.hex(), cast(str, sender), recipients))
             tally.add(cast(str, queue), cast(int, state), cast(float, due), -1)
             fields: dict[str, str | int | float] = {"delivery": cast(int, number), "queue": cast(str, queue)}
-            fields["recipients"] = " ".join(recipients)
+            fields["recipients"] = len(recipients)
+            fields["to"] = " ".join(recipients)
             events.append(event_row(SpoolEvent(now, "delivery.cancelled", id, fields)))
         self._database.run("DELETE FROM delivery WHERE id IN carray(?)", numbers)
         self._database.insert(EVENT, events)

@@ -20,12 +20,14 @@ __all__ = [
     "Changed",
     "Listed",
     "QueueSummary",
+    "QueueTotals",
     "Shown",
     "Why",
     "events_after",
     "listed",
     "reasons",
     "summary",
+    "totals",
     "trace",
 ]
 
@@ -100,6 +102,16 @@ class QueueSummary(msgspec.Struct, frozen=True):
     next_due: float | None
 
 
+class QueueTotals(msgspec.Struct, frozen=True):
+    """Deliveries of the whole spool by state; `oldest` is when the oldest of their messages was received, None where there is none."""
+
+    routing: int
+    ready: int
+    active: int
+    held: int
+    oldest: float | None
+
+
 def listed(database: Database, selector: Selector, limit: int, after: int, now: float) -> list[Listed]:
     """Return up to `limit` selected deliveries with numbers greater than `after`; raise ValueError."""
     condition, values = where(selector, now)
@@ -125,6 +137,14 @@ def summary(database: Database) -> list[QueueSummary]:
         "SELECT key, routing, ready, active, held, next_due FROM queue WHERE routing OR ready OR active OR held ORDER BY key"
     )
     return [QueueSummary(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def totals(database: Database) -> QueueTotals:
+    """Count everything, from the queue index; ids rise with time, so the least of them is the oldest message's."""
+    ((*counts,),) = database.rows("SELECT sum(routing), sum(ready), sum(active), sum(held) FROM queue")
+    oldest = database.value("SELECT received FROM delivery ORDER BY message LIMIT 1")
+    routing, ready, active, held = (int(cast(int, count or 0)) for count in counts)
+    return QueueTotals(routing, ready, active, held, cast("float | None", oldest))
 
 
 def reasons(database: Database, message: str, limit: int, now: float) -> list[Why]:

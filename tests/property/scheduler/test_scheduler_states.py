@@ -201,7 +201,7 @@ class Machine(RuleBasedStateMachine):
             places.update((row.message, str(recipient.address)) for recipient in row.recipients)
         for event in store.events:
             if event.kind in ("delivery.delivered", "delivery.failed"):
-                places.update((event.message, address) for address in str(event.fields["recipients"]).split())
+                places.update((event.message, address) for address in str(event.fields["to"]).split())
         # an accept that waits for its commit is not there yet
         committed = {key for key in self.expected if key[0] in store.accepted}
         assert {key: places[key] for key in committed} == dict.fromkeys(committed, 1)

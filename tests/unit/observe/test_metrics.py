@@ -33,16 +33,16 @@ def test_workers_counters_and_gauges_are_summed() -> None:
         metrics.transactions_accepted.inc(count)
         metrics.sessions_open.child("mx").inc(count)
         metrics.deliveries[OutcomeKind.DEFERRED].inc()
-        metrics.attempt_seconds.observe(0.3)
+        metrics.loop_lag.observe(0.3)
         merge.update(worker, metrics.export())
     assert value(merge, "upesi_transactions_total", outcome="accepted") == 7
     assert value(merge, "upesi_sessions_open", listener="mx") == 7
     assert value(merge, "upesi_deliveries_total", outcome="deferred") == 2
-    assert value(merge, "upesi_attempt_seconds_bucket", le="0.25") == 0
-    assert value(merge, "upesi_attempt_seconds_bucket", le="0.5") == 2
-    assert value(merge, "upesi_attempt_seconds_bucket", le="+Inf") == 2
-    assert value(merge, "upesi_attempt_seconds_count") == 2
-    assert value(merge, "upesi_attempt_seconds_sum") == pytest.approx(0.6)
+    assert value(merge, "upesi_loop_lag_seconds_bucket", le="0.25") == 0
+    assert value(merge, "upesi_loop_lag_seconds_bucket", le="1") == 2
+    assert value(merge, "upesi_loop_lag_seconds_bucket", le="+Inf") == 2
+    assert value(merge, "upesi_loop_lag_seconds_count") == 2
+    assert value(merge, "upesi_loop_lag_seconds_sum") == pytest.approx(0.6)
 
 
 def test_what_every_worker_sees_alike_is_not_summed() -> None:

@@ -124,7 +124,8 @@ def test_events_say_what_happened(world: World) -> None:
     world.accept("a@x.example", "b@x.example")
     world.pass_time(0.2)
     (event,) = world.store.events
-    assert event.fields["recipients"] == "a@x.example b@x.example"
+    assert event.fields["recipients"] == 2
+    assert event.fields["to"] == "a@x.example b@x.example"
     assert (event.fields["code"], event.fields["status"], event.fields["remote"]) == (250, "2.0.0", "mx")
     assert (event.fields["queue"], event.fields["attempt"]) == ("host:x.example:25", 1)
     assert 0 < event.fields["seconds"] < 0.2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from upesi.client.connecting import Connector, Endpoint, NoAddress
+from upesi.client.connecting import Connector, Endpoint, LoopsBack, NoAddress
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.handshake import GreetingRefused, greet
 from upesi.delivery.outcomes import deferred, failed, from_reply
@@ -42,6 +42,10 @@ async def reach(
     for host in hosts:
         try:
             endpoints = await connector.endpoints(host.name, host.port, known=host.addresses, private=host.private)
+        except LoopsBack:
+            # C22: nobody from here on is better than we are
+            outcomes.append(failed("5.4.6", f"mail loops back to this server: {host.name} leads here"))
+            break
         except NoAddress as error:
             text = f"{host.name}: {error}"
             outcomes.append(deferred("4.4.3", text) if error.temporary else failed("5.4.4", text))
