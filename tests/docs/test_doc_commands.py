@@ -78,7 +78,7 @@ def test_selectors_are_those_of_the_program() -> None:
     """The table of selectors in docs/operating.md is complete."""
     queue, _ = _command(["queue", "list"])
     selectors = {parameter.opts[0] for parameter in queue.params if isinstance(parameter, click.Option)}
-    selectors -= {"-c", "--config", "--set", "--json", "--limit"}
+    selectors -= {"-c", "--config", "--set", "--socket", "--json", "--limit"}
     assert selectors == {option for option in selectors if f"`{option} " in text_of("docs/operating.md")}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from doc_events import documented_events
-from doc_pages import NAMES, ROOT, Block, blocks, inline
+from doc_pages import NAMES, ROOT, Block, blocks, inline, text_of
 
+from upesi.config.defaults import system_text
 from upesi.config.loading import load
 from upesi.config.settings import Config
 from upesi.hooks.loading import load_plugins
@@ -87,11 +88,13 @@ def test_settings_that_are_named_exist(page: str) -> None:
 
 
 def test_the_unit_is_where_the_guide_says() -> None:
-    """The guide's configuration for systemd fits the unit: it writes only where the unit lets it."""
+    """What the guide has the reader write for systemd fits the unit: it writes only where the unit lets it."""
     unit = (ROOT / "packaging/systemd/upesi.service").read_text()
     assert "StateDirectory=upesi\n" in unit
-    (block,) = [block for block in blocks("toml", pages=("docs/guide.md",)) if "/etc/upesi/plugins" in block.text]
-    written = re.findall(r'(?:path = "|maildir:)([^"]+)', block.text)
+    assert "upesi init --system /etc/upesi\n" in text_of("docs/guide.md")
+    written = re.findall(
+        r'^(?:path = "|to = "maildir:)([^"]+)', system_text("mail.example", "/etc/upesi"), re.MULTILINE
+    )
     assert written
     assert all(path.startswith("/var/lib/upesi/") for path in written)
     stop = re.search(r"TimeoutStopSec=(\d+)", unit)

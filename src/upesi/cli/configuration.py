@@ -18,18 +18,27 @@ __all__ = ["config", "init"]
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-def init(folder: Path) -> None:
-    """Write a commented configuration, upesi.toml, into the folder DIR, and make a folder for your own plugins beside it."""
-    from upesi.config.defaults import machine_name, zero_text
+@click.option(
+    "--system", is_flag=True, help="For a service of the system: mail below /var/lib/upesi, user upesi, port 25."
+)
+def init(folder: Path, system: bool) -> None:
+    """Write a commented configuration, upesi.toml, into the folder DIR, and make a folder for your own plugins beside it.
+
+    With --system it fits packaging/systemd/upesi.service: `upesi init --system /etc/upesi`.
+    """
+    from upesi.config.defaults import machine_name, system_text, zero_text
 
     file = folder / "upesi.toml"
+    machine = machine_name()
+    text = system_text(machine, str(folder.absolute())) if system else zero_text(machine)
     (folder / "plugins").mkdir(parents=True, exist_ok=True)
     try:
         with file.open("x") as out:
-            out.write(zero_text(machine_name()))
+            out.write(text)
     except FileExistsError:
         raise ConfigError([Problem(str(file), 0, "", "is there already; it was not touched")]) from None
-    click.echo(f"wrote {file}\nnext: upesi config check -c {file} && upesi serve -c {file}")
+    serve = "systemctl enable --now upesi" if system else f"upesi serve -c {file}"
+    click.echo(f"wrote {file}\nnext: upesi config check -c {file} && {serve}")
 
 
 @click.group()
@@ -37,7 +46,7 @@ def config() -> None:
     """Check or show the configuration."""
 
 
-@config.command()
+@config.command(short_help="Say everything that is wrong with it and its plugins.")
 @configured
 @json_option
 def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -62,7 +71,7 @@ def _load_plugins(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     check_all(config_path, overrides)
 
 
-@config.command()
+@config.command(short_help="Show every value in use, as TOML.")
 @configured
 @json_option
 @click.option("--secrets", is_flag=True, help="Show values of keys that look like secrets, too.")

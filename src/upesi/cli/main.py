@@ -19,16 +19,16 @@ __all__ = ["LazyGroup", "main"]
 _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "serve": ("upesi.cli.serve:serve", "Run the server in the foreground."),
-        "init": ("upesi.cli.configuration:init", "Write a commented configuration into a new folder."),
+        "init": ("upesi.cli.configuration:init", "Write a commented configuration to start from."),
         "config": ("upesi.cli.configuration:config", "Check or show the configuration."),
-        "status": ("upesi.cli.server:status", "Show workers, listeners and queues of the running server."),
+        "status": ("upesi.cli.server:status", "Show how the running server is doing."),
         "queue": ("upesi.cli.queue:queue", "Look at queued mail, and hold, release, retry or cancel it."),
         "trace": ("upesi.cli.server:trace", "Show everything that happened to a message."),
         "reload": ("upesi.cli.server:reload", "Have the server take over its changed configuration and plugins."),
         "stop": ("upesi.cli.server:stop", "Have the server finish what it holds, and end."),
         "quarantine": (
             "upesi.cli.quarantine:quarantine",
-            "Look at damaged mail that was set aside, and release or delete it.",
+            "Look at damaged mail, and release or delete it.",
         ),
         "plugins": ("upesi.cli.plugins:plugins", "List, order, write and try plugins."),
         "version": ("upesi.cli.version:version", "Show the version of this program and of what it runs on."),

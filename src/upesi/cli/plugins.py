@@ -19,7 +19,7 @@ def plugins() -> None:
     """List, order, write and try plugins."""
 
 
-@plugins.command("list")
+@plugins.command("list", short_help="List the plugins that there are.")
 @configured
 @json_option
 def list_(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -31,7 +31,7 @@ def list_(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -
     Output(as_json=as_json).table(["plugin", "enabled", "kind", "what it does"], rows, found)
 
 
-@plugins.command()
+@plugins.command(short_help="Show in which order hooks run.")
 @configured
 @json_option
 @click.option("--hook", "point", metavar="NAME", help="Only this hook (connect, mail, rcpt, message, ...).")
@@ -57,7 +57,7 @@ def order(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, p
     Output(as_json=as_json).table(["hook", "#", "plugin", "function", "deadline", "on error", "runs"], rows, found)
 
 
-@plugins.command()
+@plugins.command(short_help="Write the beginnings of a plugin and of its test.")
 @configured
 @click.argument("name")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where to; without it plugins.folder.")
@@ -73,18 +73,25 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
     click.echo(f"next: write it, try it with `python -m pytest {test}`, and add {name!r} to plugins.enabled")
 
 
-@plugins.command("test")
+@plugins.command("test", short_help="Run a plugin through one session, without a server.")
 @configured
 @json_option
 @click.argument("name")
 @click.argument("file", metavar="[FILE.eml]", required=False, type=click.File("rb"))
 @click.option("--ip", default="192.0.2.1", show_default=True, help="The client's address.")
 @click.option("--hostname", help="The client's name, as DNS would say it.")
-@click.option("--helo", default="client.example", show_default=True)
+@click.option("--helo", default="client.example", show_default=True, help="What the client calls itself.")
 @click.option(
     "--from", "sender", default="sender@example.com", show_default=True, help="The reverse-path; empty for a bounce."
 )
-@click.option("--to", "recipients", multiple=True, default=["recipient@example.org"], show_default=True)
+@click.option(
+    "--to",
+    "recipients",
+    multiple=True,
+    default=["recipient@example.org"],
+    show_default=True,
+    help="A recipient; may be given several times.",
+)
 @click.option(
     "--relay/--no-relay", default=True, show_default=True, help="Take recipients that the plugin does not vote for."
 )

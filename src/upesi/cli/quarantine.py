@@ -49,7 +49,7 @@ def list_(target: Target, as_json: bool, limit: int) -> None:
     Output(as_json=as_json).table(["id", "since", "sender", "recipients", "size", "reason"], rows, found)
 
 
-@quarantine.command()
+@quarantine.command(short_help="Show one message: why it is there, what can be done.")
 @targeted
 @json_option
 @click.argument("id")

@@ -30,7 +30,7 @@ def queue() -> None:
     """
 
 
-@queue.command("list")
+@queue.command("list", short_help="List deliveries.")
 @targeted
 @selected
 @json_option
@@ -66,7 +66,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
 @selected
 @json_option
 def count(target: Target, /, as_json: bool, **conditions: object) -> None:
-    """Count deliveries."""
+    """Count deliveries: of all messages, or of those that are selected."""
     with connected(target) as backend, patience("counting"):
         number = int(number_of(_ask(backend, "queue.count", conditions)))
     Output(as_json=as_json).say(str(number), {"count": number})
@@ -118,7 +118,7 @@ def show(target: Target, as_json: bool, id: str) -> None:
     output.table(["queue", "state", "recipients", "tries", "next", "last reply"], rows, deliveries)
 
 
-@queue.command()
+@queue.command(short_help="Say why a message waits, and when it is tried next.")
 @targeted
 @json_option
 @click.argument("id")

@@ -10,7 +10,11 @@ import socket
 
 from upesi.mail.address import AddressError, domain_from
 
-__all__ = ["machine_name", "zero_text"]
+__all__ = ["SYSTEM_USER", "machine_name", "system_text", "zero_text"]
+
+# as in packaging/systemd/upesi.service
+SYSTEM_USER = "upesi"
+_SYSTEM_STATE = "/var/lib/upesi"
 
 _TEXT = """\
 # Upesi's configuration. Every key with its default: docs/reference/configuration.md
@@ -23,16 +27,16 @@ _TEXT = """\
 # Worker processes; 0: one per processor.
 # workers = 0
 # Started as root (port 25), become this user once the ports are open.
-# user = "upesi"
+{user}
 
 [spool]
 # Where mail waits. Keep it on a disk that survives the machine; it belongs to one server at a time.
-path = "var/spool"
+path = "{var}/spool"
 
 # One table for each address. For the Internet: address = "0.0.0.0" and a second table with "::", port = 25.
 [[listener]]
 address = "127.0.0.1"
-port = 2525
+port = {port}
 
 [smtp]
 # max_message_size = "50MB"
@@ -42,12 +46,12 @@ port = 2525
 # to = "mx", "smtp://HOST:PORT", "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET", "maildir:FOLDER" or "discard"
 [[route]]
 domains = [{domains}]
-to = "maildir:var/mail"
+to = "maildir:{var}/mail"
 
 [plugins]
 # Which plugins run. Your own: a file in `folder`, its name here.
 enabled = ["max_hops", "relay", "aliases", "recipients"]
-folder = "plugins"
+folder = "{plugins}"
 
 # Whose mail is taken: everybody at these domains (README of the plugin: lists and tables of single recipients).
 [plugins.recipients]
@@ -84,5 +88,20 @@ def machine_name() -> str:
 
 def zero_text(machine: str) -> str:
     """Return the commented TOML of the zero configuration for a machine called `machine`."""
+    return _text(machine, user='# user = "upesi"', var="var", port=2525, plugins="plugins")
+
+
+def system_text(machine: str, folder: str) -> str:
+    """Return the same for a service of the system, as packaging/systemd/upesi.service runs it; the file is to lie in `folder`.
+
+    Absolute paths below /var/lib/upesi, the only place where the unit lets it write; port 25, which the unit lets it bind. Still on
+    loopback: nothing outside of the machine can reach it until somebody changes an address.
+    """
+    plugins = f"{folder}/plugins"
+    return _text(machine, user=f'user = "{SYSTEM_USER}"', var=_SYSTEM_STATE, port=25, plugins=plugins)
+
+
+def _text(machine: str, *, user: str, var: str, port: int, plugins: str) -> str:
     names = dict.fromkeys(("localhost", machine))
-    return _TEXT.format(domains=", ".join(f'"{name}"' for name in names))
+    domains = ", ".join(f'"{name}"' for name in names)
+    return _TEXT.format(domains=domains, user=user, var=var, port=port, plugins=plugins)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -284,6 +285,28 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.endswith("nothing\n")
     assert "queue       Look at queued mail" in done.stdout
+
+
+def every_command(command: click.Command, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from every_command(found, *words, name)
+
+
+def test_every_help_page_is_whole() -> None:
+    """No line of a list of commands is cut off, and every option says what it does."""
+    pages = dict(every_command(upesi))
+    assert ("quarantine", "release") in pages
+    for words, command in pages.items():
+        shown = run(*words, "--help")
+        assert shown.exit_code == 0
+        assert not re.search(r"[a-z,]\.\.\.$", shown.stdout, re.MULTILINE), shown.stdout
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        assert [option.name for option in options if not option.help] == []
 
 
 def test_every_command_of_the_help_exists() -> None:
