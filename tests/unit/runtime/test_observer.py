@@ -1,0 +1,69 @@
+"""What is counted from events, listeners and the spool."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from upesi.mail.outcome import OutcomeKind
+from upesi.observe.metrics import Metrics
+from upesi.runtime.observer import Observer, count_queue, count_sessions
+from upesi.spool.listing import QueueTotals
+
+
+class Log:
+    """Events, and nothing else."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def emit(self, name: str, fields: object) -> None:
+        self.names.append(name)
+
+
+def observer() -> tuple[Observer, Metrics]:
+    metrics = Metrics()
+    return Observer(Log(), metrics), metrics  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", OutcomeKind)
+def test_deliveries_are_counted_by_recipients(kind: OutcomeKind) -> None:
+    """`upesi_deliveries_total` counts recipients, and one event may stand for many."""
+    observe, metrics = observer()
+    observe(f"delivery.{kind.value}", {"recipients": 3, "to": "a@x.example b@x.example c@x.example"})
+    observe(f"delivery.{kind.value}", {"recipients": 1, "to": "a@x.example"})
+    assert metrics.deliveries[kind].value == 4
+
+
+def test_messages_that_became_durable_are_counted() -> None:
+    """An accepted message counts unless it was discarded, and so does a failure notice."""
+    observe, metrics = observer()
+    observe("transaction.accepted", {"size": 10, "discarded": False})
+    observe("transaction.accepted", {"size": 10, "discarded": True})
+    observe("message.bounced", {"recipients": 1})
+    assert metrics.messages_queued.value == 2
+    assert metrics.received_bytes.value == 20
+
+
+def test_sockets_of_one_listener_are_one_series() -> None:
+    """After a reload to fewer workers one worker serves several sockets of a listener: they are added up."""
+    metrics = Metrics()
+    sockets = [
+        SimpleNamespace(accepted=5, sessions=2, turned_away=1),
+        SimpleNamespace(accepted=7, sessions=1, turned_away=0),
+    ]
+    count_sessions(metrics, [("mx", socket) for socket in sockets])  # type: ignore[misc]
+    assert metrics.sessions.child("mx").value == 12
+    assert metrics.sessions_open.child("mx").value == 3
+    assert metrics.sessions_refused.child("mx", "too many").value == 1
+
+
+def test_the_spool_is_counted_by_state() -> None:
+    """Queue gauges are the spool's own counts; an empty spool has no oldest message."""
+    metrics = Metrics()
+    count_queue(metrics, QueueTotals(1, 2, 3, 4, 100.0), 160.0)
+    counts = [metrics.queue.child(state).value for state in ("routing", "ready", "active", "held")]
+    assert (counts, metrics.queue_oldest.value) == ([1, 2, 3, 4], 60.0)
+    count_queue(metrics, QueueTotals(0, 0, 0, 0, None), 160.0)
+    assert metrics.queue_oldest.value == 0
