@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from pathlib import Path
+
+import pytest
 
 from integration.conftest import MakeServer, route_to
 from integration.messages import number_of, numbered
@@ -121,4 +125,79 @@ def test_upesi_reload_reports_a_bad_configuration(relaying: UpesiServer, tmp_pat
     result = run_upesi("reload", "-c", relaying.file)
     assert result.returncode != 0
     assert "nonsense" in result.stdout + result.stderr
+    assert relaying.greets()
+
+
+def _accepting(server: UpesiServer, enough: int) -> set[int]:
+    """Open sessions until `enough` workers have been heard of, and return the slots that the log names."""
+    slots: set[int] = set()
+    for number in range(40):
+        server.send(numbered(number))
+    wait_until(lambda: slots.update(_slots(server)) or len(slots) >= enough, 5, f"{enough} workers that accept mail")
+    return slots
+
+
+def _slots(server: UpesiServer) -> set[int]:
+    """Return the workers that accepted mail since the last reload."""
+    lines = server.log.read_text().rpartition('"server.reloaded"')[2].splitlines()
+    events = [json.loads(line) for line in lines if line.startswith("{")]
+    return {event["worker"] for event in events if event["event"] == "transaction.accepted"}
+
+
+def _reloaded(server: UpesiServer, workers: int) -> None:
+    before, said = set(server.worker_pids()), server.log.read_text().count('"server.reloaded"')
+    text = server.file.read_text()
+    server.file.write_text(re.sub(r"workers = \d+", f"workers = {workers}", text))
+    server.reload()
+    wait_until(lambda: server.log.read_text().count('"server.reloaded"') > said, 20, "the reload")
+    wait_until(lambda: not before & set(server.worker_pids()), 20, "the end of the old workers")
+    assert len(server.worker_pids()) == workers
+
+
+def test_a_larger_crew_accepts_with_all_hands_and_a_smaller_one_leaves_no_client_unheard(
+    upesi_server: MakeServer, receiver: Receiver
+) -> None:
+    """ARCHITECTURE.md: a socket for each listener and slot; a reload to more workers binds more, one to fewer deals out what is left."""
+    server = upesi_server(route_to(receiver.port), workers=1)
+    _reloaded(server, 3)
+    assert _accepting(server, 3) == {0, 1, 2}
+    _reloaded(server, 1)
+    # a socket that nobody accepts from would take a third of these clients, and they would wait in vain
+    assert _accepting(server, 1) == {0}
+    receiver.wait_for(80)
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        ("metrics.address", "[metrics]", '[metrics]\naddress = "127.0.0.2"'),
+        ("node.user", "[node]", '[node]\nuser = "nobody"'),
+    ],
+)
+def test_what_cannot_change_while_it_runs_is_refused_by_name(
+    relaying: UpesiServer, key: str, old: str, new: str
+) -> None:
+    """A setting is applied at a reload, or the reload is refused and says which; never silently neither."""
+    relaying.file.write_text(relaying.file.read_text().replace(old, new))
+    result = run_upesi("reload", "-c", relaying.file)
+    assert result.returncode != 0
+    assert f"{key} cannot change while the server runs" in result.stdout + result.stderr
+
+
+def test_the_supervisors_own_log_follows_the_configuration(relaying: UpesiServer) -> None:
+    """`log` is applied by a reload to all processes."""
+    other = relaying.folder / "other.log"
+    relaying.file.write_text(relaying.file.read_text().replace("[log]", f'[log]\nfile = "{other}"'))
+    relaying.reload()
+    wait_until(lambda: other.exists() and '"server.reloaded"' in other.read_text(), 20, "the reload in the new log")
+    assert '"server.reloaded"' not in relaying.log.read_text()
+
+
+def test_a_log_that_cannot_be_opened_refuses_the_reload(relaying: UpesiServer) -> None:
+    """The server goes on with the log that it has, and names key and file."""
+    relaying.file.write_text(relaying.file.read_text().replace("[log]", '[log]\nfile = "/nonexistent/upesi.log"'))
+    result = run_upesi("reload", "-c", relaying.file)
+    assert result.returncode != 0
+    assert "log.file" in result.stdout + result.stderr
+    assert "/nonexistent/upesi.log" in result.stdout + result.stderr
     assert relaying.greets()
