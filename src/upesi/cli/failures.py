@@ -22,7 +22,7 @@ _NEXT: Mapping[str, str] = MappingProxyType(
         "SpoolLocked": "a server runs with this spool: give the configuration that it runs with (-c FILE)",
         "ControlInUse": "stop that server first (`upesi stop`), or give this one a spool of its own (--set spool.path=...)",
         "Unreadable": "mend it, or name the running server's socket: --socket PATH (control.sock in the folder of its spool)",
-        "ConfigError": "docs/reference/configuration.md lists every key",
+        "ConfigError": "docs/reference/configuration.md lists every key, the README.md of a plugin those of its table",
     }
 )
 _ERRNO_NEXT = "check who owns the file; the server's own user and root may use its control socket and spool"
@@ -46,7 +46,8 @@ def run(command: click.Command, arguments: list[str] | None = None) -> None:
     except UpesiError as error:
         code = _say(str(error), _next(error))
     except OSError as error:
-        code = _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), _ERRNO_NEXT)
+        hint = _ERRNO_NEXT if isinstance(error, PermissionError) else ""
+        code = _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), hint)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -55,6 +56,13 @@ def _next(error: UpesiError) -> str:
     if problems and all(problem.source.endswith(".py") for problem in problems):
         # a mistake in a plugin's code: no page about keys helps, and the message has the file, the line and Python's words
         return "nothing else was done; mend the plugin and try again"
+    if problems and not any(problem.key for problem in problems) and type(error).__name__ == "ConfigError":
+        # the file as a whole: it is not there, or it is not TOML
+        return (
+            "`upesi init DIR` writes a configuration to start from"
+            if isinstance(error.__cause__, FileNotFoundError)
+            else ""
+        )
     for kind in type(error).__mro__:
         if kind.__name__ in _NEXT:
             return _NEXT[kind.__name__]

@@ -23,7 +23,7 @@ from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, neare
 from upesi.config.settings import Config, PluginsSettings
 from upesi.config.units import Duration, Size
 
-__all__ = ["ConfigError", "Problem", "load"]
+__all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -157,7 +157,7 @@ class _Walk:
         try:
             return msgspec.convert(value, cast("type[object]", kind), dec_hook=_units)
         except msgspec.ValidationError as error:
-            self.report(path, _complaint(kind, value, str(error)))
+            self.report(path, complaint(kind, value, str(error)))
             return None
 
 
@@ -175,7 +175,12 @@ def _units(kind: type, value: object) -> object:
         return Duration(value)
     if kind is Size and isinstance(value, (str, int)) and not isinstance(value, bool):
         return Size(value)
-    raise ValueError(f"must be {_NAMES.get(kind, kind.__name__)}, not {_said(value)}")
+    raise ValueError(not_a(kind, value))
+
+
+def not_a(kind: type, value: object) -> str:
+    """Say in an operator's words that `value` is no `kind`."""
+    return f"must be {_NAMES.get(kind, kind.__name__)}, not {_said(value)}"
 
 
 def _said(value: object) -> str:
@@ -185,12 +190,13 @@ def _said(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _complaint(kind: object, value: object, error: str) -> str:
+def complaint(kind: object, value: object, error: str) -> str:
+    """Put into words that `value` is no `kind`; `error` is what msgspec said, and is kept where there are no better words."""
     if kind in (Duration, Size):
         return error
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"{_said(value)} is not valid{nearest(str(value), [member.value for member in kind])}"
-    return f"must be {_NAMES.get(kind, str(kind))}, not {_said(value)}"
+    return not_a(kind, value) if isinstance(kind, type) and kind in _NAMES else error
 
 
 def _completed(config: Config, folder: Path) -> Config:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from upesi.config.lines import file_lines, line_of
+from upesi.config.loading import complaint, not_a
 from upesi.config.problems import KeyPath, Problem, key_text, nearest
 from upesi.config.units import Duration, Size
 from upesi.hooks.declaration import FilePath, PluginSettings
@@ -53,7 +54,7 @@ def read_settings(
         try:
             values[fields[key].name] = msgspec.convert(value, fields[key].type, dec_hook=_units(folder))
         except msgspec.ValidationError as error:
-            report(key, str(error))
+            report(key, complaint(fields[key].type, value, str(error)))
     for key, field in fields.items():
         if field.required and key not in table:
             report(key, "is missing")
@@ -80,6 +81,6 @@ def _units(folder: Path) -> Callable[[type, object], object]:
             return Size(value)
         if kind is FilePath and isinstance(value, str):
             return FilePath(folder / value) if value else FilePath()
-        raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+        raise ValueError("must be the path of a file in quotes" if kind is FilePath else not_a(kind, value))
 
     return convert

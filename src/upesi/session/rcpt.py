@@ -5,7 +5,7 @@ from __future__ import annotations
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict
 from upesi.mail.address import Address
-from upesi.mail.route import Route
+from upesi.mail.route import MaildirRoute, Route
 from upesi.protocol.smtp.events import RcptCommand
 from upesi.session import replies
 from upesi.session.answers import Answer
@@ -57,8 +57,10 @@ def _routed(engine: SessionEngine, recipient: TransactionRecipient, opinion: Rou
 def _keep(engine: SessionEngine, recipients: list[TransactionRecipient], new: TransactionRecipient) -> None:
     """Add `new` unless its mailbox is there already: a recipient named twice gets one copy."""
     address = new.address
+    # Anna and anna are one name to our own mailboxes, and perhaps two to somebody else's (RFC 5321 section 2.4)
+    mailbox = new.route if type(new.route) is MaildirRoute else None
     for known in recipients:
-        if known.address == address:
+        if known.address == address or (mailbox is not None and known.route == mailbox):
             new = known
             break
     else:

@@ -266,6 +266,15 @@ def test_exit_codes_tell_scripts_what_happened(tmp_path: Path) -> None:
     told = program("config", "check", "--json", "-c", str(file))
     assert (told.returncode, json.loads(told.stdout)["problems"][0]["line"]) == (1, 2)
     assert f"upesi: {file}:2: node.wrokers: unknown key, did you mean workers?" in wrong.stderr
+    missing = program("config", "check", "-c", str(tmp_path / "none.toml"))
+    assert "No such file" in missing.stderr
+    assert "`upesi init DIR`" in missing.stderr
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "bad.py").write_text("def f(:\n")
+    file.write_text('[plugins]\nenabled = ["bad"]\n')
+    bad = program("config", "check", "-c", str(file))
+    assert f"upesi: {tmp_path}/plugins/bad.py:1: plugin bad cannot be loaded: SyntaxError: " in bad.stderr
+    assert "configuration.md" not in bad.stderr
     file.write_text("")
     down = program("status", "-c", str(file))
     assert down.returncode == 1

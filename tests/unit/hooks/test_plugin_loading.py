@@ -139,7 +139,7 @@ class Greylist(Plugin):
         (("greylst",), {}, "upesi.toml: plugins.enabled[0]: there is no plugin 'greylst', did you mean greylist?"),
         (("../../etc/x",), {}, "upesi.toml: plugins.enabled[0]: there is no plugin '../../etc/x'"),
         (("greylist",), {"greylist": {"dealy": "1m"}}, "upesi.toml: plugins.greylist.dealy: unknown key, did you mean delay?"),
-        (("greylist",), {"greylist": {"delay": True}}, "upesi.toml: plugins.greylist.delay: Expected `Duration`, got `bool`"),
+        (("greylist",), {"greylist": {"delay": True}}, "upesi.toml: plugins.greylist.delay: must be a duration such as 30s"),
         (("greylist",), {"greylist": {"delay": "soon"}}, "plugins.greylist.delay: 'soon' is not a duration"),
         (("greylist",), {"greylist": {"on_error": "ignore"}}, "plugins.greylist.on_error: Invalid enum value 'ignore'"),
         (("greylist",), {"greylist": {"deadline": 0}}, "plugins.greylist.deadline: must be more than 0"),

@@ -7,6 +7,7 @@ from sessionkit import Dialogue
 
 from upesi.config.settings import SmtpSettings
 from upesi.hooks.verdict import reject
+from upesi.mail.route import MaildirRoute
 
 
 @pytest.mark.parametrize("line", ["NOOP", "RSET", "VRFY a", "EHLO a.example", "HELP"])
@@ -111,6 +112,16 @@ def test_a_recipient_named_twice_gets_one_copy() -> None:
     (delivery,) = talk.intake.accepted[0].deliveries
     # the local part's case is the destination's business (RFC 5321 section 2.4)
     assert [str(r.address) for r in delivery.recipients] == ["b@example.net", "B@example.net"]
+
+
+def test_two_spellings_of_one_local_mailbox_get_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RCP-03: what ends in the same Maildir is one recipient, however it is spelled; each RCPT is answered."""
+    talk = Dialogue()
+    monkeypatch.setattr(talk.intake, "default_route", lambda address: MaildirRoute(f"/mail/{address.local.lower()}"))
+    talk.begin("anna@example.net", "Anna@example.net", "bert@example.net")
+    assert talk.engine.session.transaction is not None
+    kept = [str(recipient.address) for recipient in talk.engine.session.transaction.recipients]
+    assert kept == ["anna@example.net", "bert@example.net"]
 
 
 def test_relaying_needs_a_vote_or_the_right() -> None:

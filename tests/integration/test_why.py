@@ -1,0 +1,39 @@
+"""Q8 through the whole house: the worker that owns a queue says why its mail waits, the command line says it to a person."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from integration.conftest import MakeServer, route_to
+from integration.messages import numbered
+from integration.server import free_port, run_upesi, wait_until
+
+
+def test_a_site_that_is_left_alone_is_the_reason(upesi_server: MakeServer) -> None:
+    """Made due by hand it still is not sent "now": the site's pause is told, with its end, in `why`, `list` and `status`."""
+    server = upesi_server(route_to(free_port()) + "[delivery]\nretry = ['1h']\n", workers=2)
+    server.send(numbered(1))
+    wait_until(lambda: "Connection refused" in server.command("queue", "list"), what="the first attempt")
+    server.command("queue", "retry", "--all", "--yes")
+    (row,) = json.loads(server.command("queue", "list", "--json"))
+    assert row["reason"] == "unreachable"
+    said = server.command("queue", "why", row["message"])
+    assert "its site cannot be reached and is left alone" in said
+    assert re.search(r"next try in \d+[sm]", said)
+    assert re.search(r" in \d+[sm] +4\.4\.1 ", server.command("queue", "list"))
+    page = server.command("status")
+    assert re.search(r"host:127\.0\.0\.1:\d+ +0 of \d+ .* \d+[sm] +1 +4\.4\.1 .*Connection refused", page)
+
+
+def test_a_server_is_stopped_through_its_socket_while_its_file_is_broken(upesi_server: MakeServer) -> None:
+    """What runs can be looked at and ended whatever somebody has just saved."""
+    server = upesi_server("")
+    server.file.write_text("[node\n")
+    socket = str(server.spool / "control.sock")
+    assert run_upesi("status", "-c", server.file).returncode == 1
+    assert "listening" in run_upesi("status", "-c", server.file, "--socket", socket).stdout
+    server.ended = True
+    assert run_upesi("stop", "--socket", socket).stdout == "stopped\n"
+    assert server.process is not None
+    assert server.process.wait(10) == 0
