@@ -24,7 +24,7 @@ test: setup-tests
 	$(BIN)/python -m pytest -q $(ARGS)
 
 test-crash: setup-tests
-	$(BIN)/python -m pytest -q -m crash tests/crash $(ARGS)
+	$(BIN)/python -m pytest -q -m crash tests/crash tests/integration $(ARGS)
 
 check: setup
 	$(BIN)/ruff check src tests bench scripts
