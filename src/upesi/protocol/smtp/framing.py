@@ -21,14 +21,12 @@ class UnsendableContent(UpesiError):
 
 
 def has_stray_newline(piece: bytes) -> bool:
-    """Whether a CR or LF stands alone in `piece`, which must not be empty, nor begin or end inside a CR LF.
+    """Whether a CR or LF stands alone in `piece`, which must not begin or end inside a CR LF.
 
-    If every line end is a CR LF then the lines without their ends are shorter than the piece by two octets each. In CPython
-    this takes half the time of counting CR, LF and CR LF (4 kB: 3.3 us against 6).
+    Taking the pairs out and looking at what is left is faster in CPython than counting (4 kB: 2.4 us against 4.4, 50 kB: 28 against 100).
     """
-    lines = piece.splitlines()
-    ends = len(lines) if piece[-1] in b"\r\n" else len(lines) - 1
-    return len(b"".join(lines)) + 2 * ends != len(piece)
+    left = piece.replace(b"\r\n", b"")
+    return b"\r" in left or b"\n" in left
 
 
 def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
