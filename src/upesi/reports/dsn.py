@@ -21,7 +21,7 @@ from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome
 from upesi.mail.reply import printable
 from upesi.mail.route import Route
-from upesi.spool.records import DeliveryState, NewDelivery, NewMessage, StoredMessage
+from upesi.spool.records import DeliveryState, NewDelivery, NewMessage, StoredMessage, stored
 
 __all__ = ["MAX_HEADER", "MAX_RETURNED", "DsnReporter"]
 
@@ -64,17 +64,7 @@ class DsnReporter:
         """Return the notice for recipients of a message that were refused while it was being accepted, after its data."""
         digest = hashlib.sha256(b"refused" + message.id).digest()
         id = MessageId(message.id[:_TIME] + digest[: len(message.id) - _TIME])
-        stored = StoredMessage(
-            message.id,
-            message.received,
-            message.reverse_path,
-            message.transmission,
-            message.prefix,
-            message.body,
-            message.origin,
-            message.notes,
-        )
-        return self.failed(stored, recipients, id, message.received)
+        return self.failed(stored(message), recipients, id, message.received)
 
     def failed(
         self, message: StoredMessage, recipients: tuple[tuple[Recipient, Outcome], ...], id: MessageId, now: float

@@ -22,7 +22,7 @@ from upesi.scheduler.dispatch import Dispatch
 from upesi.scheduler.gate import Gate
 from upesi.scheduler.hooks import DeliveryHooks
 from upesi.scheduler.loading import Loading
-from upesi.scheduler.memory import Entry, Held, Memory, stored
+from upesi.scheduler.memory import Entry, Held, Memory
 from upesi.scheduler.paths import Path
 from upesi.scheduler.retry import RetrySchedule
 from upesi.scheduler.routing import ROUTING, Routing, queue_of
@@ -31,7 +31,7 @@ from upesi.scheduler.sharing import Shares
 from upesi.scheduler.status import SchedulerStatus, Why, path_status
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Deliverer, Reporter, Router
-from upesi.spool.records import Completion, Delivery, NewMessage, StoredMessage, shard_of
+from upesi.spool.records import Completion, Delivery, NewMessage, StoredMessage, shard_of, stored
 from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Scheduler"]

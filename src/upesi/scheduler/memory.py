@@ -11,26 +11,12 @@ from typing import TYPE_CHECKING
 
 from upesi.mail.body import MemoryBody
 from upesi.mail.ids import MessageId
-from upesi.spool.records import Delivery, NewMessage, StoredMessage
+from upesi.spool.records import Delivery, StoredMessage
 
 if TYPE_CHECKING:
     from upesi.scheduler.paths import Path
 
-__all__ = ["Bodies", "Entry", "Held", "Memory", "stored"]
-
-
-def stored(message: NewMessage) -> StoredMessage:
-    """Return a message that was just made durable as the spool would read it back."""
-    return StoredMessage(
-        message.id,
-        message.received,
-        message.reverse_path,
-        message.transmission,
-        message.prefix,
-        message.body,
-        message.origin,
-        message.notes,
-    )
+__all__ = ["Bodies", "Entry", "Held", "Memory"]
 
 
 class Held:

@@ -15,8 +15,8 @@ from upesi.mail.outcome import Outcome
 from upesi.mail.route import Route
 
 __all__ = [
-    "SHARDS", "Claimed", "Completion", "Delivery", "DeliveryState", "NewDelivery", "NewMessage",
-    "QueueHead", "SpoolEvent", "StoredMessage", "shard_of",
+    "SHARDS", "Completion", "Delivery", "DeliveryState", "NewDelivery", "NewMessage",
+    "QueueHead", "SpoolEvent", "StoredMessage", "shard_of", "stored",
 ]  # fmt: skip
 
 # Enough that eight workers on each of eight nodes own four each; few enough that all fit in one query
@@ -105,10 +105,18 @@ class StoredMessage(msgspec.Struct, frozen=True):
     notes: dict[str, bytes]
 
 
-class Claimed(msgspec.Struct, frozen=True):
-    """A delivery that is now ACTIVE under our epoch; its message is read when it is needed (`Store.load`)."""
-
-    delivery: Delivery
+def stored(message: NewMessage) -> StoredMessage:
+    """Return a message that was just made durable as the spool would read it back."""
+    return StoredMessage(
+        message.id,
+        message.received,
+        message.reverse_path,
+        message.transmission,
+        message.prefix,
+        message.body,
+        message.origin,
+        message.notes,
+    )
 
 
 class QueueHead(msgspec.Struct, frozen=True, gc=False):
