@@ -46,6 +46,8 @@ class Home(Protocol):
     """The listener, as far as its connections know it."""
 
     draining: bool
+    # whether a session that has brought no message yet may bring one first
+    patient: bool
 
     def opened(self, connection: Connection) -> bool:
         """Take note of a session, if there is room for it."""
@@ -193,8 +195,12 @@ class Connection(asyncio.Protocol):
 
     def retire(self) -> None:
         """Send away a client outside a transaction: the server stops. The others are sent away when theirs is over."""
-        if not (self._parked or self._closing or self._engine.busy):
-            self._dismiss(replies.STOPPING, "stopping")
+        if self._parked or self._closing or self._engine.busy:
+            return
+        if self._home.patient and not self._engine.session.messages:
+            # at a reload nobody who has just come is sent away before saying what they came for
+            return
+        self._dismiss(replies.STOPPING, "stopping")
 
     def evict(self) -> None:
         """Send away the client: the time to finish is over. A commit that runs may still end in a 250."""

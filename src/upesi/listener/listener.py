@@ -26,7 +26,7 @@ class Listener:
 
     __slots__ = (
         "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_server", "_slice", "_slices", "_socket", "_timer",
-        "accepted", "draining", "sessions", "turned_away",
+        "accepted", "draining", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, context: SessionContext, *, max_sessions: int, backlog: int = 1024) -> None:
@@ -41,6 +41,7 @@ class Listener:
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
         self.draining = False
+        self.patient = False
         self.sessions = 0
         self.accepted = 0
         self.turned_away = 0
@@ -52,12 +53,14 @@ class Listener:
     def _protocol(self) -> Connection:
         return Connection(self, self._context, self._loop)
 
-    async def drain(self, deadline: float) -> None:
+    async def drain(self, deadline: float, *, patient: bool = False) -> None:
         """Stop accepting, send idle clients away, and let the others finish their transaction, for `deadline` seconds at most.
 
+        With `patient`, a client that has brought no message yet is not idle: others take over, so nothing presses.
         Returns when no session is left.
         """
         self.draining = True
+        self.patient = patient
         if self._server is not None:
             self._server.close()
         for connection in self._connections():

@@ -1,8 +1,7 @@
 """The supervisor: small, and the only process that must not fail.
 
-It owns the listening sockets, the spool's lock, and the list of who owns which shard. It starts workers, gives
-them shards, replaces the dead
-and the hung, passes signals on, and answers the control socket. It takes no mail and runs no plugin code.
+It owns the listening sockets, the spool's lock, and the list of who owns which shard. It starts workers, gives them shards, replaces
+the dead and the hung, and passes signals on (`operators` answers the control socket). It takes no mail and runs no plugin code.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,21 +19,17 @@ from upesi.config.settings import Config, LogSettings
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import ChannelClosed, RequestFailed, RequestTimeout
 from upesi.control.hints import remove_hints
-from upesi.control.server import ControlServer
 from upesi.limits.shares import Allocator
 from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
-from upesi.observe.exposition import Merge
-from upesi.observe.health import HealthServer, health_pages
-from upesi.observe.metrics import Metrics
 from upesi.runtime.check import check_in_child
-from upesi.runtime.messages import Asked, Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
-from upesi.runtime.observer import count_queue
+from upesi.runtime.messages import Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
+from upesi.runtime.operators import Operators
 from upesi.runtime.process import WorkerProcess
-from upesi.runtime.queue_commands import queue_handlers
 from upesi.runtime.roster import Moves, Roster
 from upesi.runtime.share_ledger import ShareLedger
 from upesi.runtime.sockets import Bound, bind_all, close_all, close_fresh
+from upesi.runtime.tasks import OwnTasks
 from upesi.spool.admin import SpoolAdmin
 
 __all__ = ["StartFailed", "Supervisor"]
@@ -81,7 +75,7 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}
         self._sockets: Bound = {}
         self._failures: dict[int, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnTasks(lambda error: self._failed("task", error))
         # processes that are being started and not among the workers yet
         self._births = 0
         self._stopped = asyncio.Event()
@@ -89,11 +83,7 @@ class Supervisor:
         self._deserted = asyncio.Event()
         self._stopping = False
         self._reloading = asyncio.Lock()
-        self._metrics = Merge()
-        # what only the supervisor can count, merged like a worker's
-        self._own_metrics = Metrics()
-        self._health: HealthServer | None = None
-        self._control: ControlServer | None = None
+        self._operators = Operators(self, admin, self._in_thread, self._failed)
 
     # -- life
 
@@ -109,13 +99,13 @@ class Supervisor:
             # a reload that is asked for meanwhile waits
             async with self._reloading:
                 self._sockets = bind_all(self._config.listener, workers_of(self._config))
-                await self._listen_for_operators()
+                await self._operators.listen()
                 await self._enter(await self._start_crew(self._config))
         except StartFailed:
             if self._stopping:
                 return False
             raise
-        self._own(self._watch())
+        self._tasks.run(self._watch())
         if not self._stopping:
             listeners = ", ".join(f"{address}:{port}" for address, port in self.addresses)
             self._events.emit(
@@ -127,7 +117,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._own(self._reload_and_report()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.run(self._reload_and_report()))
 
     async def run(self) -> None:
         """Serve until told to stop, then drain."""
@@ -140,7 +130,7 @@ class Supervisor:
                 worker.kill()
             return
         self._stopping = True
-        self._own(self._drain())
+        self._tasks.run(self._drain())
 
     async def _drain(self) -> None:
         bound = float(self._config.node.drain)
@@ -170,10 +160,7 @@ class Supervisor:
         self._events.close()
 
     async def _close(self) -> None:
-        if self._control is not None:
-            await self._control.stop()
-        if self._health is not None:
-            await self._health.stop()
+        await self._operators.close()
         for sockets in self._sockets.values():
             close_all(sockets)
         self._sockets.clear()
@@ -312,22 +299,22 @@ class Supervisor:
                 worker.seen = asyncio.get_running_loop().time()
 
         def idle(call: Call) -> None:
-            self._own(self._apply(self._roster.idle(epoch, call.arguments_as(Idle).shards)))
+            self._tasks.run(self._apply(self._roster.idle(epoch, call.arguments_as(Idle).shards)))
 
         def counted(call: Call) -> None:
             if self._worker(epoch) is not None and isinstance(call.arguments, bytes):
-                self._metrics.update(str(epoch), call.arguments)
+                self._operators.counted(epoch, call.arguments)
 
         return {"alive": alive, "idle": idle, "counted": counted, **self._shares.handlers(epoch)}
 
     # -- death and replacement
 
     def _ended(self, worker: WorkerProcess) -> None:
-        self._own(self._bury(worker))
+        self._tasks.run(self._bury(worker))
 
     async def _bury(self, worker: WorkerProcess) -> None:
         """A worker's process has ended: its mail has a new owner at once, its slot a new worker."""
-        self._metrics.retire(str(worker.epoch))
+        self._operators.retired(worker.epoch)
         was_ready = self._ready(worker)
         remove_hints(self._config.spool.path, str(worker.epoch))
         await self._in_thread(lambda: self._admin.expel(worker.epoch))
@@ -372,8 +359,11 @@ class Supervisor:
 
     # -- reload
 
-    async def reload(self) -> None:
-        """Replace configuration, plugin code and workers; raise UpesiError, with nothing changed, where the new ones are no good."""
+    async def reload(self) -> int:
+        """Replace configuration, plugin code and workers; return how many there are.
+
+        Raise UpesiError, with nothing changed, where the new ones are no good.
+        """
         async with self._reloading:
             if self._stopping:
                 raise StartFailed("the server is stopping")
@@ -407,6 +397,7 @@ class Supervisor:
             self._unbind(config)
             self._shares.resize(config.delivery.connections)
             self._events.emit("server.reloaded", {"workers": len(crew)})
+            return len(crew)
 
     def _refuse_fixed(self, config: Config) -> None:
         fixed = {
@@ -435,61 +426,38 @@ class Supervisor:
 
     # -- operators
 
-    async def _listen_for_operators(self) -> None:
-        handlers: dict[str, Handler] = {
-            "ping": lambda call: {"pid": os.getpid()},
-            "status": lambda call: self._status(),
-            "reload": lambda call: self._answer_reload(),
-            "stop": self._answer_stop,
-            **queue_handlers(self._admin, self._in_thread, self._recall, self._why),
-        }
-        self._control = ControlServer(self._config.control.socket, handlers, failed=self._failed)
-        try:
-            await self._control.start()
-        except OSError as error:
-            raise StartFailed(
-                f"control.socket cannot listen on {self._config.control.socket}: {error.strerror or error}; "
-                "its folder must exist and be ours to write to"
-            ) from error
-        if self._config.metrics.port:
-            pages = health_pages(self._exposition, healthy=lambda: "", ready=self._trouble)
-            self._health = HealthServer(pages, failed=lambda error: self._failed("metrics", error))
-            try:
-                await self._health.start(self._config.metrics.address, self._config.metrics.port)
-            except OSError as error:
-                where = f"{self._config.metrics.address} port {self._config.metrics.port}"
-                raise StartFailed(
-                    f"metrics cannot listen on {where}: {error.strerror}; change metrics.address or metrics.port (0 for none)"
-                ) from error
-
-    async def _answer_reload(self) -> dict[str, object]:
-        await self.reload()
-        return {"workers": workers_of(self._config)}
-
-    def _answer_stop(self, call: Call) -> dict[str, object]:
-        self.stop()
-        return {"pid": os.getpid(), "drain": float(self._config.node.drain)}
-
-    def _trouble(self) -> str:
+    @property
+    def trouble(self) -> str:
+        """Why we are not ready for mail; empty if we are."""
         if self._stopping:
             return "stopping"
         return "" if self._roster.active else "no worker is ready"
 
-    async def _recall(self, hold: bool) -> None:
-        """Have every worker give back what it has not started (`hold`), or go on (not `hold`)."""
-        if not hold:
-            for worker in self._workers.values():
-                worker.notify("resume")
-            return
-        await self._ask_all("recall", 5.0)
+    @property
+    def config(self) -> Config:
+        """What is in force."""
+        return self._config
 
-    async def _why(self, queues: list[str]) -> list[object]:
-        """Ask the workers why mail of `queues` is not being sent this moment."""
-        answers = await self._ask_all("why", 2.0, Asked(queues))
-        return [said for answer in answers.values() if isinstance(answer, list) for said in answer]
+    def crew(self) -> list[dict[str, object]]:
+        """Return what is known here of every worker."""
+        return [
+            {
+                "slot": worker.slot,
+                "pid": worker.pid,
+                "epoch": worker.epoch,
+                "state": "retiring" if worker.retiring else "active",
+                "shards": len(self._roster.shards_of(worker.epoch)),
+            }
+            for worker in self._workers.values()
+        ]
 
-    async def _ask_all(self, name: str, timeout: float, arguments: object = None) -> dict[int, object]:
-        """Ask every living worker; one that does not answer is left out."""
+    def tell_all(self, name: str) -> None:
+        """Send every worker a notice."""
+        for worker in self._workers.values():
+            worker.notify(name)
+
+    async def ask_all(self, name: str, timeout: float, arguments: object = None) -> dict[int, object]:
+        """Ask every living worker, and return the answers by epoch; one that does not answer is left out."""
 
         async def ask(worker: WorkerProcess) -> tuple[int, object]:
             try:
@@ -501,37 +469,6 @@ class Supervisor:
         answers = await asyncio.gather(*(ask(worker) for worker in list(self._workers.values()) if worker.alive))
         return {epoch: answer for epoch, answer in answers if answer is not None}
 
-    async def _status(self) -> dict[str, object]:
-        answers = await self._ask_all("status", 2.0)
-        summary = await self._in_thread(self._admin.summary)
-        workers = [
-            {
-                "slot": worker.slot,
-                "pid": worker.pid,
-                "epoch": worker.epoch,
-                "state": "retiring" if worker.retiring else "active",
-                "shards": len(self._roster.shards_of(worker.epoch)),
-                "status": answers.get(worker.epoch),
-            }
-            for worker in self._workers.values()
-        ]
-        listeners = [f"{address}:{port}" for address, port in self.addresses]
-        return {
-            "pid": os.getpid(),
-            "listeners": listeners,
-            "spool": self._config.spool.path,
-            "workers": workers,
-            "queues": summary,
-        }
-
-    async def _exposition(self) -> bytes:
-        for epoch, snapshot in (await self._ask_all("metrics", 2.0)).items():
-            if isinstance(snapshot, bytes):
-                self._metrics.update(str(epoch), snapshot)
-        count_queue(self._own_metrics, await self._in_thread(self._admin.totals), time.time())
-        self._metrics.update("supervisor", self._own_metrics.export())
-        return self._metrics.text()
-
     # -- help
 
     def _failed(self, name: str, error: BaseException) -> None:
@@ -539,19 +476,6 @@ class Supervisor:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    def _own(self, coroutine: object) -> None:
-        """Run `coroutine` as a task of ours; what it raises is reported, and ends nothing else."""
-
-        async def contained() -> None:
-            try:
-                await coroutine  # type: ignore[misc]
-            except Exception as error:
-                self._failed("task", error)
-
-        task = asyncio.get_running_loop().create_task(contained())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def workers_of(config: Config) -> int:

@@ -126,7 +126,7 @@ class House:
         """Stop accepting and finish: sessions within `seconds` (else the configured drain), deliveries too, or for as long as they take."""
         bound = float(self.config.node.drain) if seconds is None else seconds
         loop = asyncio.get_running_loop()
-        sessions = asyncio.gather(*(listener.drain(bound) for _, listener in self._listeners))
+        sessions = asyncio.gather(*(listener.drain(bound, patient=seconds is None) for _, listener in self._listeners))
         if seconds is None:
             # a reload: others own our shards as soon as nothing is in flight for them; what is past its final dot is waited for
             await sessions

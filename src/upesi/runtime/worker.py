@@ -19,6 +19,7 @@ from upesi.control.channel import Call, Channel
 from upesi.limits.shares import Holder, ShareGrant, ShareRecall, ShareRequest, ShareReturn
 from upesi.mail.errors import UpesiError
 from upesi.runtime.messages import Asked, Configure, Drain, Idle, Shards, Yield
+from upesi.runtime.tasks import OwnTasks
 from upesi.runtime.wiring import House, build
 
 __all__ = ["Worker"]
@@ -41,7 +42,7 @@ class Worker:
         self._house: House | None = None
         self._channel: Channel | None = None
         self._gone = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = OwnTasks(lambda error: self._failed("task", error))
 
     async def run(self, sock: socket.socket) -> None:
         """Serve until told to go, or until the supervisor is gone."""
@@ -79,7 +80,7 @@ class Worker:
         return {"epoch": configure.epoch}
 
     def _open(self, call: Call) -> None:
-        self._own(self._the_house.open())
+        self._tasks.run(self._the_house.open())
 
     def _shards(self, call: Call) -> None:
         shards = call.arguments_as(Shards)
@@ -98,7 +99,7 @@ class Worker:
         return [reason for reason in reasons if reason.reason != "not-ours"]
 
     def _leave(self, seconds: float | None) -> None:
-        self._own(self._left(seconds))
+        self._tasks.run(self._left(seconds))
 
     async def _left(self, seconds: float | None) -> None:
         """Finish what we hold, then go; without `seconds`, sessions have the drain's time and deliveries all they need.
@@ -147,17 +148,6 @@ class Worker:
         else:
             sys.stderr.write(f"worker: {name}: {type(error).__name__}: {error}\n")
 
-    def _own(self, coroutine: object) -> None:
-        async def contained() -> None:
-            try:
-                await coroutine  # type: ignore[misc]
-            except Exception as error:
-                self._failed("task", error)
-
-        task = asyncio.get_running_loop().create_task(contained())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 async def _main(fd: int) -> None:
     # the terminal's Control-C and a stray SIGTERM go to the supervisor, which tells us in order
@@ -171,9 +161,7 @@ async def _main(fd: int) -> None:
 
 def main() -> int:
     """Run one worker on the channel whose descriptor is the only argument."""
-    import os
-
-    sys.setswitchinterval(float(os.environ.get("SWI", "0.005")))
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(int(sys.argv[1])))
     return 0

@@ -157,6 +157,24 @@ def test_a_stopping_server_lets_transactions_finish() -> None:
     assert busy.transport.ended
 
 
+def test_a_reload_lets_whoever_has_just_come_bring_a_message() -> None:
+    """Reload: others take over the socket, so a session that has brought nothing yet is not cut off before its MAIL."""
+    fresh, served = Dialogue(), Dialogue()
+    fresh.hello()
+    served.begin()
+    served.send()
+    served.heard()
+    for talk in (fresh, served):
+        talk.home.draining = talk.home.patient = True
+        talk.connection.retire()
+    assert fresh.heard() == []
+    assert served.heard()[0].startswith("421 4.3.2 ")
+    fresh.say("MAIL FROM:<a@example.org>", "RCPT TO:<rcpt@example.net>")
+    fresh.say("DATA")
+    lines = fresh.say(b"x\r\n.\r\n")
+    assert [line[:9] for line in lines] == ["250 2.0.0", "421 4.3.2"]
+
+
 def test_the_end_of_the_drain_spares_nobody() -> None:
     """Drain is bounded: behind its deadline a transaction is cut short, and its client comes again."""
     talk = Dialogue()

@@ -201,6 +201,7 @@ class Home:
 
     def __init__(self) -> None:
         self.draining = False
+        self.patient = False
         self.open: set[Connection] = set()
 
     def opened(self, connection: Connection) -> bool:
