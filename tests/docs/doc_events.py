@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from doc_pages import coded, modules, rows, section
 
 # everything through which an event goes on its way to the log or the history
-_EMITTERS = {"emit", "_emit", "failure", "_notice", "end_transaction", "SpoolEvent"}
+_EMITTERS = {"emit", "_emit", "failure", "_notice", "end_transaction", "SpoolEvent", "Update"}
 _NAME = re.compile(r"[a-z]+(?:\.[a-z_]+)+")
 
 

@@ -7,23 +7,32 @@ import re
 
 from integration.conftest import MakeServer, route_to
 from integration.messages import numbered
+from integration.receiver import Receiver
 from integration.server import free_port, run_upesi, wait_until
 
 
-def test_a_site_that_is_left_alone_is_the_reason(upesi_server: MakeServer) -> None:
-    """Made due by hand it still is not sent "now": the site's pause is told, with its end, in `why`, `list` and `status`."""
-    server = upesi_server(route_to(free_port()) + "[delivery]\nretry = ['1h']\n", workers=2)
+def test_a_site_that_is_left_alone_is_the_reason_until_an_operator_says_now(upesi_server: MakeServer) -> None:
+    """Mail never tried is not sent "now": `why`, `list`, `summary` and `status` tell the pause with its end; `retry` ends it."""
+    port = free_port()
+    server = upesi_server(route_to(port) + "[delivery]\nretry = ['1h']\n", workers=2)
     server.send(numbered(1))
     wait_until(lambda: "Connection refused" in server.command("queue", "list"), what="the first attempt")
-    server.command("queue", "retry", "--all", "--yes")
-    (row,) = json.loads(server.command("queue", "list", "--json"))
-    assert row["reason"] == "unreachable"
+    server.send(numbered(2))
+    (_, row) = json.loads(server.command("queue", "list", "--json"))
+    assert (row["reason"], row["attempts"]) == ("unreachable", 0)
     said = server.command("queue", "why", row["message"])
-    assert "its site cannot be reached and is left alone" in said
+    assert re.search(r"left alone for \d+[sm] more; last said: 4\.4\.1 .*Connection refused", said)
     assert re.search(r"next try in \d+[sm]", said)
-    assert re.search(r" in \d+[sm] +4\.4\.1 ", server.command("queue", "list"))
+    assert re.search(r" 0 +in \d+[sm] +to others: 4\.4\.1 ", server.command("queue", "list"))
+    assert re.search(r" in \d+[sm]\n", server.command("queue", "summary"))
     page = server.command("status")
     assert re.search(r"host:127\.0\.0\.1:\d+ +0 of \d+ .* \d+[sm] +1 +4\.4\.1 .*Connection refused", page)
+    with Receiver(port=port) as receiver:
+        server.command("queue", "retry", "--all", "--yes")
+        wait_until(lambda: server.command("queue", "count") == "0\n", what="the delivery of both")
+        assert len(receiver.messages) == 2
+    story = run_upesi("trace", row["message"], "-c", server.file).stdout
+    assert "delivery.retried" in story
 
 
 def test_a_server_is_stopped_through_its_socket_while_its_file_is_broken(upesi_server: MakeServer) -> None:

@@ -90,6 +90,9 @@ async def test_hold_keeps_and_release_returns(engine: SqliteEngine, store: Sqlit
     (why,) = engine.admin.why(message.id.hex())
     assert (why.state, why.next_try) == ("held", None)
     assert engine.admin.release(Selector()).changed == 1
+    assert [event.kind for event in engine.admin.trace(message.id.hex())] == [
+        "message.accepted", "delivery.held", "delivery.released",
+    ]  # fmt: skip
     assert ids(await store.claim(QUEUE, engine.clock.now, 10)) == [message.id]
 
 
@@ -148,6 +151,43 @@ async def test_why_tells_the_last_outcome_and_the_next_try(engine: SqliteEngine,
     assert (why.state, why.since, why.last, why.next_try, why.attempts) == (
         "ready", engine.clock.now + 3, said, engine.clock.now + 300, 1,
     )  # fmt: skip
+
+
+async def test_since_is_when_a_delivery_came_into_its_state(engine: SqliteEngine, store: SqliteStore) -> None:
+    """Q8: a hold and a release count from when they were made; what happened to others of the message does not count at all."""
+    start = engine.clock.now
+    message = engine.message(
+        engine.delivery(to=("bob@example.org", '"a b"@example.org')),
+        engine.delivery("host:other:25", to=("eve@example.net",)),
+    )
+    await accept(store, message)
+
+    def since() -> list[tuple[str, float, float | None]]:
+        found = engine.admin.why(message.id.hex())
+        return [(why.state, why.since - start, why.retried and why.retried - start) for why in found]
+
+    engine.clock.now += 60
+    assert engine.admin.hold(Selector(domain="example.net")).queues == ("host:other:25",)
+    engine.clock.now += 60
+    assert since() == [("ready", 0.0, None), ("held", 60.0, None)]
+    assert engine.admin.retry_now(Selector()).queues == (QUEUE,)
+    engine.admin.release(Selector())
+    engine.clock.now += 60
+    assert since() == [("ready", 0.0, 120.0), ("ready", 120.0, None)]
+    (claimed,) = await store.claim(QUEUE, engine.clock.now, 10)
+    event = SpoolEvent(engine.clock.now, "delivery.deferred", message.id, {"to": '"a b"@example.org'})
+    again = engine.delivery(to=('"a b"@example.org',), due=300, attempts=1)
+    await complete(store, Completion(claimed.id, message.id, (again,), events=(event,)))
+    assert since() == [("ready", 120.0, None), ("ready", 180.0, None)]
+
+
+async def test_an_answer_names_a_bounded_number_of_queues(engine: SqliteEngine, store: SqliteStore) -> None:
+    """More than a thousand are not named: whoever acts on the answer takes all."""
+    many = [engine.delivery(f"host:h{n}:25", due=5) for n in range(1001)]
+    await accept(store, engine.message(*many))
+    changed = engine.admin.retry_now(Selector())
+    assert (changed.changed, changed.queues) == (1001, ())
+    assert len(engine.admin.retry_now(Selector(queue="host:h7:25")).queues) == 1
 
 
 async def test_events_are_exported_by_position(engine: SqliteEngine, store: SqliteStore) -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import click
 import msgspec
 
 from upesi.mail.reply import printable
 
-__all__ = ["Output", "age", "cell", "many", "patience", "size"]
+__all__ = ["Output", "age", "cell", "clock", "many", "patience", "size", "told"]
 
 _COLOURS = {
     "held": "yellow",
@@ -117,6 +118,23 @@ def age(seconds: float) -> str:
     return f"{sign}{int(seconds / 86400 + 0.5)}d"
 
 
+def clock(moment: float) -> str:
+    """Return a Unix time as people write it, to the millisecond."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def told(event: Mapping[str, object]) -> str:
+    """Return the fields of an event for a person, behind its time and kind: times as people write them, nothing that is empty."""
+    said = []
+    for name, value in event.items():
+        if name in ("at", "kind") or value in ("", None) or (name in _EMPTY_AT_ZERO and not value):
+            continue
+        write = _WRITTEN.get(name) if isinstance(value, (int, float)) else None
+        text = write(value) if write is not None else str(value)  # type: ignore[arg-type]
+        said.append(f'{name}="{text}"' if " " in text and write is None else f"{name}={text}")
+    return " ".join(said)
+
+
 def many(number: float, one: str, several: str = "") -> str:
     """Return a number of things: "1 delivery", "2 deliveries"; without `several` an s is put behind `one`."""
     return f"{number:.0f} {one if number == 1 else several or f'{one}s'}"
@@ -129,6 +147,19 @@ def size(octets: float) -> str:
             return f"{octets:.0f} {unit}" if unit == "B" or octets >= 10 else f"{octets:.1f} {unit}"
         octets /= 1000
     return f"{octets:.1f} TB"
+
+
+def _second(moment: float) -> str:
+    return datetime.fromtimestamp(moment + 0.5, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+# fields of events that are a moment or a span, and how they are written
+_WRITTEN: Mapping[str, Callable[[float], str]] = {
+    "next": _second,
+    "seconds": lambda span: age(span) if span >= 10 else f"{span:.3g}s",
+}
+# where 0 is "there is none"
+_EMPTY_AT_ZERO = frozenset({"code", "damaged_body"})
 
 
 @contextmanager

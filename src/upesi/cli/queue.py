@@ -51,7 +51,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
             row.get("recipients"),
             row.get("attempts"),
             _next(row, now),
-            _reason(row),
+            _reason(row) or _unheard(row, now),
         ]
         for row in found
     ]
@@ -81,7 +81,7 @@ def summary(target: Target, as_json: bool) -> None:
         found = records(backend.request("queue.summary"))
     now = time.time()
     states = ["routing", "ready", "active", "held"]
-    rows = [[row.get("queue"), *(row.get(state) for state in states), _due(row.get("next_due"), now)] for row in found]
+    rows = [[row.get("queue"), *(row.get(state) for state in states), _next(row, now)] for row in found]
     Output(as_json=as_json).table(["queue", *states, "next"], rows, found)
 
 
@@ -112,7 +112,14 @@ def show(target: Target, as_json: bool, id: str) -> None:
     )
     deliveries = records(message.get("deliveries") or [])
     rows = [
-        [row.get("queue"), row.get("state"), row.get("recipients"), row.get("attempts"), _next(row, now), _reason(row)]
+        [
+            row.get("queue"),
+            row.get("state"),
+            row.get("recipients"),
+            row.get("attempts"),
+            _next(row, now),
+            _reason(row) or _unheard(row, now),
+        ]
         for row in deliveries
     ]
     output.table(["queue", "state", "recipients", "tries", "next", "last reply"], rows, deliveries)
@@ -142,12 +149,15 @@ def _sentence(row: dict[str, object], now: float) -> str:
     state = {
         "routing": f"has been waiting for {since} for its next hop to be found",
         "ready": f"has been waiting for {since}",
-        "active": f"has been with a worker for {since}: it is being sent, or is about to be",
+        # when a worker took it is written nowhere: that would be one more write for every message
+        "active": "is with a worker: it is being sent, or is about to be",
         "held": f"has been held by an operator for {since}; `upesi queue release` lets it go on",
-    }.get(str(row.get("state")), f"is {cell(row.get('state'))} since {since}")
+    }.get(str(row.get("state")), f"has been {cell(row.get('state'))} for {since}")
     tries = number_of(row.get("attempts"))
     parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
     parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")
+    if row.get("retried") is not None:
+        parts.append(f"made due by an operator {age(now - number_of(row['retried']))} ago")
     if obstacle := _obstacle(row, now):
         parts.append(obstacle)
     if (moment := _moment(row, now)) is not None:
@@ -160,7 +170,6 @@ def _sentence(row: dict[str, object], now: float) -> str:
 # what stands in the way of a queue, by the reason that its worker gives
 _OBSTACLES = {
     "paused": "its worker is paused while an operator's change is made",
-    "unreachable": "its site cannot be reached and is left alone for a while",
     "connection-limit": "all connections that its site may have are busy (delivery.site_connections)",
     "machine-limit": "all connections of this machine are busy (delivery.connections)",
     "plugin": "a plugin is being asked about mail of this queue",
@@ -171,20 +180,32 @@ _OBSTACLES = {
 
 def _obstacle(row: dict[str, object], now: float) -> str:
     """Return what the worker that owns the delivery's queue says stands in the way; empty where nothing does."""
+    site = said(row.get("site_last"))
+    if row.get("reason") == "unreachable":
+        left = age(max(0.0, number_of(row.get("blocked_until")) - now))
+        text = f"its site could not be reached and is left alone for {left} more"
+        return f"{text}; last said: {cell(site)}" if site else text
     text = _OBSTACLES.get(str(row.get("reason")), "")
-    if row.get("reason") != "unreachable" and number_of(row.get("next_try")) > now:
+    if not text or number_of(row.get("next_try", row.get("due"))) > now:
         # busy connections are no reason for what is not due yet
         return ""
-    site = said(row.get("site_last"))
     # what the site last said, where that is not what this very message heard
-    return f"{text}: {cell(site)}" if text and site and site != said(row.get("last")) else text
+    return f"{text}; last said: {cell(site)}" if site and site != said(row.get("last")) else text
+
+
+def _unheard(row: dict[str, object], now: float) -> str | None:
+    """Return what a listing says of a delivery that has heard nothing itself: its site's last words, else what stands in the way."""
+    if row.get("state") not in ("routing", "ready") or not (obstacle := _obstacle(row, now)):
+        return None
+    site = said(row.get("site_last"))
+    return f"to others: {site}" if site else obstacle
 
 
 def _moment(row: dict[str, object], now: float) -> float | None:
     """Return when a delivery will next be tried: when it is due, and its site is no longer left alone."""
     if row.get("state") in ("active", "held"):
         return None
-    due = row.get("next_try", row.get("due"))
+    due = row.get("next_try", row.get("due", row.get("next_due")))
     return None if due is None else max(number_of(due), number_of(row.get("blocked_until")))
 
 
@@ -294,10 +315,6 @@ def _next(row: dict[str, object], now: float) -> str | None:
     # due, and nobody knows until when something is in the way: "now" would be a promise
     in_the_way = moment <= now and row.get("reason") in ("paused", "connection-limit", "machine-limit")
     return str(row["reason"]) if in_the_way else _in(moment, now)
-
-
-def _due(moment: object, now: float) -> str | None:
-    return _in(number_of(moment), now) if moment is not None else None
 
 
 def _reason(row: dict[str, object]) -> str | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 import click
 
 from upesi.cli.backend import connected, server_of
 from upesi.cli.options import Target, json_option, targeted
-from upesi.cli.output import Output, patience
+from upesi.cli.output import Output, clock, patience, told
 from upesi.cli.values import number_of, records, table_of
 from upesi.control.client import ControlClient
 from upesi.control.errors import RequestTimeout, ServerDown
@@ -84,15 +83,8 @@ def trace(target: Target, as_json: bool, id: str) -> None:
         events = records(backend.request("trace", {"id": id}))
     if not events:
         history = "" if target.named else f" ({target.config.spool.history})"
-        raise click.ClickException(f"nothing is known of {id}: wrong id, or older than spool.history{history}")
-    rows = [[_clock(event.get("at")), event.get("kind"), _details(event)] for event in events]
+        raise click.ClickException(
+            f"nothing is known of {id}: wrong id, older than spool.history{history}, or it was refused before it was queued"
+        )
+    rows = [[clock(number_of(event.get("at"))), event.get("kind"), told(event)] for event in events]
     Output(as_json=as_json).table(["time", "event", "details"], rows, events)
-
-
-def _clock(at: object) -> str:
-    moment = datetime.fromtimestamp(at if isinstance(at, (int, float)) else 0, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
-
-
-def _details(event: dict[str, object]) -> str:
-    return " ".join(f"{key}={value}" for key, value in event.items() if key not in ("at", "kind"))

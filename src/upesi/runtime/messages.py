@@ -2,7 +2,7 @@
 
 Notices to a worker: "shards" (Shards), "open", "yield" (Yield), "retire", "drain" (Drain), "resume", "share.granted", "share.recalled".
 Notices from a worker: "alive", "idle" (Idle), "counted" (its last metrics), "share.requested", "share.returned". Requests to a worker:
-"configure" (Configure), "recall", "status", "metrics", "why" (Asked).
+"configure" (Configure), "recall", "status", "metrics", "why" (Asked), "wake" (Asked; no queue: all).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Idle(msgspec.Struct, frozen=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Queues of which an operator asks why they wait; a worker answers for those that it owns."""
+    """Queues that an operator asks about, or wants tried now; a worker answers and acts for those that it owns."""
 
     queues: list[str]
 

@@ -6,14 +6,14 @@ that all connections are busy. A worker that does not answer leaves its queues u
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 
 from upesi.mail.outcome import Outcome
-from upesi.spool.listing import Listed, Why
+from upesi.spool.listing import Listed, QueueSummary, Why
 
-__all__ = ["AskWorkers", "Obstacle", "explained", "nobody_knows"]
+__all__ = ["AskWorkers", "Obstacle", "explained", "explained_queues", "nobody_knows"]
 
 # queues asked about at once: a question of a megabyte at most
 _MOST_QUEUES = 4000
@@ -40,13 +40,24 @@ async def nobody_knows(queues: list[str]) -> list[object]:
 
 async def explained(rows: Sequence[Listed | Why], ask: AskWorkers, now: float) -> list[dict[str, object]]:
     """Return `rows` as tables with "reason", and "blocked_until" (Unix time) and "site_last" where there is such a thing."""
-    queues = list(dict.fromkeys(row.queue for row in rows if row.state in _WAITING))[:_MOST_QUEUES]
-    known: dict[str, dict[str, object]] = {}
-    for said in await ask(queues) if queues else []:
-        obstacle = msgspec.convert(said, Obstacle)
-        known[obstacle.queue] = _fields(obstacle, now)
+    known = await _known((row.queue for row in rows if row.state in _WAITING), ask, now)
     tables = [msgspec.to_builtins(row) for row in rows]
     return [{**table, **known.get(table["queue"], {})} if table["state"] in _WAITING else table for table in tables]
+
+
+async def explained_queues(rows: Sequence[QueueSummary], ask: AskWorkers, now: float) -> list[dict[str, object]]:
+    """Return `rows` as tables with the same fields, where something waits: a summary must not promise what a listing does not."""
+    known = await _known((row.queue for row in rows if row.next_due is not None), ask, now)
+    return [{**msgspec.to_builtins(row), **known.get(row.queue, {})} for row in rows]
+
+
+async def _known(queues: Iterable[str], ask: AskWorkers, now: float) -> dict[str, dict[str, object]]:
+    asked = list(dict.fromkeys(queues))[:_MOST_QUEUES]
+    known: dict[str, dict[str, object]] = {}
+    for said in await ask(asked) if asked else []:
+        obstacle = msgspec.convert(said, Obstacle)
+        known[obstacle.queue] = _fields(obstacle, now)
+    return known
 
 
 def _fields(obstacle: Obstacle, now: float) -> dict[str, object]:

@@ -79,7 +79,7 @@ class Operators:
             "status": lambda call: self._status(),
             "reload": lambda call: self._reload(),
             "stop": self._stop,
-            **queue_handlers(self._admin, self._in_thread, self._recall, self._why),
+            **queue_handlers(self._admin, self._in_thread, self._recall, self._why, self._wake),
         }
         self._control = ControlServer(config.control.socket, handlers, failed=self._failed)
         try:
@@ -140,6 +140,10 @@ class Operators:
         """Ask the workers why mail of `queues` is not being sent this moment."""
         answers = await self._supervisor.ask_all("why", 2.0, Asked(queues))
         return [said for answer in answers.values() if isinstance(answer, list) for said in answer]
+
+    async def _wake(self, queues: list[str]) -> None:
+        """Have the workers end the pauses of the sites of `queues` (of all sites where none is named), before the operator is answered."""
+        await self._supervisor.ask_all("wake", 2.0, Asked(queues))
 
     async def _status(self) -> dict[str, object]:
         answers = await self._supervisor.ask_all("status", 2.0)

@@ -15,9 +15,9 @@ import msgspec
 
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import RequestFailed
-from upesi.runtime.obstacles import AskWorkers, explained, nobody_knows
+from upesi.runtime.obstacles import AskWorkers, explained, explained_queues, nobody_knows
 from upesi.runtime.quarantine_commands import quarantine_handlers
-from upesi.spool.admin import Selector, SpoolAdmin
+from upesi.spool.admin import Changed, Selector, SpoolAdmin
 
 __all__ = ["queue_handlers"]
 
@@ -36,6 +36,8 @@ class InThread(Protocol):
 
 
 Recall = Callable[[bool], Awaitable[None]]
+# queue keys, none of them for all
+Wake = Callable[[list[str]], Awaitable[None]]
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -58,13 +60,22 @@ class One(msgspec.Struct, frozen=True):
     id: str
 
 
+async def nobody_to_wake(queues: list[str]) -> None:
+    """Do nothing where no worker runs: none leaves a site alone."""
+
+
 def queue_handlers(
-    admin: SpoolAdmin, in_thread: InThread, recall: Recall, ask_workers: AskWorkers = nobody_knows
+    admin: SpoolAdmin,
+    in_thread: InThread,
+    recall: Recall,
+    ask_workers: AskWorkers = nobody_knows,
+    wake: Wake = nobody_to_wake,
 ) -> dict[str, Handler]:
     """Return the handlers of "queue.*", "quarantine.*" and "trace".
 
     `in_thread` runs the synchronous administration where it may; `recall(True)` makes workers give back what they have not
-    started, `recall(False)` lets them go on; `ask_workers` says what stands in the way of queues.
+    started, `recall(False)` lets them go on; `ask_workers` says what stands in the way of queues; `wake` ends the pauses of
+    their sites.
     """
 
     async def ask(question: Callable[[], T]) -> T:
@@ -86,34 +97,51 @@ def queue_handlers(
         id = call.arguments_as(One).id
         return await explained(await ask(lambda: admin.why(id)), ask_workers, time.time())
 
-    def changing(change: Callable[[Selector], object]) -> Handler:
+    async def summary(call: Call) -> object:
+        return await explained_queues(await ask(admin.summary), ask_workers, time.time())
+
+    async def change(call: Call, wish: Callable[[Selector], T]) -> T:
+        selector = call.arguments_as(Selected).selector
+        await recall(True)
+        try:
+            return await ask(lambda: wish(selector))
+        finally:
+            await recall(False)
+
+    def changing(wish: Callable[[Selector], Changed]) -> Handler:
         async def changed(call: Call) -> object:
-            selector = call.arguments_as(Selected).selector
-            await recall(True)
-            try:
-                return await ask(lambda: change(selector))
-            finally:
-                await recall(False)
+            return _counts(await change(call, wish))
 
         return changed
 
-    def cancelled(selector: Selector) -> object:
-        changed, cancelled = admin.cancel(selector)
-        return {"changed": changed.changed, "active": changed.active, "cancelled": cancelled[:_MOST]}
+    async def retried(call: Call) -> object:
+        changed = await change(call, admin.retry_now)
+        if changed.changed:
+            # "now" is meant: not when the pause of an unreachable site is over
+            await wake(list(changed.queues))
+        return _counts(changed)
+
+    async def cancelled(call: Call) -> object:
+        changed, cancelled = await change(call, admin.cancel)
+        return {**_counts(changed), "cancelled": cancelled[:_MOST]}
 
     return {
         "queue.list": listed,
         "queue.count": looking(lambda call: partial(admin.count, call.arguments_as(Selected).selector)),
-        "queue.summary": looking(lambda call: admin.summary),
+        "queue.summary": summary,
         "queue.show": looking(lambda call: partial(admin.show, call.arguments_as(One).id)),
         "queue.why": why,
         "trace": looking(lambda call: partial(_trace, admin, call.arguments_as(One).id)),
         **quarantine_handlers(admin, ask),
         "queue.hold": changing(admin.hold),
         "queue.release": changing(admin.release),
-        "queue.retry": changing(admin.retry_now),
-        "queue.cancel": changing(cancelled),
+        "queue.retry": retried,
+        "queue.cancel": cancelled,
     }
+
+
+def _counts(changed: Changed) -> dict[str, object]:
+    return {"changed": changed.changed, "active": changed.active}
 
 
 def _trace(admin: SpoolAdmin, id: str) -> list[dict[str, object]]:

@@ -58,6 +58,7 @@ class Worker:
             "status": lambda call: self._the_house.status(),
             "metrics": lambda call: self._the_house.metrics(),
             "why": self._why,
+            "wake": self._wake,
             "share.granted": lambda call: self._the_house.shares.granted(call.arguments_as(ShareGrant)),
             "share.recalled": lambda call: self._the_house.shares.recalled(call.arguments_as(ShareRecall)),
         }
@@ -97,6 +98,10 @@ class Worker:
     def _why(self, call: Call) -> list[object]:
         reasons = map(self._the_house.scheduler.why, call.arguments_as(Asked).queues)
         return [reason for reason in reasons if reason.reason != "not-ours"]
+
+    def _wake(self, call: Call) -> dict[str, object]:
+        self._the_house.scheduler.wake(call.arguments_as(Asked).queues)
+        return {}
 
     def _leave(self, seconds: float | None) -> None:
         self._tasks.run(self._left(seconds))

@@ -140,6 +140,19 @@ class Scheduler:
         """Look into these queues soon: another worker put something there, or an operator released it."""
         self._backlog.hint(queues)
 
+    def wake(self, queues: Sequence[str]) -> None:
+        """End the pauses of these queues' sites, of all sites where none is named, and look for their mail: an operator says now.
+
+        Failures are remembered from now on, so one connection asks first, as after any pause, and the next pause is no shorter.
+        """
+        now = self._loop.time()
+        paths = self._dispatch.paths
+        chosen = [paths[queue] for queue in queues if queue in paths] if queues else list(paths.values())
+        paused = [path for path in chosen if path.blocked(now)]
+        for path in paused:
+            path.blocked_until = now
+        self._backlog.hint([path.site for path in paused])
+
     # -- shards -------------------------------------------------------------------------------------------------------
 
     def set_shards(self, shards: frozenset[int]) -> None:

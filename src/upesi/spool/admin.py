@@ -18,7 +18,7 @@ from upesi.database.sqlite import Checkpoint, Database
 from upesi.database.wal import WalState
 from upesi.spool import listing, members
 from upesi.spool.bodies import BodyFolder, error_from
-from upesi.spool.changes import Changes
+from upesi.spool.changes import HOLD, RELEASE, Changes, retry
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
 from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, QueueTotals, Shown, Why
 from upesi.spool.quarantine import Quarantine
@@ -168,15 +168,15 @@ class SpoolAdmin:
 
     def hold(self, selector: Selector) -> Changed:
         """Let the selected wait until they are released."""
-        return self._guarded(lambda: self._changes.update(selector, "state < 2", "state = 3"))
+        return self._guarded(lambda: self._changes.update(selector, HOLD))
 
     def release(self, selector: Selector) -> Changed:
         """Let held deliveries be tried again as they become due."""
-        return self._guarded(lambda: self._changes.update(selector, "state = 3", "state = waits"))
+        return self._guarded(lambda: self._changes.update(selector, RELEASE))
 
     def retry_now(self, selector: Selector) -> Changed:
-        """Make waiting deliveries due now."""
-        return self._guarded(lambda: self._changes.update(selector, "state < 2", f"due = {self._now()!r}"))
+        """Make waiting deliveries due now. The pauses of their queues' sites are the scheduler's to end."""
+        return self._guarded(lambda: self._changes.update(selector, retry(self._now())))
 
     def cancel(self, selector: Selector, limit: int = 10_000) -> tuple[Changed, Sequence[Cancelled]]:
         """End up to `limit` of the selected deliveries without an attempt, each with an event; return whom it concerns."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
+import msgspec
+
 from upesi.database.sqlite import Database, Integers, Value
 from upesi.mail.ids import MessageId
 from upesi.spool.bodies import BodyFolder
@@ -16,12 +18,32 @@ from upesi.spool.schema import EVENT
 from upesi.spool.selector import Selector, where
 from upesi.spool.tally import Tally
 
-__all__ = ["Changes"]
+__all__ = ["HOLD", "RELEASE", "Changes", "Update", "retry"]
 
 # rows changed in one transaction: some 10 ms of the write lock
 _STEP = 500
 
+# queues named in one answer; more are "all of them" to whoever acts on it
+_MOST_QUEUES = 1000
+
 _Step = Callable[[Tally, Sequence[int]], list[MessageId]]
+
+
+class Update(msgspec.Struct, frozen=True):
+    """A change in place: its event's kind, which deliveries it concerns (a condition), and what it does to them (an assignment)."""
+
+    kind: str
+    which: str
+    change: str
+
+
+HOLD = Update("delivery.held", "state < 2", "state = 3")
+RELEASE = Update("delivery.released", "state = 3", "state = waits")
+
+
+def retry(now: float) -> Update:
+    """Return the change that makes waiting deliveries due at `now` (Unix time)."""
+    return Update("delivery.retried", "state < 2", f"due = {now!r}")
 
 
 class Changes:
@@ -34,16 +56,34 @@ class Changes:
         self._bodies = bodies
         self._now = now
 
-    def update(self, selector: Selector, which: str, change: str) -> Changed:
-        """Apply `change` (an assignment) to the selected that are also `which` (a condition)."""
+    def update(self, selector: Selector, update: Update) -> Changed:
+        """Apply `update` to the selected that it concerns, each with an event; the answer names their queues."""
+        queues: set[str] = set()
 
         def step(tally: Tally, ids: Sequence[int]) -> list[MessageId]:
+            self._record(update.kind, ids, queues)
             self._count(tally, ids, -1)
-            self._database.run(f"UPDATE delivery SET {change} WHERE id IN carray(?)", Integers(ids))
+            self._database.run(f"UPDATE delivery SET {update.change} WHERE id IN carray(?)", Integers(ids))
             self._count(tally, ids, 1)
             return []
 
-        return self._steps(selector, which, step, None)
+        changed = self._steps(selector, update.which, step, None)
+        if len(queues) > _MOST_QUEUES:
+            return changed
+        return Changed(changed.changed, changed.active, tuple(sorted(queues)))
+
+    def _record(self, kind: str, ids: Sequence[int], queues: set[str]) -> None:
+        """Write the events of a step, and add its queues to `queues`, one more than are named at most."""
+        now = self._now()
+        events = []
+        for number, message, queue, data in self._database.rows(
+            "SELECT id, message, queue, data FROM delivery WHERE id IN carray(?)", Integers(ids)
+        ):
+            if len(queues) <= _MOST_QUEUES:
+                queues.add(cast(str, queue))
+            fields = _fields(cast(int, number), cast(str, queue), _addresses(data))
+            events.append(event_row(SpoolEvent(now, kind, MessageId(cast(bytes, message)), fields)))
+        self._database.insert(EVENT, events)
 
     def _count(self, tally: Tally, ids: Sequence[int], sign: int) -> None:
         for queue, state, due in self._database.rows(
@@ -98,14 +138,20 @@ class Changes:
         events = []
         for number, message, _, queue, state, due, _, sender, data in rows:
             id = MessageId(cast(bytes, message))
-            recipients = tuple(str(recipient.address) for recipient in recipients_of(cast(bytes, data)))
+            recipients = _addresses(data)
             cancelled.append(Cancelled(id.hex(), cast(str, sender), recipients))
             tally.add(cast(str, queue), cast(int, state), cast(float, due), -1)
-            fields: dict[str, str | int | float] = {"delivery": cast(int, number), "queue": cast(str, queue)}
-            fields["recipients"] = len(recipients)
-            fields["to"] = " ".join(recipients)
+            fields = _fields(cast(int, number), cast(str, queue), recipients)
             events.append(event_row(SpoolEvent(now, "delivery.cancelled", id, fields)))
         self._database.run("DELETE FROM delivery WHERE id IN carray(?)", numbers)
         self._database.insert(EVENT, events)
         filed = [cast(int, row[2]) for row in rows if row[6]]
         return remove_ended(self._database, [cast(int, row[2]) for row in rows], filed)
+
+
+def _addresses(data: Value) -> tuple[str, ...]:
+    return tuple(str(recipient.address) for recipient in recipients_of(cast(bytes, data)))
+
+
+def _fields(number: int, queue: str, recipients: Sequence[str]) -> dict[str, str | int | float]:
+    return {"delivery": number, "queue": queue, "recipients": len(recipients), "to": " ".join(recipients)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -33,12 +33,26 @@ __all__ = [
 
 _MAX_TRACE = 10_000
 
+# what brings a delivery into a state
+_CHANGES = {
+    "message.accepted": "waiting",
+    "message.released": "waiting",
+    "delivery.deferred": "waiting",
+    "delivery.released": "waiting",
+    "delivery.held": "held",
+    "delivery.retried": "retried",
+}
+
 
 class Changed(msgspec.Struct, frozen=True):
-    """How many deliveries were changed, and how many of those selected were not because a worker holds them."""
+    """How many deliveries were changed, and how many of those selected were not because a worker holds them.
+
+    `queues` are those of what was changed in place; empty where nothing was, or where they are too many to name.
+    """
 
     changed: int
     active: int
+    queues: tuple[str, ...] = ()
 
 
 class Cancelled(msgspec.Struct, frozen=True):
@@ -78,7 +92,11 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Why(msgspec.Struct, frozen=True):
-    """Why a delivery is where it is: its state since when, what came of the last attempt, and when the next is."""
+    """Why a delivery is where it is: its state since when, what came of the last attempt, and when the next is.
+
+    `since` is when it came into its state, which for one that a worker holds is the one before. `retried` is when an operator
+    made it due, None where nobody did since then.
+    """
 
     delivery: int
     queue: str
@@ -89,6 +107,7 @@ class Why(msgspec.Struct, frozen=True):
     last: Outcome | None
     next_try: float | None
     expires: float
+    retried: float | None = None
 
 
 class QueueSummary(msgspec.Struct, frozen=True):
@@ -149,8 +168,13 @@ def totals(database: Database) -> QueueTotals:
 
 def reasons(database: Database, message: str, limit: int, now: float) -> list[Why]:
     """Say of each delivery of a message why it waits."""
-    events = trace(database, message)
-    return [_why(delivery, events) for delivery in listed(database, Selector(message=message), limit, 0, now)]
+    sql = (
+        "SELECT at, kind, message, fields FROM event WHERE message = ? AND kind IN "
+        f"({', '.join('?' * len(_CHANGES))}) ORDER BY position DESC LIMIT ?"
+    )
+    rows = database.rows(sql, message_id_from(message), *_CHANGES, _MAX_TRACE)
+    moments = _Moments(event_from(row) for row in rows)
+    return [_why(delivery, moments) for delivery in listed(database, Selector(message=message), limit, 0, now)]
 
 
 def _listed(row: Sequence[Value]) -> Listed:
@@ -170,10 +194,42 @@ def _listed(row: Sequence[Value]) -> Listed:
     )  # fmt: skip
 
 
-def _why(delivery: Listed, events: Sequence[SpoolEvent]) -> Why:
-    since = max((event.at for event in events), default=delivery.received)
+class _Moments:
+    """When something last happened to whom, by what it means. Built once for all deliveries of a message.
+
+    Attempts give a delivery a new number, so what happened before is found by its recipients.
+    """
+
+    __slots__ = ("_whole", "_words")
+
+    def __init__(self, events: Iterable[SpoolEvent]) -> None:
+        # the whole message's, and by (change, last word of an address): the addresses of an event are divided by blanks, which a quoted
+        # local part may have in it
+        self._whole: dict[str, float] = {}
+        self._words: dict[tuple[str, str], float] = {}
+        for event in events:
+            change = _CHANGES[event.kind]
+            if (to := event.fields.get("to")) is None:
+                self._whole[change] = max(event.at, self._whole.get(change, 0.0))
+                continue
+            for word in str(to).split(" "):
+                key = change, word
+                self._words[key] = max(event.at, self._words.get(key, 0.0))
+
+    def last(self, change: str, recipients: Sequence[str]) -> float | None:
+        """Return when `change` last came to one of `recipients`, None if it never did."""
+        found = [self._words.get((change, address.rpartition(" ")[2])) for address in recipients]
+        return max((at for at in (*found, self._whole.get(change)) if at is not None), default=None)
+
+
+def _why(delivery: Listed, moments: _Moments) -> Why:
     waiting = delivery.state in ("routing", "ready")
+    change = "held" if delivery.state == "held" else "waiting"
+    since = moments.last(change, delivery.recipients)
+    if since is None:
+        since = delivery.received
+    retried = moments.last("retried", delivery.recipients) if waiting else None
     return Why(
         delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
-        delivery.due if waiting else None, delivery.expires,
+        delivery.due if waiting else None, delivery.expires, retried if retried is not None and retried >= since else None,
     )  # fmt: skip

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from upesi import __version__
 from upesi.cli.configuration import masked
 from upesi.cli.main import upesi
-from upesi.cli.output import age, cell, many, size
+from upesi.cli.output import age, cell, many, size, told
 from upesi.config.loading import load
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import ServerDown
@@ -200,12 +200,17 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert answer("queue", "hold", *one, "--count") == {"count": 1}
     assert answer("queue", "hold", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue, "--state", "held") == {"count": 1}
-    assert "held by an operator" in run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    # its message came an hour ago, the hold just now
+    assert re.search(r"held by an operator for [0-9]s;", run("queue", "why", FIRST.hex(), "-c", queue).stdout)
     assert run("queue", "release", *one, "--yes").stdout == "1 delivery released\n"
     assert answer("queue", "retry", *one, "--yes") == {"changed": 1, "active": 0}
     rows = answer("queue", "list", *one)
     assert isinstance(rows, list)
     assert rows[0]["due"] <= time.time()
+    assert re.search(r"made due by an operator \ds ago", run("queue", "why", FIRST.hex(), "-c", queue).stdout)
+    story = run("trace", FIRST.hex(), "-c", queue).stdout
+    assert re.findall(r"delivery\.\w+", story) == ["delivery.held", "delivery.released", "delivery.retried"]
+    assert "to=you@b.example" in story
     assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
     assert answer("queue", "cancel", "-c", queue, "--all", "--yes") == {"changed": 1, "active": 0}
@@ -382,7 +387,9 @@ def test_a_server_is_reached_by_its_socket_when_its_configuration_is_broken(tmp_
     with serving(socket, lambda: (handlers, lambda: None)):
         assert answer("status", *where) == {"pid": 7, "listeners": [], "workers": [], "queues": []}
         assert answer("queue", "count", *where) == {"count": 3}
-        assert "nothing is known of" in run("trace", "00" * 16, *where).stderr
+        unknown = run("trace", "00" * 16, *where).stderr
+        assert "nothing is known of" in unknown
+        assert "or it was refused before it was queued" in unknown
         assert run("stop", "--no-wait", *where).stdout == "stopping\n"
     assert isinstance(run("queue", "list", *where).exception, ServerDown)
 
@@ -391,9 +398,14 @@ def test_why_and_list_say_what_stands_in_the_way(config: str) -> None:
     """Q8: a site that is left alone is the reason and sets the next try; busy connections are named; what is due later has no obstacle."""
     site = {"kind": "deferred", "code": 0, "status": "4.4.1", "text": "Connection refused", "remote": ""}
     said: dict[str, object] = {}
+    about = "domain:b.example"
+    woken: list[list[str]] = []
 
     async def workers(queues: list[str]) -> list[object]:
-        return [{"queue": queue, "last": None, **said} for queue in queues if queue == "domain:b.example"]
+        return [{"queue": queue, "last": None, **said} for queue in queues if queue == about]
+
+    async def wake(queues: list[str]) -> None:
+        woken.append(queues)
 
     def handlers() -> tuple[dict[str, Handler], Callable[[], None]]:
         admin = SpoolAdmin.open_or_create(load(Path(config)).spool)
@@ -404,28 +416,36 @@ def test_why_and_list_say_what_stands_in_the_way(config: str) -> None:
         async def recall(hold: bool) -> None:
             return None
 
-        return queue_handlers(admin, at_once, recall, workers), admin.close
+        return queue_handlers(admin, at_once, recall, workers, wake), admin.close
 
     one = ("-c", config, "--domain", "b.example")
     with serving(load(Path(config)).control.socket, handlers):
         said.update(reason="connection-limit")
         assert "busy" not in run("queue", "why", FIRST.hex(), "-c", config).stdout
         assert run("queue", "retry", *one, "--yes").stdout == "1 delivery made due\n"
+        assert woken == [["domain:b.example"]]
         assert (
             "all connections that its site may have are busy" in run("queue", "why", FIRST.hex(), "-c", config).stdout
         )
         assert " connection-limit " in run("queue", "list", *one).stdout
         said.update(reason="unreachable", until=1200.0, last=site)
         why = run("queue", "why", FIRST.hex(), "-c", config).stdout
-        assert "its site cannot be reached and is left alone for a while: 4.4.1 Connection refused" in why
+        left = "its site could not be reached and is left alone for 20m more; last said: 4.4.1 Connection refused"
+        assert left in why
         assert "next try in 20m" in why
         assert "in 20m" in run("queue", "list", *one).stdout
+        summary = run("queue", "summary", "-c", config).stdout.splitlines()
+        assert [line.rpartition("  ")[2] for line in summary] == ["NEXT", "in 20m", "in 10m"]
+        about = "domain:c.example"
+        (_, untried) = run("queue", "list", "-c", config, "--domain", "c.example").stdout.splitlines()
+        assert untried.endswith("in 20m  to others: 4.4.1 Connection refused")
+        about = "domain:b.example"
         rows = answer("queue", "why", FIRST.hex(), "-c", config)
         assert isinstance(rows, list)
         assert (rows[0]["reason"], rows[0]["blocked_until"] - time.time() > 1000) == ("unreachable", True)
         assert "reason" not in json.dumps(answer("queue", "why", SECOND.hex(), "-c", config))
         assert run("queue", "hold", *one, "--yes").exit_code == 0
-        assert "cannot be reached" not in run("queue", "why", FIRST.hex(), "-c", config).stdout
+        assert "could not be reached" not in run("queue", "why", FIRST.hex(), "-c", config).stdout
 
 
 def test_the_version_is_told() -> None:
@@ -492,6 +512,18 @@ def test_plugins_are_listed_ordered_written_and_tried(tmp_path: Path) -> None:
     assert refused.exit_code == 1
     assert "550 5.7.1" in refused.stdout
     assert program("plugins", "test", "mine", *config, "--from", "x@bad.example").returncode == 1
+
+
+def test_an_event_is_told_as_people_read_it() -> None:
+    """No Unix time, no field that says nothing; what has blanks in it is quoted."""
+    event = {
+        "at": 1.0, "kind": "delivery.deferred", "recipients": 1, "remote": "", "code": 0, "status": "4.4.1",
+        "text": "Connection refused", "attempt": 0, "seconds": 0.1234, "next": 1795349046.1,
+    }  # fmt: skip
+    assert told(event) == (
+        'recipients=1 status=4.4.1 text="Connection refused" attempt=0 seconds=0.123s next=2026-11-22 12:04:06Z'
+    )
+    assert told({"seconds": 5400, "code": 451, "next": "x"}) == "seconds=90m code=451 next=x"
 
 
 def test_a_terminal_is_not_steered_by_mail() -> None:

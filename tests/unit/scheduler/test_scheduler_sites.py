@@ -58,6 +58,30 @@ def test_pauses_grow_until_a_message_gets_through(world: World) -> None:
     assert len(site.delivered) == 100
 
 
+def test_an_operator_ends_the_pauses_of_the_sites_that_he_names(world: World) -> None:
+    """Woken, a site is asked at once, by one connection; if that fails the next pause is longer, as after any other."""
+    sites = [world.site("x.example"), world.site("y.example")]
+    for name, site in zip("xy", sites, strict=True):
+        site.down = DOWN
+        world.accept(f"a@{name}.example")
+    world.pass_time(1)
+    for n in range(100):
+        world.accept(f"b{n}@x.example")
+        world.accept(f"b{n}@y.example")
+    world.pass_time(1)
+    started = [site.started for site in sites]
+    world.scheduler.wake(["host:x.example:25", "host:unknown:25"])
+    world.pass_time(1)
+    assert [site.started - before for site, before in zip(sites, started, strict=True)] == [1, 0]
+    pauses = [(fields["queue"], fields["seconds"]) for kind, fields in world.emitted if kind == "site.suspended"]
+    assert pauses[2:] == [("host:x.example:25", 60.0)]
+    for site in sites:
+        site.down = None
+    world.scheduler.wake([])
+    world.pass_time(5)
+    assert all(len(site.delivered) >= 90 for site in sites)
+
+
 def test_a_refusal_of_one_more_connection_is_a_ceiling_not_a_failure(world: World) -> None:
     """421 to the one too many puts nothing off while other connections work (C29)."""
     site = world.site("x.example")
