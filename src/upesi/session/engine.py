@@ -26,6 +26,9 @@ from upesi.spool.store import SpoolError, SpoolFull
 
 __all__ = ["Owner", "SessionEngine", "spool_reply"]
 
+# Refused recipients that one event names: a guesser of names shows in its count of errors, and need not fill the log
+_MAX_REFUSED = 5
+
 Subject = TypeVar("Subject")
 Opinion = TypeVar("Opinion")
 
@@ -64,6 +67,8 @@ class SessionEngine:
         "parting",
         "rcpt_commands",
         "receiving",
+        "refused",
+        "refuser",
         "session",
         "started",
         "storing",
@@ -91,6 +96,9 @@ class SessionEngine:
         self.writer: BodyWriter | None = None
         self.fault: Reply | None = None
         self.last_refusal: Reply | None = None
+        # for the log: whom RCPT refused and why, and which plugin gave the last reply that a plugin refused with
+        self.refused: list[str] | None = None
+        self.refuser: tuple[Reply, str] | None = None
         # LMTP: whom each RCPT that we took named, for one reply each (RFC 2033 section 4.2)
         self.rcpt_commands: list[TransactionRecipient] | None = None
 
@@ -212,7 +220,21 @@ class SessionEngine:
             return None
         if opinion.disconnect:
             self.parting = replies.PARTING
-        return opinion.reply or replies.NOT_STORED
+        reply = opinion.reply or replies.NOT_STORED
+        self.refuser = (reply, opinion.plugin)
+        return reply
+
+    def refuse_recipient(self, recipient: object, reply: Reply) -> Reply:
+        """Return `reply`, and remember for the transaction's event that `recipient` got it."""
+        if self.refused is None:
+            self.refused = []
+        if len(self.refused) < _MAX_REFUSED:
+            plugin = self._plugin_behind(reply)
+            self.refused.append(f"{recipient}: {reply} ({plugin})" if plugin else f"{recipient}: {reply}")
+        return reply
+
+    def _plugin_behind(self, reply: Reply) -> str:
+        return self.refuser[1] if self.refuser is not None and self.refuser[0] is reply else ""
 
     def idled(self, reply: Reply) -> Reply | Slowed:
         """Return `reply` to a command that brings no mail nearer, or the 421 that ends a session of nothing else."""
@@ -256,6 +278,11 @@ class SessionEngine:
             fields["reason"] = reason
         if self.last_refusal is not None:
             fields["reply"] = str(self.last_refusal)
+            if plugin := self._plugin_behind(self.last_refusal):
+                fields["plugin"] = plugin
+        if self.refused is not None:
+            fields["refused"] = self.refused
+            self.refused = None
         self.context.emit(event, fields)
         self.tell(self.context.hooks.reset, tx)
 

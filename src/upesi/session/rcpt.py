@@ -20,7 +20,7 @@ def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
     if tx is None or engine.improper:
         return replies.BAD_SEQUENCE
     if len(tx.recipients) >= engine.context.settings.max_recipients:
-        return replies.TOO_MANY_RECIPIENTS
+        return engine.refuse_recipient(command.forward_path, replies.TOO_MANY_RECIPIENTS)
     recipient = TransactionRecipient(command.forward_path, command.original, command.notify)
     return engine.ask(engine.context.hooks.rcpt, _judged, recipient, recipient)
 
@@ -28,13 +28,13 @@ def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
 def _judged(engine: SessionEngine, recipient: TransactionRecipient, opinion: Verdict | None) -> Answer:
     reply = engine.refusal(opinion)
     if reply is not None:
-        return reply
+        return engine.refuse_recipient(recipient.address, reply)
     address = recipient.address
     if not address.domain:
         # RFC 5321 section 4.5.1: the bare postmaster is always taken; it is ours, so it gets our domain
         recipient.address = Address(address.local, engine.context.hostname)
     elif opinion is None and not engine.session.relaying:
-        return replies.NOT_RELAYED
+        return engine.refuse_recipient(address, replies.NOT_RELAYED)
     return engine.ask(engine.context.hooks.route, _routed, recipient, recipient)
 
 
@@ -45,7 +45,7 @@ def _routed(engine: SessionEngine, recipient: TransactionRecipient, opinion: Rou
     if isinstance(opinion, Verdict):
         reply = engine.refusal(opinion)
         if reply is not None:
-            return reply
+            return engine.refuse_recipient(recipient.address, reply)
     elif opinion is not None:
         recipient.route = opinion
     if recipient.route is None:

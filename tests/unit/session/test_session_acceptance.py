@@ -7,6 +7,7 @@ import re
 import pytest
 from sessionkit import NOW, Dialogue
 
+from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, accept, defer, reject
 from upesi.mail.route import DiscardRoute, MxRoute
 from upesi.session.trace import Dates
@@ -303,3 +304,36 @@ def test_disconnect_closes_behind_its_reply() -> None:
     talk.hello()
     assert talk.codes("MAIL FROM:<a@example.org>", "NOOP") == ["550", "421"]
     assert talk.transport.ended
+
+
+def test_refused_recipients_are_named_in_the_transactions_event() -> None:
+    """One event says whom RCPT refused, with which reply, and which plugin said so; the list is bounded."""
+
+    def judge(tx: object, recipient: TransactionRecipient) -> Verdict:
+        return reject("5.1.1", "No such user here") if recipient.address.local.startswith("no") else accept()
+
+    talk = Dialogue(rcpt=judge)
+    talk.codes("EHLO x.example", "MAIL FROM:<a@example.org>")
+    talk.codes(*(f"RCPT TO:<no{n}@example.net>" for n in range(7)), "RCPT TO:<b@example.net>")
+    talk.send()
+    (event,) = talk.named("transaction.accepted")
+    refused = event["refused"]
+    assert isinstance(refused, list)
+    assert refused[0] == "no0@example.net: 550 5.1.1 No such user here (plugin0)"
+    assert len(refused) == 5
+    talk.codes("MAIL FROM:<a@example.org>", "RCPT TO:<no@example.net>", "RSET")
+    (event,) = talk.named("transaction.refused")
+    assert event["refused"] == ["no@example.net: 550 5.1.1 No such user here (plugin0)"]
+    assert (event["plugin"], event["reply"]) == ("plugin0", "550 5.1.1 No such user here")
+    talk.codes("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>")
+    talk.send()
+    assert "refused" not in talk.named("transaction.accepted")[1]
+
+
+def test_a_recipient_that_nobody_voted_for_is_named_without_a_plugin() -> None:
+    """The refusal is ours: a closed relay is no plugin's verdict."""
+    talk = Dialogue(rcpt=lambda tx, recipient: None)
+    talk.codes("EHLO x.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>", "RSET")
+    (event,) = talk.named("transaction.refused")
+    assert event["refused"] == ["b@example.net: 550 5.7.1 We take no mail for this recipient from you"]
+    assert "plugin" not in event
