@@ -128,6 +128,17 @@ def test_upesi_reload_reports_a_bad_configuration(relaying: UpesiServer, tmp_pat
     assert relaying.greets()
 
 
+def test_a_reload_that_the_server_refused_is_in_its_log(relaying: UpesiServer) -> None:
+    """Whoever reads the log later learns of a refusal that `upesi reload` was told, as after SIGHUP."""
+    relaying.file.write_text(relaying.file.read_text() + '\n[plugins]\nenabled = ["nonsense"]\n')
+    result = run_upesi("reload", "-c", relaying.file)
+    assert result.returncode == 1
+    assert "nonsense" in result.stderr
+    wait_until(lambda: "server.reload_refused" in relaying.log.read_text(), what="the refusal in the log")
+    (told,) = (line for line in relaying.log.read_text().splitlines() if "server.reload_refused" in line)
+    assert "nonsense" in told
+
+
 def _accepting(server: UpesiServer, enough: int) -> set[int]:
     """Open sessions until `enough` workers have been heard of, and return the slots that the log names."""
     slots: set[int] = set()

@@ -7,6 +7,7 @@ the dead and the hung, and passes signals on (`operators` answers the control so
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -117,7 +118,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for sig in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sig, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.run(self._reload_and_report()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.run(self._reload_by_signal()))
 
     async def run(self) -> None:
         """Serve until told to stop, then drain."""
@@ -362,8 +363,15 @@ class Supervisor:
     async def reload(self) -> int:
         """Replace configuration, plugin code and workers; return how many there are.
 
-        Raise UpesiError, with nothing changed, where the new ones are no good.
+        Raise UpesiError, with nothing changed, where the new ones are no good; the log says so too, whoever asked.
         """
+        try:
+            return await self._reload()
+        except UpesiError as error:
+            self._events.emit("server.reload_refused", {"text": str(error)})
+            raise
+
+    async def _reload(self) -> int:
         async with self._reloading:
             if self._stopping:
                 raise StartFailed("the server is stopping")
@@ -418,11 +426,10 @@ class Supervisor:
         for key in [key for key in self._sockets if key not in wanted]:
             close_all(self._sockets.pop(key))
 
-    async def _reload_and_report(self) -> None:
-        try:
+    async def _reload_by_signal(self) -> None:
+        with contextlib.suppress(UpesiError):
+            # the log has said it, and there is nobody else to tell
             await self.reload()
-        except UpesiError as error:
-            self._events.emit("server.reload_refused", {"text": str(error)})
 
     # -- operators
 
