@@ -27,7 +27,10 @@ def list_(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -
     from upesi.hooks.describe import plugin_rows
 
     found = list(plugin_rows(load_config(config_path, overrides).plugins))
-    rows = [[row.name, row.enabled, row.kind, row.summary] for row in found]
+    rows = [
+        [row.name, row.enabled, row.kind, f"CANNOT BE LOADED: {row.broken}" if row.broken else row.summary]
+        for row in found
+    ]
     Output(as_json=as_json).table(["plugin", "enabled", "kind", "what it does"], rows, found)
 
 
@@ -82,7 +85,11 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
 @click.option("--hostname", help="The client's name, as DNS would say it.")
 @click.option("--helo", default="client.example", show_default=True, help="What the client calls itself.")
 @click.option(
-    "--from", "sender", default="sender@example.com", show_default=True, help="The reverse-path; empty for a bounce."
+    "--from",
+    "sender",
+    default="sender@example.com",
+    show_default=True,
+    help='The reverse-path; "<>" or empty for a bounce.',
 )
 @click.option(
     "--to",
@@ -116,27 +123,38 @@ def test(
     Exit code 0 says that the message would have been accepted (without a FILE.eml: a recipient), 1 that it was refused.
     """
     from upesi.cli.submission import crlf
-    from upesi.mail.address import AddressError
     from upesi.testkit.trial import try_plugin
 
+    for option, values in (("--from", (sender,) if sender not in ("", "<>") else ()), ("--to", recipients)):
+        for value in values:
+            _check_address(option, value)
     config = load_config(config_path, overrides)
     content = crlf(file.read()) if file is not None else None
-    try:
-        accepted, report = try_plugin(
-            name,
-            config.plugins,
-            ip=ip,
-            helo=helo,
-            sender=sender,
-            recipients=recipients,
-            content=content,
-            source=str(config_path or "zero configuration"),
-            folder=config_path.parent if config_path else None,
-            hostname=hostname,
-            relay=relay,
-        )
-    except AddressError as error:
-        raise click.ClickException(str(error)) from None
+    accepted, report = try_plugin(
+        name,
+        config.plugins,
+        ip=ip,
+        helo=helo,
+        sender=sender,
+        recipients=recipients,
+        content=content,
+        source=str(config_path or "zero configuration"),
+        folder=config_path.parent if config_path else None,
+        hostname=hostname,
+        relay=relay,
+    )
     output = Output(as_json=as_json)
     output.say("\n".join(printable(line, 2048) for line in report), {"accepted": accepted, "report": report})
     click.get_current_context().exit(0 if accepted else 1)
+
+
+def _check_address(option: str, value: str) -> None:
+    """Raise UsageError, naming both, where `value` is no address as a session would take it."""
+    from upesi.mail.address import Address, AddressError
+
+    if option == "--to" and value.lower() == "postmaster":
+        return
+    try:
+        Address.parse(value, utf8=option == "--to")
+    except AddressError as error:
+        raise click.BadParameter(f"{value!r} is no address: {error}", param_hint=option) from None

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 
-from upesi.config.problems import KeyPath, nearest
+from upesi.config.problems import KeyPath
 from upesi.config.settings import Config, ListenerSettings
 from upesi.mail.address import AddressError, domain_from
 
@@ -28,6 +28,7 @@ _POSITIVE: tuple[KeyPath, ...] = (
 )  # fmt: skip
 _HOST_PORT = re.compile(r"(smtp|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
 _SCHEMES = ("mx", "smtp", "lmtp", "maildir", "discard")
+_FORMS = "mx, smtp://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
 
 
 def cross_check(config: Config) -> Found:
@@ -107,7 +108,9 @@ def _routes(config: Config) -> Found:
 def _route_problem(to: str) -> str:
     scheme, _, rest = to.partition(":")
     if scheme not in _SCHEMES:
-        return f"{to!r} is no way to go{nearest(scheme, _SCHEMES)}"
+        close = get_close_matches(scheme, _SCHEMES, n=1)
+        guess = f", did you mean {close[0]}?" if close else ";"
+        return f"{to!r} is no way to go{guess} What can be said here: {_FORMS}"
     if scheme in ("mx", "discard"):
         return f"{scheme!r} takes nothing behind it" if rest or to != scheme else ""
     if scheme == "maildir":

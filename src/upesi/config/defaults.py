@@ -53,7 +53,7 @@ to = "maildir:{var}/mail"
 enabled = ["max_hops", "relay", "aliases", "recipients"]
 folder = "{plugins}"
 
-# Whose mail is taken: everybody at these domains (README of the plugin: lists and tables of single recipients).
+# Whose mail is taken: everybody at these domains. Lists and tables of single recipients: docs/guide.md, section 3
 [plugins.recipients]
 domains = [{domains}]
 
@@ -63,7 +63,7 @@ networks = ["127.0.0.0/8", "::1/128"]
 
 [delivery]
 # Everything without a route goes to this relay instead of by MX.
-# smarthost = "smtp://relay.example.com:587"
+# smarthost = "smtp://relay.example.com:25"
 # Waits between tries, and when mail is returned to its sender.
 # retry = ["5m", "15m", "30m", "1h", "2h", "4h"]
 # expire = "5d"

@@ -7,6 +7,7 @@ by element, and only single values are converted. Cross checks (`checks.py`) run
 from __future__ import annotations
 
 import enum
+import re
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -86,8 +87,22 @@ def _parse(text: str, source: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # the parser's own message ends in "(at line 3, column 7)"
-        raise ConfigError([Problem(source, 0, "", f"is not valid TOML: {error}")]) from None
+        what, line = _syntax(str(error), text)
+        raise ConfigError([Problem(source, line, "", f"is not valid TOML: {what}")]) from None
+
+
+# how the parser's own messages end; what it found at the end of the file has no number
+_AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def _syntax(message: str, text: str) -> tuple[str, int]:
+    """Return the parser's complaint without its place, and the line."""
+    match = _AT.search(message)
+    if match is None:
+        return message, 0
+    if match[1] is None:
+        return f"{message[: match.start()]} at the end of the file", max(1, len(text.splitlines()))
+    return message[: match.start()], int(match[1])
 
 
 class _Origin:

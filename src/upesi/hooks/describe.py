@@ -31,13 +31,14 @@ class OrderRow(msgspec.Struct, frozen=True):
 
 
 class PluginRow(msgspec.Struct, frozen=True):
-    """One plugin that there is. `kind` is bundled, installed or file."""
+    """One plugin that there is. `kind` is bundled, installed or file; `broken` says why its file is no Python, empty where it is."""
 
     name: str
     kind: str
     where: str
     enabled: bool
     summary: str
+    broken: str = ""
 
 
 def order_rows(hooks: Hooks) -> Iterator[OrderRow]:
@@ -63,15 +64,18 @@ def plugin_rows(config: PluginsSettings) -> Iterator[PluginRow]:
     names = [name for name in config.enabled if name in known]
     for name in (*names, *sorted(known.keys() - set(names))):
         for source in known[name]:
-            yield PluginRow(name, source.kind, source.where, name in names, _summary(source))
+            summary, broken = _read(source)
+            yield PluginRow(name, source.kind, source.where, name in names, summary, broken)
 
 
-def _summary(source: PluginSource) -> str:
-    """Return the first line of the plugin's docstring, read from its file; nothing where it is in a package or cannot be read."""
+def _read(source: PluginSource) -> tuple[str, str]:
+    """Return the first line of the plugin's docstring, nothing where it is in a package, and why its file cannot be read as Python."""
     if source.kind == "installed":
-        return ""
+        return "", ""
     try:
         doc = ast.get_docstring(ast.parse(Path(source.where).read_bytes()))
-    except (OSError, SyntaxError, ValueError):
-        return ""
-    return (doc or "").partition("\n")[0]
+    except SyntaxError as error:
+        return "", f"{source.where}:{error.lineno or 1}: {error.msg}"
+    except (OSError, ValueError) as error:
+        return "", f"{source.where}: {error}"
+    return (doc or "").partition("\n")[0], ""

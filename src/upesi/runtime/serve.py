@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -62,12 +63,21 @@ def _log_maker(loop: asyncio.AbstractEventLoop) -> Callable[[LogSettings], Event
     return lambda settings: make_events(settings, now=time.time, loop=loop)
 
 
+def _command(program: str, here: Path) -> str:
+    """Return how to call `program` again: by its name where PATH has it, relative to `here` where it lies below, else as it was."""
+    path = Path(program)
+    if shutil.which(path.name) == str(path.absolute()):
+        return path.name
+    return str(path.relative_to(here)) if path.is_relative_to(here) else program
+
+
 def _greet(config: Config, addresses: list[tuple[str, int]]) -> None:
     """Tell somebody who just typed `make run` what they have and what to try."""
     address, port = addresses[0]
     mailroot = next(
         (route.to.removeprefix("maildir:") for route in config.route if route.to.startswith("maildir:")), ""
     )
+    ours = _command(sys.argv[0], Path.cwd())
     lines = [
         "",
         f"Upesi listens on {address}:{port} and keeps its mail in {os.path.dirname(config.spool.path)}.",
@@ -78,7 +88,7 @@ def _greet(config: Config, addresses: list[tuple[str, int]]) -> None:
         "It is then in",
         f"    {mailroot}/{os.environ.get('USER') or 'you'}/new/",
         "",
-        "In another terminal: upesi status, upesi queue list, upesi trace ID. Control-C stops the server.",
+        f"In another terminal: {ours} status, {ours} queue list, {ours} trace ID. Control-C stops the server.",
         "",
     ]
     sys.stderr.write("\n".join(lines) + "\n")

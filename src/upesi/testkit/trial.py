@@ -35,6 +35,8 @@ A = TypeVar("A")
 # an event of the framework or of a plugin's log: its name and fields
 Event = tuple[str, dict[str, object]]
 
+# their answers count for nothing: a line "no opinion" behind a refusal reads as if somebody had been asked
+_UNHEARD = ("queued", "reset", "disconnect")
 _REFUSED = (VerdictKind.REJECT, VerdictKind.DEFER)
 
 
@@ -132,7 +134,8 @@ class Trial:
         return await self._run(self.hooks.helo, name, name)
 
     async def mail(self, sender: str = "sender@example.com", *, smtputf8: bool = False) -> Verdict | None:
-        """MAIL: begins a transaction. An empty sender is the null reverse-path."""
+        """MAIL: begins a transaction. An empty sender, or "<>", is the null reverse-path."""
+        sender = "" if sender == "<>" else sender
         reverse_path = Address.parse(sender, utf8=smtputf8) if sender else None
         self._number += 1
         number = MessageId(self._number.to_bytes(16, "big"))
@@ -231,7 +234,7 @@ class Trial:
 
     def report(self) -> list[str]:
         """Return what happened, line by line: answers, results, changes and failures."""
-        lines = [str(step) for step in self.steps]
+        lines = [str(step) for step in self.steps if step.point not in _UNHEARD]
         lines += _results("session", self.session.results)
         if self.session.relaying:
             lines.append("session may relay")

@@ -526,6 +526,43 @@ def test_an_event_is_told_as_people_read_it() -> None:
     assert told({"seconds": 5400, "code": 451, "next": "x"}) == "seconds=90m code=451 next=x"
 
 
+def test_a_plugin_is_tried_with_a_bounce_and_wrong_addresses_are_named(tmp_path: Path) -> None:
+    """`<>` is the null reverse-path as in `sendmail -f`; an error names the option and its value."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[spool]\npath = "spool"\n')
+    tried = run("plugins", "test", "max_hops", "-c", str(file), "--from", "<>")
+    assert tried.exit_code == 0, tried.output
+    lines = tried.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("no opinion")] == ["connect", "helo", "mail", "route"]
+    assert "mail     <> " in tried.stdout
+    for option in ("--from", "--to"):
+        wrong = run("plugins", "test", "max_hops", "-c", str(file), option, "a@b@c")
+        assert wrong.exit_code == 2
+        assert f"Invalid value for {option}: 'a@b@c' is no address" in wrong.stderr
+
+
+def test_a_plugin_that_is_no_python_is_marked_in_the_list(tmp_path: Path) -> None:
+    """The list runs no plugin's code, but what cannot even be read is not shown as if it worked."""
+    (tmp_path / "plugins").mkdir()
+    plugin = tmp_path / "plugins" / "wrong.py"
+    plugin.write_text('"""A plugin."""\n\ndef hook(:\n')
+    file = tmp_path / "upesi.toml"
+    file.write_text('[plugins]\nenabled = ["wrong"]\n')
+    found = answer("plugins", "list", "-c", str(file))
+    assert isinstance(found, list)
+    assert found[0]["broken"] == f"{plugin}:3: invalid syntax"
+    assert {row["broken"] for row in found[1:]} == {""}
+    assert f"CANNOT BE LOADED: {plugin}:3" in run("plugins", "list", "-c", str(file)).stdout
+
+
+def test_a_misspelt_command_is_answered_with_the_nearest() -> None:
+    """As for misspelt keys of the configuration; commands within a group too."""
+    for arguments, said in ((("queu", "list"), "'queu', did you mean queue?"), (("queue", "lst"), "list")):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert said in result.stderr
+
+
 def test_a_terminal_is_not_steered_by_mail() -> None:
     """LOG-01: control characters of addresses and replies are replaced before they are printed."""
     assert cell("a\x1b[31m\u202eb\r\n") == "a?[31m?b??"

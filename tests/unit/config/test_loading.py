@@ -23,6 +23,9 @@ def complaints(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 
 
 NO_ADDRESS = "is not an IP address such as 127.0.0.1, 0.0.0.0 (all) or ::"
+WAYS = (
+    "What can be said here: mx, smtp://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
+)
 
 # (text, complaint): one mistake each
 MISTAKES = [
@@ -39,7 +42,9 @@ MISTAKES = [
     ("[listener]\nport = 25", "upesi.toml:1: listener: must be a list in [ ], not a table (a section that may be repeated: write [[...]])"),
     ('[[route]]\ndomains = ["a.example"]', "upesi.toml:1: route[0].to: is missing"),
     ('[[route]]\ndomains = ["a b"]\nto = "mx"', "upesi.toml:2: route[0].domains[0]: 'a b' is no name of a domain: domain is not valid"),
-    ('[[route]]\ndomains = ["*"]\nto = "maildr:x"', "upesi.toml:3: route[0].to: 'maildr:x' is no way to go, did you mean maildir?"),
+    ('[[route]]\ndomains = ["*"]\nto = "maildr:x"', f"upesi.toml:3: route[0].to: 'maildr:x' is no way to go, did you mean maildir? {WAYS}"),
+    ('[[route]]\ndomains = ["*"]\nto = "ltmp:h"', f"upesi.toml:3: route[0].to: 'ltmp:h' is no way to go, did you mean lmtp? {WAYS}"),
+    ('[[route]]\ndomains = ["*"]\nto = "pigeon"', f"upesi.toml:3: route[0].to: 'pigeon' is no way to go; {WAYS}"),
     ('[[route]]\ndomains = ["*"]\nto = "smtp://h:99999"', "upesi.toml:3: route[0].to: port 99999 is not between 1 and 65535"),
     ('[[route]]\ndomains = ["*"]\nto = "smtp:h"', "upesi.toml:3: route[0].to: 'smtp:h' is not of the form smtp://HOST:PORT"),
     ('[[route]]\ndomains = []\nto = "mx"', "upesi.toml:2: route[0].domains: is empty, so nothing would go this way"),
@@ -61,7 +66,9 @@ MISTAKES = [
     ('[plugins]\nenabled = ["relay", "relay"]', "upesi.toml:2: plugins.enabled[1]: 'relay' is named twice"),
     ("[plugins]\nenable = 3", "upesi.toml:2: plugins.enable: is neither a key of this section nor the table of a plugin's settings"),
     ("[plugins.recipient]\nx = 1", "upesi.toml:1: plugins.recipient: no plugin 'recipient' is enabled, did you mean recipients?"),
-    ("[node\n", "upesi.toml: is not valid TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
+    ("[node\n", "upesi.toml:1: is not valid TOML: Expected ']' at the end of a table declaration"),
+    ('[spool]\npath = "a"\npath = "b"\n', "upesi.toml:3: is not valid TOML: Cannot overwrite a value"),
+    ("[spool]\npath = ", "upesi.toml:2: is not valid TOML: Invalid value at the end of the file"),
 ]  # fmt: skip
 
 
