@@ -94,6 +94,8 @@ def run(arguments: Sequence[str], message: bytes | None = None) -> int:
         text = crlf(raw if keep_dots else until_dot(raw))
         recipients = [_qualified(address) for address in _recipients(options, text)]
         sender = "" if options.sender in ("", "<>") else _qualified(_checked(options.sender or _user()))
+        for address in filter(None, (sender, *recipients)):
+            _parsed(address)
     except ValueError as error:
         sys.stderr.write(f"sendmail: {error}\n")
         return EX_DATAERR
@@ -117,6 +119,16 @@ def _checked(address: str) -> str:
     if not address or not address.isprintable() or any(mark in address for mark in "<>") or len(address) > 320:
         raise ValueError(f"not an address: {address[:60]!r}")
     return address
+
+
+def _parsed(address: str) -> None:
+    """Raise ValueError where `address` is none by the server's own rules: EX_DATAERR, which no later try can mend."""
+    from upesi.mail.address import Address, AddressError
+
+    try:
+        Address.parse(address, utf8=True)
+    except AddressError as error:
+        raise ValueError(f"not an address: {address[:60]!r}: {error}") from None
 
 
 def _submit(text: bytes, sender: str, name: str, recipients: list[str]) -> int:
@@ -191,7 +203,8 @@ def _listener(path: Path) -> tuple[str, int]:
     for listener in config.listener:
         if listener.role is Role.MX and listener.port:
             return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address), listener.port
-    return _FALLBACK
+    # another server may listen where nobody was told to: mail must not go there because this one takes none
+    raise Unreachable(f'{path} has no SMTP listener: add one (role = "mx") or name a server in UPESI_SMTP=HOST:PORT')
 
 
 def _queue() -> int:

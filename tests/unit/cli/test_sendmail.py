@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def test_the_null_reverse_path_and_the_user_as_sender(inbox: tuple[Inbox, dict[s
         (["no@b.example", "good@b.example", "later@b.example"], 75, "550 5.1.1"),
         ([], 64, "no recipients"),
         (["a b\r\nRCPT TO:<x@y.example>@b.example"], 65, "not an address"),
+        (["a@b@c"], 65, "not an address: 'a@b@c'"),
+        (["good@b.example", "a..b@b.example"], 65, "not an address: 'a..b@b.example'"),
     ],
 )
 def test_a_refusal_sends_nothing_and_says_why(
@@ -161,18 +164,19 @@ def test_no_server_is_a_reason_to_try_again() -> None:
 
 
 def test_an_address_that_looks_like_an_option_is_a_recipient_after_two_dashes(
-    inbox: tuple[Inbox, dict[str, str]], tmp_path: Path
+    inbox: tuple[Inbox, dict[str, str]],
 ) -> None:
     """ADR-12: `-oQ/tmp@local` and `-froot@x` behind `--` are addresses; in front of it they name no file and do no harm."""
     handler, environment = inbox
-    assert (
-        send(environment, b"\nx\n", "-f", "me@a.example", "--", "-froot@b.example", f"-oQ{tmp_path}@b.example")[0] == 0
-    )
+    # a short name: a local part has at most 64 octets
+    with tempfile.TemporaryDirectory() as folder:
+        addresses = ["-froot@b.example", f"-oQ{folder}@b.example"]
+        assert send(environment, b"\nx\n", "-f", "me@a.example", "--", *addresses)[0] == 0
+        assert list(Path(folder).iterdir()) == []
     (envelope,) = handler.got
     assert envelope.mail_from == "me@a.example"
-    assert envelope.rcpt_tos == ["-froot@b.example", f"-oQ{tmp_path}@b.example"]
+    assert envelope.rcpt_tos == addresses
     assert send(environment, b"\nx\n", "-Zfoo@b.example")[0] == 64
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,16 @@ def test_the_listener_of_the_configuration_is_used(inbox: tuple[Inbox, dict[str,
     config.write_text(f'[[listener]]\nrole = "lmtp"\nport = 1\n[[listener]]\naddress = "0.0.0.0"\nport = {port}\n')
     assert send({**environment, "UPESI_CONFIG": str(config)}, b"\nx\n", "to@b.example")[0] == 0
     assert len(handler.got) == 1
+
+
+def test_a_configuration_without_an_smtp_listener_sends_nowhere(tmp_path: Path) -> None:
+    """What listens on 127.0.0.1:2525 all the same is not this server: nothing goes there."""
+    config = tmp_path / "upesi.toml"
+    config.write_text('[[listener]]\nrole = "lmtp"\nport = 24\n')
+    environment = {key: value for key, value in os.environ.items() if key != "UPESI_SMTP"}
+    code, errors = send({**environment, "UPESI_CONFIG": str(config)}, b"\nx\n", "to@b.example")
+    assert code == 75
+    assert f"{config} has no SMTP listener" in errors
 
 
 def test_only_what_is_needed_is_imported() -> None:
