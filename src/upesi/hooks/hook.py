@@ -132,8 +132,7 @@ class Hook:
         if answer is None or answer is self.on_error:
             return answer
         if not self.point.takes(answer):
-            kind = getattr(answer, "kind", None)
-            given = kind.value if isinstance(kind, VerdictKind) else type(answer).__name__
+            given = answer.kind.value if type(answer) is Verdict else type(answer).__name__
             reason = f"answered {given}; {self.point.name} takes {self.point.expects}"
             self.guard.failed(self.point.name, reason, where=self._where())
             return self.on_error

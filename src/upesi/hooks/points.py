@@ -13,7 +13,7 @@ import msgspec
 
 from upesi.config.problems import nearest
 from upesi.config.units import Duration
-from upesi.hooks.verdict import VerdictKind
+from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute
 
@@ -45,9 +45,9 @@ class Point(msgspec.Struct, frozen=True):
 
     def takes(self, answer: object) -> bool:
         """Whether `answer` is one that a hook of this point may give."""
-        kind = getattr(answer, "kind", None)
-        if isinstance(kind, VerdictKind):
-            return kind in self.kinds
+        # by type and not by attribute: an object of the plugin's own could do anything when it is asked
+        if type(answer) is Verdict:
+            return answer.kind in self.kinds and _sound(answer)
         return isinstance(answer, self.answers)
 
     @property
@@ -55,6 +55,15 @@ class Point(msgspec.Struct, frozen=True):
         """The allowed answers in words, for the message about a wrong one."""
         words = [kind.value for kind in VerdictKind if kind in self.kinds]
         return ", ".join([*words, *(kind.__name__ for kind in self.answers), "None"])
+
+
+def _sound(verdict: Verdict) -> bool:
+    """Whether a refusal would be told as one: a REJECT with a 250 in it must never reach a client."""
+    if verdict.kind is VerdictKind.ACCEPT or verdict.reply is None:
+        return True
+    return type(verdict.reply) is Reply and verdict.reply.code // 100 == (
+        5 if verdict.kind is VerdictKind.REJECT else 4
+    )
 
 
 def _table(*points: Point) -> MappingProxyType[str, Point]:

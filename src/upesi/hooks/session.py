@@ -123,11 +123,11 @@ class TransactionRecipient:
 
     @address.setter
     def address(self, address: Address) -> None:
-        # parsing refuses control characters; an Address that a plugin put together was not parsed, and would be a command on the wire
-        if not address.local.isprintable() and any(char < " " or char == "\x7f" for char in address.local):
-            raise ValueError("an address cannot hold control characters")
-        if not address.domain.isprintable():
-            raise ValueError("a domain cannot hold control characters")
+        # parsing makes sure; an Address that a plugin put together was not parsed, and would be a command on the wire
+        if not address.sendable:
+            raise ValueError(
+                "an address cannot hold control characters, nor its domain anything but a name or a literal"
+            )
         self._address = address
 
     def recipient(self) -> Recipient:
@@ -190,6 +190,11 @@ class Transaction:
         if self._notes is None:
             self._notes = {}
         return self._notes
+
+    @property
+    def has_queued_notes(self) -> bool:
+        """Whether any were left, without making room for them."""
+        return bool(self._queued_notes)
 
     @property
     def queued_notes(self) -> dict[str, bytes]:

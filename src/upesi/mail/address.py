@@ -49,6 +49,8 @@ _LITERAL = re.compile(r"\[(?:(IPv6:)([0-9A-Fa-f:.]{2,45})|(\d{1,3}(?:\.\d{1,3}){
 # A-d-l = At-domain *( "," At-domain ): must be accepted, should be ignored (RFC 5321 section 4.1.1.3, appendix C)
 _SOURCE_ROUTE = re.compile(r"@[A-Za-z0-9.\-\[\]:]{1,255}(?:,@[A-Za-z0-9.\-\[\]:]{1,255})*:")
 _OTHER_DOTS = re.compile("[\u3002\uff0e\uff61]")
+_SENDABLE_DOMAIN = re.compile(r"[A-Za-z0-9.\-]*|\[[0-9A-Za-z:.]+\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # the shape of nearly every address; anything else takes the long way round
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?"
 _SHAPE = rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_LABEL}(?:\.{_LABEL})*)"
@@ -160,6 +162,11 @@ class Address(msgspec.Struct, frozen=True, gc=False):
                 raise AddressError("source route is not valid")
             inner = inner[match.end() :]
         return cls.parse(inner, utf8=utf8)
+
+    @property
+    def sendable(self) -> bool:
+        """Whether this can stand in a command: an Address that was put together and not parsed might carry a parameter or a line end."""
+        return _SENDABLE_DOMAIN.fullmatch(self.domain) is not None and _CONTROL.search(self.local) is None
 
     @property
     def key(self) -> str:

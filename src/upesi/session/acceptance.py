@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import VerdictKind
+from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
-from upesi.mail.envelope import Recipient
+from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, Route
@@ -26,6 +27,7 @@ __all__ = ["Acceptance", "Refused"]
 Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 
 _EMPTY = MemoryBody(b"")
+_ID_OCTETS = 16
 
 
 class Acceptance:
@@ -46,6 +48,7 @@ class Acceptance:
 
     def start(self) -> Answer:
         """Hand the message in; return the answer if it is known at once, else COMMITTING."""
+        _check(self._tx)
         records = self._records()
         if not records:
             return self._end()
@@ -161,6 +164,23 @@ class Acceptance:
             return reply
         refused = {id(who): own for who, _, own in self._refused or ()}
         return tuple(refused.get(id(who), reply) for who in named)
+
+
+def _check(tx: Transaction) -> None:
+    """Make sure that what plugins left in the transaction can be stored and sent; raise TypeError or ValueError: 421 then.
+
+    A 250 for a message that could only be quarantined later, or that nobody is to get, would be a loss.
+    """
+    sender = tx.reverse_path
+    if sender is not None and (type(sender) is not Address or not sender.sendable):
+        raise TypeError("reverse_path must be None or an Address that can be sent")
+    if not tx.recipients:
+        raise ValueError("a plugin left no recipient: discard by route, or refuse")
+    if type(tx.transmission) is not Transmission or len(tx.id) != _ID_OCTETS:
+        raise TypeError("transmission and id are not a plugin's to change")
+    for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():
+        if type(name) is not str or type(note) is not bytes:
+            raise TypeError(f"queued note {name!r} must be bytes")
 
 
 def _failed(reply: Reply) -> Outcome:

@@ -15,8 +15,10 @@ from typing import Protocol, TypeVar, cast
 from upesi.hooks.chain import Chain
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.mail.address import Address
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
+from upesi.mail.route import MaildirRoute
 from upesi.protocol.smtp.refusals import DataRefused
 from upesi.session import replies
 from upesi.session.answers import Answer, Slowed, Waiting
@@ -60,6 +62,7 @@ class SessionEngine:
         "idle",
         "improper",
         "last_refusal",
+        "named",
         "octets",
         "origin",
         "over",
@@ -101,6 +104,8 @@ class SessionEngine:
         self.refuser: tuple[Reply, str] | None = None
         # LMTP: whom each RCPT that we took named, for one reply each (RFC 2033 section 4.2)
         self.rcpt_commands: list[TransactionRecipient] | None = None
+        # an index of the recipients, once they are many
+        self.named: dict[Address | MaildirRoute, TransactionRecipient] | None = None
 
     # -- what the connection calls
 
@@ -220,7 +225,10 @@ class SessionEngine:
             return None
         if opinion.disconnect:
             self.parting = replies.PARTING
-        reply = opinion.reply or replies.NOT_STORED
+        reply = opinion.reply
+        if type(reply) is not Reply or reply.code < 400:
+            # a verdict that a plugin put together by hand: a refusal is never told as a success
+            reply = replies.NOT_STORED
         self.refuser = (reply, opinion.plugin)
         return reply
 
@@ -251,6 +259,7 @@ class SessionEngine:
         self.last_refusal = None
         self.fault = None
         self.rcpt_commands = [] if self.context.lmtp else None
+        self.named = None
 
     def end_transaction(self, event: str, *, reason: str = "", size: int = 0, discarded: int = 0) -> None:
         """Close the mail transaction: forget what was received, tell its outcome once, fire `reset`."""
@@ -258,6 +267,7 @@ class SessionEngine:
         if tx is None:
             return
         self.session.transaction = None
+        self.named = None
         self.receiving = self.storing = False
         self.rcpt_commands = None
         if self.writer is not None:

@@ -13,6 +13,9 @@ from upesi.session.engine import SessionEngine
 
 __all__ = ["rcpt"]
 
+# recipients of one transaction that are searched one by one: nearly every transaction has fewer, and needs no index
+_FEW = 16
+
 
 def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
     """Take one recipient."""
@@ -56,14 +59,38 @@ def _routed(engine: SessionEngine, recipient: TransactionRecipient, opinion: Rou
 
 def _keep(engine: SessionEngine, recipients: list[TransactionRecipient], new: TransactionRecipient) -> None:
     """Add `new` unless its mailbox is there already: a recipient named twice gets one copy."""
-    address = new.address
     # Anna and anna are one name to our own mailboxes, and perhaps two to somebody else's (RFC 5321 section 2.4)
     mailbox = new.route if type(new.route) is MaildirRoute else None
-    for known in recipients:
-        if known.address == address or (mailbox is not None and known.route == mailbox):
-            new = known
-            break
-    else:
+    known = _known(engine, recipients, new.address, mailbox)
+    if known is None:
         recipients.append(new)
+        if engine.named is not None:
+            _index(engine.named, new)
     if engine.rcpt_commands is not None:
-        engine.rcpt_commands.append(new)
+        engine.rcpt_commands.append(known or new)
+
+
+def _known(
+    engine: SessionEngine, recipients: list[TransactionRecipient], address: Address, mailbox: MaildirRoute | None
+) -> TransactionRecipient | None:
+    """Return the recipient that has this address or mailbox.
+
+    A short list is searched, a long one has an index: no RCPT costs more than another.
+    """
+    if len(recipients) < _FEW:
+        for known in recipients:
+            if known.address == address or (mailbox is not None and known.route == mailbox):
+                return known
+        return None
+    if engine.named is None:
+        engine.named = {}
+        for known in recipients:
+            _index(engine.named, known)
+    found = engine.named.get(address)
+    return found if found is not None or mailbox is None else engine.named.get(mailbox)
+
+
+def _index(named: dict[Address | MaildirRoute, TransactionRecipient], recipient: TransactionRecipient) -> None:
+    named[recipient.address] = recipient
+    if type(recipient.route) is MaildirRoute:
+        named[recipient.route] = recipient

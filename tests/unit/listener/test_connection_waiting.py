@@ -220,6 +220,7 @@ def test_a_client_that_does_not_read_is_not_read() -> None:
     talk.transport.stuck = True
     count = 12_000
     talk.connection.data_received(b"RCPT TO:<b@example.net>\r\n" * count)
+    talk.loop.turn()
     assert not talk.transport.reading
     assert talk.transport.unread <= MAX_UNREAD + 16 * 1024 + 100
     before = talk.transport.writes
@@ -228,6 +229,7 @@ def test_a_client_that_does_not_read_is_not_read() -> None:
     while not talk.transport.reading:
         talk.transport.unread = 0
         talk.connection.resume_writing()
+        talk.loop.turn()
     assert len(talk.heard()) == count + 1
 
 
@@ -347,3 +349,30 @@ async def test_denied_hooks_may_override(verdict: object) -> None:
     talk = Dialogue(mail=lambda tx, sender: verdict, denied=take_all)
     talk.begin()
     assert talk.send()[0].startswith("250 ")
+
+
+def test_a_client_that_pipelines_without_end_takes_turns() -> None:
+    """FLD-04, CMD-27: 20,000 commands in one segment are handled in pieces, so that other sessions run between them."""
+    talk = Dialogue()
+    talk.begin()
+    count = 20_000
+    talk.connection.data_received(b"RCPT TO:<b@example.net>\r\n" * count)
+    turns = 0
+    while talk.loop.soon:
+        callback, args = talk.loop.soon.pop(0)
+        callback(*args)
+        turns += 1
+    assert turns >= count // 250
+    assert talk.transport.reading
+    assert len(talk.heard()) == count
+
+
+def test_a_client_that_leaves_between_its_turns_is_let_go() -> None:
+    """CMD-24: what was to be done in the next turn is not done for a connection that is gone."""
+    talk = Dialogue()
+    talk.begin()
+    talk.connection.data_received(b"RCPT TO:<b@example.net>\r\n" * 1000)
+    before = talk.transport.writes
+    talk.hang_up()
+    talk.loop.turn()
+    assert talk.transport.writes == before

@@ -111,6 +111,16 @@ class SteppedLoop:
         self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = itertools.count()
         self.cancelled: set[int] = set()
+        self.soon: list[tuple[Callable[..., Any], tuple[object, ...]]] = []
+
+    def call_soon(self, callback: Callable[..., Any], *args: object) -> None:
+        self.soon.append((callback, args))
+
+    def turn(self) -> None:
+        """Run what waits for the loop's next turn, and what that asks for in turn."""
+        while self.soon:
+            callback, args = self.soon.pop(0)
+            callback(*args)
 
     def time(self) -> float:
         return self.now
@@ -131,6 +141,7 @@ class SteppedLoop:
 
     def advance(self, seconds: float) -> None:
         """Move the clock and run what became due."""
+        self.turn()
         end = self.now + seconds
         while due := [timer for timer in self.timers if timer[0] <= end]:
             first = min(due, key=lambda timer: timer[:2])
@@ -283,6 +294,8 @@ class Dialogue:
 
     def heard(self) -> list[str]:
         """Return the reply lines since the last call."""
+        if isinstance(self.loop, SteppedLoop):
+            self.loop.turn()
         new = self.transport.written[self._seen :].decode()
         self._seen = len(self.transport.written)
         assert new == "" or new.endswith("\r\n")
