@@ -99,3 +99,22 @@ def test_a_worker_that_is_stopped_is_replaced(server: UpesiServer, receiver: Rec
             os.kill(old[0], signal.SIGCONT)
     assert ends_of(server, "worker.hung") == 1
     assert len(receiver.messages) == 11
+
+
+def test_half_received_mail_of_a_killed_worker_does_not_stay_on_the_disk(
+    server: UpesiServer, receiver: Receiver
+) -> None:
+    """STO-04: what a worker was receiving when it was killed is removed when it is buried, while the server runs on."""
+    half = server.spool / "tmp"
+    with contextlib.closing(smtplib.SMTP("127.0.0.1", server.port, timeout=20)) as client:
+        client.ehlo()
+        client.mail("a@example.com")
+        client.rcpt("b@example.net")
+        client.docmd("DATA")
+        client.send(b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 20_000)
+        wait_until(lambda: list(half.iterdir()), 10, "a body in tmp/")
+        (pid,) = server.worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: ends_of(server, "worker.started") == 2, 20, "worker.started in the log")
+    assert list(half.iterdir()) == []
+    assert receiver.messages == []

@@ -264,3 +264,31 @@ async def test_a_crash_while_a_spool_is_made_is_no_spool(tmp_path: Path) -> None
     (spool / "spool.db.new").write_bytes(b"half")
     SpoolAdmin.open_or_create(SpoolSettings(path=str(spool))).close()
     assert not list(spool.glob("*.new*"))
+
+
+async def test_files_of_the_spool_are_for_its_owner_only(engine: SqliteEngine, store: SqliteStore) -> None:
+    """A database, a log or a marker is read by nobody else, also where the folder's own mode has been widened."""
+    await accept(store, engine.message(body=b"x" * 300_000))
+    found = [path for path in (*engine.folder.rglob("*"), *engine.folder.parent.glob(".*.instance")) if path.is_file()]
+    names = {path.name for path in found}
+    assert {"spool.db", "spool.db-wal", "spool.db-shm", "instance", ".spool.instance"} <= names
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in found} == dict.fromkeys(names, "0o600")
+
+
+async def test_files_that_were_open_to_others_are_closed_at_the_next_start(engine: SqliteEngine) -> None:
+    """A spool that was made with wider modes is narrowed when it is opened."""
+    await engine.worker()
+    for name in ("spool.db", "spool.db-wal", "instance"):
+        (engine.folder / name).chmod(0o644)
+    await engine.restart()
+    assert {path.stat().st_mode & 0o777 for path in engine.folder.iterdir() if path.is_file()} == {0o600}
+
+
+async def test_a_dead_worker_leaves_no_half_received_bodies(engine: SqliteEngine) -> None:
+    """What a killed worker was receiving goes when it is buried, not at the next start of the server."""
+    left, other = engine.folder / "tmp" / "77-1-1", engine.folder / "tmp" / "78-1-1"
+    left.write_bytes(b"x")
+    other.write_bytes(b"x")
+    assert engine.admin.clear_temporary_of(77) == 1
+    assert not left.exists()
+    assert other.exists()

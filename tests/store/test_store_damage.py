@@ -56,10 +56,23 @@ async def test_a_damaged_body_file_is_quarantined(engine: SqliteEngine, store: S
         octets[150_000] ^= 1
     new = {"flip": bytes(octets), "cut": bytes(octets[:-1]), "empty": b"", "longer": bytes(octets) + b"x"}
     path.unlink() if harm == "gone" else path.write_bytes(new[harm])
-    with pytest.raises(SpoolError):
+    with pytest.raises(SpoolDamaged):
         await store.load(message.id)
-    if harm != "gone":
-        assert await store.load(message.id) is None
+    assert await store.load(message.id) is None
+    assert "message.quarantined" in [event.kind for event in engine.admin.trace(message.id.hex())]
+
+
+async def test_a_spool_whose_body_folder_has_gone_quarantines_nothing(engine: SqliteEngine, store: SqliteStore) -> None:
+    """STO-07: a folder that is away is an error of the moment, and the message is there when it comes back."""
+    message = engine.message(body=os.urandom(300_000))
+    await accept(store, message)
+    folder = store.bodies.path(message.id).parent
+    away = folder.rename(folder.with_name("away"))
+    with pytest.raises(SpoolError) as caught:
+        await store.load(message.id)
+    assert not isinstance(caught.value, SpoolDamaged)
+    away.rename(folder)
+    assert await store.load(message.id) is not None
 
 
 async def test_a_route_of_a_newer_program_waits_loudly(engine: SqliteEngine, store: SqliteStore) -> None:

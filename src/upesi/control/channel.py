@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # what may wait to be read by the other end before it is taken for stuck
 _MAX_UNREAD = MAX_FRAME
+# of the name of a request, in what is said of it: the other end chose it, and it may be as long as a frame
+_MAX_NAME = 200
 # requests of one other end that are being answered at once
 _MAX_RUNNING = 64
 
@@ -215,7 +217,7 @@ class Channel(asyncio.Protocol):
         """Call the handler; only what has to wait becomes a task."""
         handler = self._handlers.get(frame.name)
         if handler is None:
-            self._finish(frame, Kind.ERROR, f"{frame.name} is not known here")
+            self._finish(frame, Kind.ERROR, f"{frame.name[:_MAX_NAME]} is not known here")
             return
         if len(self._running) >= _MAX_RUNNING:
             self._finish(frame, Kind.ERROR, "too many requests at once")
@@ -254,11 +256,14 @@ class Channel(asyncio.Protocol):
         self._finish(frame, Kind.ERROR, f"{frame.name} failed: {type(error).__name__}; the server's log says why")
 
     def _finish(self, frame: Frame, kind: Kind, payload: object) -> None:
+        """Answer; raises nothing: an answer that cannot be sent becomes an error that can."""
         if frame.kind is Kind.NOTICE:
             return
+        name = frame.name[:_MAX_NAME]
         try:
-            self._send(Frame(kind, frame.id, frame.name, payload))
-        except FrameError as error:
-            self._send(Frame(Kind.ERROR, frame.id, frame.name, str(error)))
-        except ChannelClosed:
+            try:
+                self._send(Frame(kind, frame.id, name, payload))
+            except FrameError as error:
+                self._send(Frame(Kind.ERROR, frame.id, name, str(error)))
+        except (ChannelClosed, FrameError):
             pass  # nobody is there to hear it

@@ -118,7 +118,8 @@ class DsnReporter:
         fields = (
             ("Date", formatdate(now)),
             ("From", f"Mail Delivery System <MAILER-DAEMON@{self._hostname}>"),
-            ("To", f"<{to}>"),
+            # a plugin may have made it: no octet of it ends the line
+            ("To", f"<{printable(str(to))}>"),
             ("Subject", "Undelivered mail returned to sender"),
             ("Message-ID", f"<{id.hex()}@{self._hostname}>"),
             ("Auto-Submitted", "auto-replied"),  # RFC 3834 section 5: nothing answers this by itself

@@ -319,6 +319,8 @@ class Supervisor:
         was_ready = self._ready(worker)
         remove_hints(self._config.spool.path, str(worker.epoch))
         await self._in_thread(lambda: self._admin.expel(worker.epoch))
+        # what it was receiving is worth nothing: kept until a full stop, killed workers would fill the disk
+        await self._in_thread(lambda: self._admin.clear_temporary_of(worker.pid))
         self._workers.pop(worker.epoch, None)
         self._look_for_desertion()
         self._shares.gone(worker.epoch)

@@ -116,6 +116,10 @@ class SpoolAdmin:
         """Take everything from a dead worker, at once; return how many deliveries wait again."""
         return self._guarded(lambda: members.expel(self._database, epoch))
 
+    def clear_temporary_of(self, pid: int) -> int:
+        """Remove the half-received bodies of a worker that has ended; return how many. Raises nothing."""
+        return self._bodies.clear_temporary_of(pid)
+
     def assign(self, shards: Mapping[int, int]) -> None:
         """Give each shard to the member of this epoch."""
         self._guarded(lambda: members.assign(self._database, shards))

@@ -1,6 +1,6 @@
 """Message bodies on their way in, and the large ones that stay files beside the database.
 
-    tmp/<pid>-<n>          a body that a session is receiving; worth nothing after a crash, removed at start
+    tmp/<pid>-...-<n>      a body that a session is receiving; worth nothing after a crash, removed when its worker is buried
     bodies/<xx>/<id>       the body of an accepted message, named by its message id (xx: its last octet, 256 folders)
 
 A body file gets its name by link(2) and is synced with its folder *before* the row that names it is committed, and is
@@ -59,11 +59,16 @@ class FileBody:
         return self._sum
 
     def read(self, start: int, length: int) -> bytes:
-        """Return up to `length` octets from `start`; raise SpoolError."""
+        """Return up to `length` octets from `start`; raise SpoolError, and SpoolDamaged where the file alone is missing."""
         try:
             if self._descriptor < 0:
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             return os.pread(self._descriptor, length, start)
+        except FileNotFoundError as error:
+            # without its folder the spool may only be unmounted, and be back soon; a lost file never comes back by itself
+            if not self.path.parent.is_dir():
+                raise error_from(error, "cannot read a body") from error
+            raise SpoolDamaged("body file is not there") from error
         except OSError as error:
             raise error_from(error, "cannot read a body") from error
 
@@ -258,6 +263,23 @@ class BodyFolder:
             except OSError:
                 # it costs room and nothing else; the next start tries again
                 continue
+        return removed
+
+    def clear_temporary_of(self, pid: int) -> int:
+        """Remove what the sessions of a worker left that has ended; return how many. Raises nothing: the rest goes at the next start.
+
+        Without it, whoever can make workers die by mail that is never finished fills the disk.
+        """
+        removed = 0
+        try:
+            with os.scandir(self._tmp) as entries:
+                for entry in entries:
+                    if entry.name.startswith(f"{pid}-"):
+                        os.unlink(entry.path)
+                        removed += 1
+        except OSError:
+            # the folder has gone, or cannot be changed: nothing that a burial should fail of
+            pass
         return removed
 
     def all_stored(self) -> Iterator[MessageId]:

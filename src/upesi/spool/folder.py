@@ -129,6 +129,7 @@ class SpoolFolder:
         """Open the database, made if this is a new spool; raise SpoolError or DatabaseError."""
         if not self._exists():
             self._create(bodies, now)
+        self._narrow()
         database = Database.open(self.database)
         try:
             check_version(database)
@@ -143,6 +144,11 @@ class SpoolFolder:
         draft = self.database.with_name(DATABASE_NAME + ".new")
         for leftover in self.path.glob(DATABASE_NAME + ".new*"):
             leftover.unlink()
+        try:
+            # SQLite gives its log and index the mode of the database
+            _write_new(draft, "")
+        except OSError as error:
+            raise SpoolError(f"cannot make the spool: {error}") from error
         database = Database.open(draft, create=True)
         try:
             create(database, str(uuid.uuid4()), now)
@@ -159,11 +165,23 @@ class SpoolFolder:
         except OSError as error:
             raise SpoolError(f"cannot make the spool: {error}") from error
 
+    def _narrow(self) -> None:
+        """Take away what others may do with files that an earlier program made with wider modes."""
+        names = (DATABASE_NAME, DATABASE_NAME + "-wal", DATABASE_NAME + "-shm", _INSTANCE)
+        for path in (self.path / name for name in names):
+            try:
+                path.chmod(0o600)
+            except OSError:
+                # not there, or not ours; the folder itself is closed to others
+                continue
+
     def _give_away(self) -> None:
         """Let the user that workers become own all of it; SQLite gives its log the owner of its database."""
         if not self._owner or os.geteuid() != 0:
             return
         user = pwd.getpwnam(self._owner)
+        if self._marker.exists():
+            os.chown(self._marker, user.pw_uid, user.pw_gid, follow_symlinks=False)
         for folder, _, files in os.walk(self.path):
             os.chown(folder, user.pw_uid, user.pw_gid)
             for name in files:
@@ -180,7 +198,7 @@ class SpoolFolder:
         for path in (self.path / _INSTANCE, self._marker):
             if not path.exists():
                 try:
-                    path.write_text(found + "\n", "ascii")
+                    _write_new(path, found + "\n")
                 except OSError:
                     # a parent that is not ours to write to: replacement by an empty folder goes unnoticed there, all else works
                     pass
@@ -199,6 +217,13 @@ class SpoolFolder:
     def close(self) -> None:
         """Unlock the folder."""
         self._lock.close()
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Make a file that only we may read; raise OSError, also where it is there."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
 
 
 def database_failure(error: DatabaseError) -> SpoolError:

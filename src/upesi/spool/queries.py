@@ -166,6 +166,9 @@ def _inline(data: object, size: int, sum: int) -> MemoryBody:
 def quarantine_message(database: Database, tally: Tally, id: MessageId, reason: str, now: float) -> None:
     """Move a message and all its deliveries into quarantine, with an event that says why."""
     rows = database.rows("SELECT id, mrow FROM delivery WHERE message = ?", id)
+    if not rows:
+        # it ended between being read and now, and its body file went with it: nothing is damaged
+        return
     for mrow in {cast(int, row[1]) for row in rows}:
         database.run("SAVEPOINT damaged")
         try:

@@ -329,3 +329,17 @@ async def test_a_datagram_that_is_no_hint_is_ignored(tmp_path: Path) -> None:
     await asyncio.wait_for(arrived.wait(), 5)
     assert got == [["q"]]
     two.close()
+
+
+async def test_a_name_of_megabytes_is_answered_in_few_octets_and_nothing_fails() -> None:
+    """What a caller calls its request is cut in answers and errors: it can neither break them nor fill our log."""
+    left, right, failures = await pair({}, {})
+    raised: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    with pytest.raises(RequestFailed, match="is not known here") as caught:
+        await left.request("x" * 9_000_000, timeout=20)
+    assert len(str(caught.value)) < 300
+    assert not raised
+    assert not failures.seen
+    left.close()
+    right.close()

@@ -14,6 +14,8 @@ from tests.unit.delivery.sendkit import FakeWork, attempt, stored
 from upesi.delivery.agents import maildir
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
+from upesi.mail.address import Address
+from upesi.mail.envelope import BodyType, Recipient, Transmission
 from upesi.mail.route import DiscardRoute, MaildirRoute
 from upesi.scheduler.work import Destination, Ending
 
@@ -154,3 +156,46 @@ def test_discarded_mail_is_said_to_be():
     work = asyncio.run(main())
     assert work.kinds == ["delivered"] * 3
     assert work.first.text == "discarded"
+
+
+def test_binary_mail_is_written_as_it_came(tmp_path):
+    """RFC 3030 section 3: octets of BINARYMIME are not lines: none is changed, and the lines that we add end like the others."""
+    octets = b"Subject: s\r\n\r\n\x00\r\n\r\r\n\n\xff\r"
+    message = msgspec.structs.replace(stored(octets), transmission=Transmission(BodyType.BINARY))
+    _, found = delivered(tmp_path, attempt("joe@x.test", message=message))
+    assert found["joe"] == [
+        b"Return-Path: <a@example.com>\r\nDelivered-To: joe@x.test\r\n" + b"Received: y\r\n" + octets
+    ]
+
+
+@pytest.mark.parametrize("body", [
+    b"Dear Joe,\r\nReturn-Path: is what this is about\r\n more\r\n",
+    b"Subject: s\r\nno field\r\nReturn-Path: prose\r\n\r\nx\r\n",
+    b"\r\nReturn-Path: prose\r\n",
+])  # fmt: skip
+def test_prose_that_looks_like_a_return_path_stays(tmp_path, body):
+    """C08: Return-Path is dropped among the header's fields; what follows the first line that is no field is text."""
+    _, found = delivered(tmp_path, attempt("joe@x.test", body=body))
+    assert found["joe"][0].endswith(b"Received: y\n" + body.replace(b"\r\n", b"\n"))
+
+
+def test_a_header_without_an_empty_line_behind_it_is_a_header(tmp_path):
+    """C08: a message of fields only loses its older Return-Path too."""
+    _, found = delivered(tmp_path, attempt("joe@x.test", body=b"Return-Path: <old@x>\r\n y\r\nSubject: s\r\n"))
+    assert found["joe"][0].endswith(b"Received: y\nSubject: s\n")
+    assert b"old" not in found["joe"][0]
+
+
+def test_no_address_can_add_a_line_to_the_header(tmp_path):
+    """CVE-2020-8794: line ends in an address that a plugin made become harmless in Return-Path and Delivered-To."""
+    evil = Address("a\r\nX-Evil: 1\r\n\r\nb", "x.test")
+    message = msgspec.structs.replace(stored(), reverse_path=evil)
+    one = attempt("joe@x.test", message=message)
+    one = msgspec.structs.replace(one, recipients=(Recipient(evil),))
+    work, found = delivered(tmp_path, one)
+    assert work.kinds == ["delivered"]
+    (text,) = next(iter(found.values()))
+    assert [line.split(b":")[0] for line in text.split(b"\n")[:4]] == [
+        b"Return-Path", b"Delivered-To", b"Received", b"Subject",
+    ]  # fmt: skip
+    assert b"\r" not in text

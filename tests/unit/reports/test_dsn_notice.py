@@ -242,3 +242,12 @@ def test_a_refusal_after_the_data_is_reported_once_with_an_id_of_its_own() -> No
     assert first.id == second.id != ID
     assert first.id[:6] == ID[:6]
     assert len(first.id) == 16
+
+
+def test_a_reverse_path_cannot_add_a_line_to_a_notice() -> None:
+    """Line ends in a reverse-path that a plugin made do not begin a field of the notice (CVE-2020-8794)."""
+    found = octets(report(message(reverse_path=Address("a\r\nX-Evil: 1\r\n\r\nb", "s.example"))))
+    assert b"\r\nTo: <" in found
+    assert b"\nX-Evil" not in found
+    header = found.split(b"\r\n\r\n")[0]
+    assert b"\r\nAuto-Submitted: " in header

@@ -131,3 +131,28 @@ def test_bodies_of_a_spool_that_has_gone_are_an_error(tmp_path: Path) -> None:
     folder = BodyFolder(tmp_path / "gone", 10)
     with pytest.raises(SpoolError):
         folder.writer().write(b"x" * 100)
+
+
+def test_what_a_dead_worker_was_receiving_is_removed_and_nothing_else(folder: BodyFolder, tmp_path: Path) -> None:
+    """STO-04: killed workers do not fill the disk: their files go by their pid; those of another pid, also a longer one, stay."""
+    other = BodyFolder(tmp_path, 10)
+    other.create()
+    for name in ("123-a-1", "123-a-2", "1234-a-1", "12-123-1"):
+        (tmp_path / "tmp" / name).write_bytes(b"x")
+    assert other.clear_temporary_of(123) == 2
+    assert sorted(temporary_files(other)) == ["12-123-1", "1234-a-1"]
+
+
+def test_a_dead_worker_s_files_in_a_spool_that_has_gone_are_no_error(tmp_path: Path) -> None:
+    """STO-07: burying a worker goes on, whatever has become of the folder."""
+    assert BodyFolder(tmp_path / "gone", 10).clear_temporary_of(123) == 0
+
+
+def test_a_body_file_that_is_not_there_is_damage_only_while_its_folder_is(folder: BodyFolder) -> None:
+    """STO-07, STO-18: a lost file will not come back by trying again; a folder that is not mounted may."""
+    missing = folder.stored(ID, 5000, 0)
+    with pytest.raises(SpoolDamaged, match="not there"):
+        missing.verify()
+    with pytest.raises(SpoolError) as caught:
+        FileBody(folder.path(ID).parent / "unmounted" / "x", 5000, 0).verify()
+    assert type(caught.value) is SpoolError

@@ -2,7 +2,8 @@
 
 Written to tmp/, fsynced, renamed into new/, the folder fsynced: after that, and not before, the recipient counts as delivered. A
 crash in between leaves a file in tmp/ that no reader shows. Adds Return-Path, dropping older ones (RFC 5321 section 4.4, C08), and
-Delivered-To (RFC 9228), which also ends loops (C116). CRLF becomes LF, as readers of Maildir expect.
+Delivered-To (RFC 9228), which also ends loops (C116). CRLF becomes LF, as readers of Maildir expect, but not in BINARYMIME (RFC 3030):
+there it may be anything but the end of a line, so such a message is written as it came.
 
 Runs in threads of its own, few: a slow disk delays mail, never the event loop (STO-12).
 """
@@ -20,8 +21,9 @@ from itertools import chain, count
 from upesi.delivery.agents.local import LocalSending
 from upesi.delivery.mailboxes import folder_name
 from upesi.delivery.outcomes import deferred, failed
-from upesi.mail.envelope import Recipient
+from upesi.mail.envelope import BodyType, Recipient
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.reply import printable
 from upesi.mail.route import MaildirRoute
 from upesi.scheduler.work import Attempt, Running, Work
 from upesi.spool.records import StoredMessage
@@ -43,6 +45,8 @@ _PROBLEMS = {
 }
 _OTHER_PROBLEM = deferred("4.3.0", "the mailbox cannot be written")
 
+# The fields at the start of a message; the empty line ends them, or the first line that is no field (RFC 5322 section 2.2)
+_FIELDS = re.compile(rb"(?:[!-9;-~\x80-\xff]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
 _RETURN_PATH = re.compile(rb"^return-path[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*", re.IGNORECASE | re.MULTILINE)
 _DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
@@ -98,11 +102,15 @@ def _deliver_all(root: str, attempt: Attempt, names: list[str]) -> tuple[Outcome
 
 def _deliver_one(root: str, message: StoredMessage, recipient: Recipient, name: str) -> Outcome:
     head, rest_from = _header(message)
-    address = str(recipient.address)
+    # a plugin may have made these addresses: no octet of theirs ends a line
+    address = printable(str(recipient.address))
+    sender = printable(str(message.reverse_path or ""))
     if address.lower().encode() in (value.strip().lower() for value in _DELIVERED_TO.findall(head)):
         return _LOOP
-    added = f"Return-Path: <{message.reverse_path or ''}>\nDelivered-To: {address}\n".encode()
-    pieces = chain((added,), _with_lf(chain((_RETURN_PATH.sub(b"", head),), _rest(message, rest_from))))
+    added = f"Return-Path: <{sender}>\r\nDelivered-To: {address}\r\n".encode()
+    pieces: Iterator[bytes] = chain((added, _RETURN_PATH.sub(b"", head)), _rest(message, rest_from))
+    if message.transmission.body is not BodyType.BINARY:
+        pieces = _with_lf(pieces)
     try:
         folder = os.path.join(root, folder_name(recipient.address.local))
         _make_maildir(folder)
@@ -113,13 +121,10 @@ def _deliver_one(root: str, message: StoredMessage, recipient: Recipient, name: 
 
 
 def _header(message: StoredMessage) -> tuple[bytes, int]:
-    """Return the header with the prefix in front, and where in the body it ends (at MAX_HEADER, if it is longer)."""
+    """Return the fields with the prefix in front, and where in the body they end (before MAX_HEADER, if they go on)."""
     start = message.body.read(0, MAX_HEADER)
-    end = start.find(b"\r\n\r\n") + 2
-    if start.startswith(b"\r\n"):
-        end = 0
-    elif end < 2:
-        end = len(start)
+    found = _FIELDS.match(start)
+    end = found.end() if found else 0
     return message.prefix + start[:end], end
 
 
