@@ -7,6 +7,7 @@ the moment of connecting (`upesi.client.connecting`), where they are judged too.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from operator import attrgetter
@@ -34,8 +35,14 @@ MIN_SITE_TTL = 60.0
 _NULL_MX = failed("5.1.10", "domain does not accept mail (null MX)", code=556)
 _NO_DOMAIN = failed("5.1.2", "no such domain")
 _NO_HOST = failed("5.1.2", "domain has neither MX records nor an address")
+_NO_NAME = failed("5.4.4", "the domain's MX records name no host")
 _LOOP = failed("5.4.6", "mail loops back to this server: its MX records lead here")
 _TROUBLE = deferred("4.4.3", "DNS did not answer")
+
+
+# RFC 1123 section 2.1, and the underscore that some write. Anything else is never a host, but could be the text of somebody else's site:
+# an exchange "mx1.victim\\,mx2.victim" would put its mail, and what becomes of it, into the victim's queue (OUT-14)
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
 
 
 class MxLookup(Protocol):
@@ -105,9 +112,10 @@ class MxRouter:
             case DiscardRoute():
                 return Destination("discard", route)
             case MxRoute(domain):
-                # an address literal (RFC 5321 section 4.1.3); strangers may write it, so it is judged like one from DNS
+                # an address literal (RFC 5321 section 4.1.3); strangers may write it, so it is judged like one from DNS,
+                # and never shares the queue of a configured host, which is not judged
                 address = domain[1:-1].removeprefix("IPv6:")
-                return Destination(f"host:{address}:{self._port}", route, (Host(address, self._port),))
+                return Destination(f"literal:{address}:{self._port}", route, (Host(address, self._port),))
 
     async def _records(self, domain: str, answer: Answer) -> list[MxRecord]:
         """Return the MX records to use, best first, made up where there are none; raise Unroutable."""
@@ -118,9 +126,9 @@ class MxRouter:
             await self._require_address(domain)
             records = [MxRecord(0, domain)]
         else:
-            records = sorted({record for record in answer.mx if record.exchange})
+            records = sorted({record for record in answer.mx if _HOST_NAME.fullmatch(record.exchange)})
             if not records:
-                raise Unroutable(_NULL_MX)
+                raise Unroutable(_NO_NAME if any(record.exchange for record in answer.mx) else _NULL_MX)
         return self._better_than_us(records)[:MAX_HOSTS]
 
     async def _require_address(self, domain: str) -> None:

@@ -226,12 +226,12 @@ class Dispatch:
         path.limit.release()
         self.sharing.release()
         if ending is Ending.UNREACHABLE:
-            self._unreachable(path, outcome or _SILENT)
+            self._unreachable(path, connection.destination.route, outcome or _SILENT)
         elif not (connection.finished or connection.stopping or connection.starved or self.halted) and path.ready:
             # it was accepted, closed, and nothing could be sent: without a bound that would be a tight loop against the receiver
             path.futile += 1
             if path.futile >= FUTILE and not path.works:
-                self._unreachable(path, _FUTILE)
+                self._unreachable(path, connection.destination.route, _FUTILE)
         self.sharing.pass_on()
         if not (connection.starved and path.ready and path.ready[0].held is None):
             self.pump(path)
@@ -396,9 +396,10 @@ class Dispatch:
 
     # -- sites that cannot be reached ---------------------------------------------------------------------------------
 
-    def _unreachable(self, path: Path, outcome: Outcome) -> None:
+    def _unreachable(self, path: Path, tried: Route, outcome: Outcome) -> None:
         """Leave the site alone for a while, and put off all that waits for it in one go.
 
+        A permanent outcome is only about the route that was `tried`: while mail of others waits, the site is asked by theirs.
         Where other connections to it live, it is not unreachable: it takes no more than those (421 to the one too many).
         """
         path.last = outcome
@@ -406,11 +407,15 @@ class Dispatch:
         if path.works:
             path.limit.lower(len(path.works), now + CEILING)
             return
+        path.destination = None
+        if outcome.kind is OutcomeKind.FAILED and any(entry.delivery.route != tried for entry in path.ready):
+            # bounded: each time one route's mail leaves, and the caller's pump asks for the destination of what is now in front
+            self.put_off(self.withdraw(path, lambda entry: entry.delivery.route == tried), path.site, outcome)
+            return
         path.failures += 1
         path.futile = 0
         pause = self._retry.pause(path.failures)
         path.blocked_until = now + pause
-        path.destination = None
         # new mail goes to the spool now; it is asked for when the pause is over
         path.backlog = True
         waiting = list(path.ready)

@@ -129,8 +129,8 @@ def test_site_of_a_domain_is_known_after_it_was_resolved_and_for_its_ttl():
     (LmtpRoute("/run/lmtp", 0), "lmtp:/run/lmtp", [True]),
     (MaildirRoute("/var/mail/u/joe"), "maildir:/var/mail/u", []),
     (DiscardRoute(), "discard", []),
-    (MxRoute("[192.0.2.1]"), "host:192.0.2.1:25", [False]),
-    (MxRoute("[IPv6:2001:db8::1]"), "host:2001:db8::1:25", [False]),
+    (MxRoute("[192.0.2.1]"), "literal:192.0.2.1:25", [False]),
+    (MxRoute("[IPv6:2001:db8::1]"), "literal:2001:db8::1:25", [False]),
 ])  # fmt: skip
 def test_fixed_routes_need_no_dns(route, site, private):
     """Configured hosts may be private; an address literal, which a stranger can write, may not (DNS-04)."""
@@ -138,3 +138,22 @@ def test_fixed_routes_need_no_dns(route, site, private):
     destination = asyncio.run(one.resolve(route))
     assert one.site(route) == destination.site == site
     assert [host.private for host in destination.hosts] == private
+
+
+def test_an_address_literal_never_shares_a_queue_with_a_configured_host():
+    """DNS-04: a stranger's x@[127.0.0.1] must be given neither the operator's route to loopback nor its mail our refusal."""
+    one = router(Lookup(), port=2525)
+    literal, configured = MxRoute("[127.0.0.1]"), HostRoute("127.0.0.1", 2525)
+    assert one.site(literal) == "literal:127.0.0.1:2525"
+    assert one.site(configured) == "host:127.0.0.1:2525"
+
+
+@pytest.mark.parametrize("name", [
+    "mx1.victim\\,mx2.victim", "mx1.victim,mx2.victim", "#0123456789", "a b", "a\\032b", "a\x00b", "a\n", ".a", "a..b", "a.",
+    "[127.0.0.1]", "a:25", "a" * 64, "m\u00fc",
+])  # fmt: skip
+def test_exchanges_that_are_no_host_names_are_ignored(name):
+    """OUT-14: a zone's owner must not be able to write the key of somebody else's queue, or of a digest, into its MX."""
+    assert resolved(Lookup({"x.test": [(1, name), (10, "mx_1.good-host.test")]})).site == "mx:mx_1.good-host.test"
+    outcome = refused(Lookup({"x.test": [(1, name), (0, "")]}))
+    assert (outcome.kind, outcome.status) == (OutcomeKind.FAILED, "5.4.4")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from scheduler_world import DEFERRED, DOWN, World
+from scheduler_world import DEFERRED, DOWN, FAILED, World
 
+from upesi.mail.route import HostRoute, MxRoute
 from upesi.spool.records import DeliveryState
 
 
@@ -19,6 +20,47 @@ def test_an_unreachable_site_puts_off_all_that_waits_for_it_at_once(world: World
     assert {(row.attempts, round(row.due - row.received)) for row in rows} == {(1, 300), (2, 900)}
     assert world.scheduler.status().deliveries == 0
     assert world.scheduler.why("host:x.example:25").reason == "unreachable"
+
+
+def test_a_site_that_refuses_one_route_for_good_fails_no_mail_of_another() -> None:
+    """A permanent ending is about the route that was tried; what came by another is tried by its own."""
+    world = World(site_connections=1)
+    bad, good = MxRoute("bad.example"), MxRoute("good.example")
+    world.router.sites = {"bad.example": "mx:shared", "good.example": "mx:shared"}
+    site = world.agents.site("mx:shared")
+    site.down = FAILED
+    site.connect = 1.0
+    for n in range(3):
+        world.accept(f"a{n}@bad.example", queue="mx:shared", route=bad)
+        world.accept(f"b{n}@good.example", queue="mx:shared", route=good)
+    world.pass_time(0.5)
+    assert site.started == 1
+    world.pass_time(0.8)
+    site.down = None
+    world.pass_time(20)
+    assert [str(recipient.address) for _, failed in world.reporter.reports for recipient, _ in failed] == [
+        f"a{n}@bad.example" for n in range(3)
+    ]
+    assert sorted(address for _, address in site.delivered) == [f"b{n}@good.example" for n in range(3)]
+    assert [route for route in world.router.asked if not isinstance(route, HostRoute)] == [bad, good]
+    assert world.kinds("site.") == []
+    world.close()
+
+
+def test_permanent_endings_are_each_routes_own_and_the_last_leaves_the_site_alone() -> None:
+    """Every route is tried once, and fails with its own outcome; then the site is paused."""
+    world = World(site_connections=1)
+    world.router.sites = {f"m{n}.example": "mx:shared" for n in range(5)}
+    site = world.agents.site("mx:shared")
+    site.down = FAILED
+    for n in range(10):
+        domain = f"m{n % 5}.example"
+        world.accept(f"a{n}@{domain}", queue="mx:shared", route=MxRoute(domain))
+    world.pass_time(5)
+    assert len(world.reporter.reports) == 10
+    assert site.started == 5
+    assert world.kinds("site.") == ["site.suspended"]
+    world.close()
 
 
 def test_new_mail_for_an_unreachable_site_waits_in_the_spool(world: World) -> None:

@@ -30,8 +30,9 @@ from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import LmtpRoute
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
+from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.framing import UnsendableContent
-from upesi.scheduler.work import Ending, Running, Work
+from upesi.scheduler.work import Attempt, Ending, Running, Work
 
 __all__ = ["SmtpAgent"]
 
@@ -39,6 +40,9 @@ __all__ = ["SmtpAgent"]
 COMMAND_TIMEOUT = 300.0
 BLOCK_TIMEOUT = 180.0
 END_TIMEOUT = 600.0
+
+_UNREADABLE = deferred("4.3.0", "the message could not be read from the queue")
+_INTERNAL = deferred("4.3.0", "internal error")
 
 
 class SmtpAgent:
@@ -94,7 +98,10 @@ class _Sending:
     def wake(self) -> None:
         """Look for work, if idle."""
         if self._idle:
-            self._next()
+            try:
+                self._next()
+            except Exception as error:
+                self._broken(error)
 
     def stop(self) -> None:
         """Finish what is past its end of data, give back the rest, close."""
@@ -145,7 +152,14 @@ class _Sending:
         self._connection = connection
         self._machine = connection.machine
         self._remote = connection.remote
-        extensions = connection.machine.extensions
+        try:
+            self._agree(connection.machine.extensions)
+            self._next()
+        except Exception as error:
+            self._broken(error)
+
+    def _agree(self, extensions: Extensions) -> None:
+        """Settle what is done on this connection, by what the server can do."""
         # RFC 9422: the server says how many messages it takes on one connection
         self._limit = min(self._limit, extensions.mail_max or self._limit)
         # with CHUNKING a message is one round trip already
@@ -154,7 +168,6 @@ class _Sending:
             and not extensions.chunking
             and self._agent.lookahead.allows(self._work.destination.site)
         )
-        self._next()
 
     # -- the next message --
 
@@ -166,7 +179,10 @@ class _Sending:
             return
         transaction = self._current = self._take(ahead=False)
         if transaction is None:
-            self._rest()
+            if self._limit:
+                self._rest()
+            else:
+                self._quit()
         elif self._machine.extensions.pipelining:
             self._connection.write(self._group(transaction))
             self._connection.expect_within(END_TIMEOUT if transaction.data_sent else COMMAND_TIMEOUT)
@@ -178,11 +194,28 @@ class _Sending:
         """Take messages until one can be sent to this server; those that never can be are finished here."""
         extensions = self._machine.extensions
         while (attempt := self._work.take()) is not None:
-            outcome = refusal(attempt, extensions)
-            if outcome is None:
-                return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=uses_bdat(attempt, extensions))
+            try:
+                outcome = refusal(attempt, extensions)
+                if outcome is None:
+                    return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=uses_bdat(attempt, extensions))
+            except Exception as error:
+                self._spoiled(attempt, error)
+                return None
             self._work.finish(attempt, (outcome,) * len(attempt.recipients))
         return None
+
+    def _group_ahead(self) -> bytes:
+        """Take the next message and return its group; nothing where it cannot be built, which is no fault of the one before it."""
+        ahead = self._take(ahead=True)
+        if ahead is None:
+            return b""
+        try:
+            group = self._group(ahead)
+        except Exception as error:
+            self._spoiled(ahead.attempt, error)
+            return b""
+        self._ahead = ahead
+        return group
 
     def _commands(self, transaction: Transaction) -> list[Callable[[], bytes]]:
         """Return what builds RSET if one is due, MAIL, and each RCPT."""
@@ -216,7 +249,10 @@ class _Sending:
             # RFC 5321 section 3.8: the server closes; every recipient not done yet waits (C29)
             self._abandon(from_reply(reply, self._remote))
         else:
-            _STEPS[reply.request](self, transaction, reply)
+            try:
+                _STEPS[reply.request](self, transaction, reply)
+            except Exception as error:
+                self._broken(error)
 
     def _on_reset(self, transaction: Transaction, reply: ReceivedReply) -> None:
         if reply.positive:
@@ -283,9 +319,7 @@ class _Sending:
             return
         transaction.data_sent = True
         if self._look_ahead and self._done + 1 < self._limit and not self._stopping:
-            self._ahead = self._take(ahead=True)
-            if self._ahead is not None:
-                data += self._group(self._ahead)
+            data += self._group_ahead()
         self._connection.write(data)
         self._connection.expect_within(END_TIMEOUT)
 
@@ -299,7 +333,10 @@ class _Sending:
     def writing_resumed(self) -> None:
         """Go on with a large body."""
         if self._stream is not None and self._current is not None:
-            self._pump(self._current)
+            try:
+                self._pump(self._current)
+            except Exception as error:
+                self._broken(error)
 
     def _pump(self, transaction: Transaction) -> None:
         """Write pieces of the body until the transport's buffer is full or the body is out."""
@@ -319,7 +356,7 @@ class _Sending:
             # nothing was delivered: there was no end of data
             self._abandon(BINARY_REFUSED)
         except (OSError, UpesiError):
-            self._abandon(deferred("4.3.0", "the message could not be read from the queue"))
+            self._abandon(_UNREADABLE)
 
     def _on_end(self, transaction: Transaction, reply: ReceivedReply) -> None:
         if self._stream is not None:
@@ -387,10 +424,29 @@ class _Sending:
         self._connection.abort()
         if lost and (self._ahead is not None or (current is not None and current.ahead)):
             self._agent.lookahead.refused(self._work.destination.site)
-        if current is not None:
-            self._settle(current, outcome, lost)
-        self._give_back_ahead()
-        self._end(Ending.CLOSED)
+        try:
+            if current is not None:
+                self._settle(current, outcome, lost)
+            self._give_back_ahead()
+        finally:
+            self._end(Ending.CLOSED)
+
+    def _broken(self, error: Exception) -> None:
+        """End the connection after an error of ours: contained here, for the scheduler must hear of every attempt and every end."""
+        self._report(error)
+        if self._current is not None:
+            # an attempt like any other, on a kept connection too: given back, it would break the next one, for ever
+            self._current.kept = False
+        self._abandon(_outcome_of(error))
+
+    def _spoiled(self, attempt: Attempt, error: Exception) -> None:
+        """Finish `attempt`, of which nothing was written; what is under way goes on, and then the connection ends."""
+        self._report(error)
+        self._limit = 0
+        self._work.finish(attempt, (_outcome_of(error),) * len(attempt.recipients))
+
+    def _report(self, error: Exception) -> None:
+        self._agent.loop.call_exception_handler({"message": "sending a message failed", "exception": error})
 
     def _settle(self, current: Transaction, outcome: Outcome, lost: bool) -> None:
         # OUT-12: a kept connection that dies under MAIL says nothing about the message
@@ -419,6 +475,13 @@ class _Sending:
             self._ended = True
             self._idle = False
             self._work.ended(ending, outcome)
+
+
+def _outcome_of(error: Exception) -> Outcome:
+    """Return what an error of ours means for its message: later, unless no attempt can ever go otherwise."""
+    if isinstance(error, UnsendableContent):
+        return BINARY_REFUSED
+    return _UNREADABLE if isinstance(error, OSError | UpesiError) else _INTERNAL
 
 
 _STEPS: dict[Request, Callable[[_Sending, Transaction, ReceivedReply], None]] = {
