@@ -104,7 +104,7 @@ def test_a_worker_that_is_stopped_is_replaced(server: UpesiServer, receiver: Rec
 def test_half_received_mail_of_a_killed_worker_does_not_stay_on_the_disk(
     server: UpesiServer, receiver: Receiver
 ) -> None:
-    """STO-04: what a worker was receiving when it was killed is removed when it is buried, while the server runs on."""
+    """What a worker was receiving when it was killed is removed when it is buried, while the server runs on."""
     half = server.spool / "tmp"
     with contextlib.closing(smtplib.SMTP("127.0.0.1", server.port, timeout=20)) as client:
         client.ehlo()

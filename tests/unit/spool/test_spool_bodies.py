@@ -134,7 +134,7 @@ def test_bodies_of_a_spool_that_has_gone_are_an_error(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_worker_was_receiving_is_removed_and_nothing_else(folder: BodyFolder, tmp_path: Path) -> None:
-    """STO-04: killed workers do not fill the disk: their files go by their pid; those of another pid, also a longer one, stay."""
+    """Killed workers do not fill the disk: their files go by their pid; those of another pid, also a longer one, stay."""
     other = BodyFolder(tmp_path, 10)
     other.create()
     for name in ("123-a-1", "123-a-2", "1234-a-1", "12-123-1"):
@@ -144,7 +144,7 @@ def test_what_a_dead_worker_was_receiving_is_removed_and_nothing_else(folder: Bo
 
 
 def test_a_dead_worker_s_files_in_a_spool_that_has_gone_are_no_error(tmp_path: Path) -> None:
-    """STO-07: burying a worker goes on, whatever has become of the folder."""
+    """Burying a worker goes on, whatever has become of the folder."""
     assert BodyFolder(tmp_path / "gone", 10).clear_temporary_of(123) == 0
 
 
