@@ -16,6 +16,9 @@ from upesi.control.channel import Channel, Handler, Watcher
 
 __all__ = ["WorkerProcess"]
 
+# seconds for which the channel of a worker that has ended is still read
+_LAST_WORDS = 0.01
+
 
 class WorkerProcess:
     """A worker. `epoch` names it in the store and in the log; `slot` is its place in the crew; `seen` is when it
@@ -112,9 +115,14 @@ class WorkerProcess:
             signal.pidfd_send_signal(self._pidfd, sig)
 
     def _reap(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
         self.exit_status = self._process.wait()
         os.close(self._pidfd)
+        # what it wrote before its end lies in the channel, perhaps unread: its last counts
+        loop.call_later(_LAST_WORDS, self._let_go)
+
+    def _let_go(self) -> None:
         if self.channel is not None:
             self.channel.close()
         self._ended(self)
