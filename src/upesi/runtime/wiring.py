@@ -188,7 +188,12 @@ async def build(
     ids = MessageIds(time.time, Entropy())
 
     store = await SqliteStore.open(
-        Path(config.spool.path), configure.epoch, config.spool, time.time, lambda name, text: emit(name, {"text": text})
+        Path(config.spool.path),
+        configure.epoch,
+        config.spool,
+        time.time,
+        lambda name, text: emit(name, {"text": text}),
+        died=broken,
     )
     servers = configured_servers(config.dns.servers)
     resolver = Resolver(loop, servers, os.urandom, timeout=config.dns.timeout, cache_size=config.dns.cache_size)

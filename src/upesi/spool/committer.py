@@ -38,9 +38,10 @@ from upesi.spool.ledger import Ledger
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 from upesi.spool.undo import Undo, undo
 
-__all__ = ["Committer", "Notice", "spool_error"]
+__all__ = ["Committer", "Died", "Notice", "spool_error"]
 
 Notice = Callable[[str, str], None]
+Died = Callable[[BaseException], None]
 
 # A batch beyond this would hold the write lock for longer than other workers should wait (some 10 ms)
 _MAX_BATCH = 500
@@ -73,13 +74,16 @@ class Committer:
         loop: asyncio.AbstractEventLoop,
         notice: Notice,
         sync: Sync = Sync.CALLER,
+        died: Died = lambda error: None,
     ) -> None:
+        """`died` is called on the loop if the thread ends by an error: nobody would answer what is handed in from then on."""
         self._path = path
         self._epoch = epoch
         self._bodies = bodies
         self._loop = loop
         self._notice = notice
         self._mode = sync
+        self._died = died
         self._pending: list[Item] = []
         # true only while the thread is about to sleep or sleeps; tokens in `_wake` may be too many, never too few
         self._idle = False
@@ -89,7 +93,7 @@ class Committer:
         self._wal: WalSync | None = None
         self._turn: Turn | None = None
         self._undo = Undo()
-        self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="spool-writer", daemon=True)
 
     def start(self) -> None:
         """Open the database, so that a spool that cannot be written refuses to start, and start the thread."""
@@ -115,6 +119,14 @@ class Committer:
             self._thread.join()
 
     # the writer's thread from here on
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:
+            # Whatever it was: a writer that died in silence would hold every session for ever
+            self._closing = True
+            self._loop.call_soon_threadsafe(self._died, error)
 
     def _run(self) -> None:
         pending = self._pending

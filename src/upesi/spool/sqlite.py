@@ -23,7 +23,7 @@ from upesi.mail.ids import MessageId
 from upesi.spool import queries
 from upesi.spool.batch import Accept, Complete, Item, Operation, Release
 from upesi.spool.bodies import BodyFolder, FileBody
-from upesi.spool.committer import Committer, Notice, spool_error
+from upesi.spool.committer import Committer, Died, Notice, spool_error
 from upesi.spool.folder import FolderLock, join_members
 from upesi.spool.keeper import Keeper
 from upesi.spool.records import (
@@ -63,7 +63,14 @@ class SqliteStore:
     """`Store` on one SQLite database that the machine's workers share. Make it with `open`."""
 
     def __init__(
-        self, folder: Path, epoch: int, settings: SpoolSettings, now: Callable[[], float], notice: Notice, sync: Sync
+        self,
+        folder: Path,
+        epoch: int,
+        settings: SpoolSettings,
+        now: Callable[[], float],
+        notice: Notice,
+        sync: Sync,
+        died: Died,
     ) -> None:
         path = folder / DATABASE_NAME
         self._path = path
@@ -76,7 +83,7 @@ class SqliteStore:
         self._inline_limit = int(settings.inline_limit)
         self.bodies = BodyFolder(folder, self._inline_limit)
         self._loop = asyncio.get_running_loop()
-        self._committer = Committer(path, epoch, self.bodies, self._loop, notice, sync)
+        self._committer = Committer(path, epoch, self.bodies, self._loop, notice, sync, died)
         self._keeper = Keeper(path, int(settings.min_free), float(settings.history), now, notice)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reader: Database | None = None
@@ -91,12 +98,14 @@ class SqliteStore:
         now: Callable[[], float],
         notice: Notice = _log,
         sync: Sync = Sync.CALLER,
+        died: Died = lambda error: None,
     ) -> SqliteStore:
         """Open the spool in `folder`, which exists already, as the member `epoch` (`SpoolAdmin.register_member`).
 
-        `now` is wall-clock seconds; `notice(event, text)` is called, on any thread, for what an operator should hear of. Raises SpoolError.
+        `now` is wall-clock seconds; `notice(event, text)` is called, on any thread, for what an operator should hear of. `died` is called
+        on the loop if the writer has ended by an error: the worker must end too (QUEUE.md, Accept). Raises SpoolError.
         """
-        store = cls(folder, epoch, settings, now, notice, sync)
+        store = cls(folder, epoch, settings, now, notice, sync, died)
         try:
             await store._loop.run_in_executor(store._reading, store._start)
         except BaseException:

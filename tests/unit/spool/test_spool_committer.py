@@ -135,3 +135,27 @@ async def test_a_slow_disk_does_not_block_the_event_loop(engine: SqliteEngine, s
         await asyncio.sleep(0.01)
         turns += 1
     assert turns > 10
+
+
+async def test_a_writer_that_dies_is_told_of_and_takes_nothing_more(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QUEUE.md, Accept: a dead writer ends the worker; until then nothing that is handed in waits for ever, and nothing is acknowledged."""
+    died: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    epoch = engine.admin.register_member()
+    store = await SqliteStore.open(
+        engine.folder, epoch, engine.settings, time.time, lambda event, text: None, died=died.set_result
+    )
+    acknowledged: list[object] = []
+
+    def end_the_thread(descriptor: int) -> None:
+        raise SystemExit(3)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", end_the_thread)
+        store.accept(engine.message(), lambda error, born: acknowledged.append(error))
+        assert isinstance(await asyncio.wait_for(died, 5), SystemExit)
+    with pytest.raises(SpoolError):
+        await accept(store, engine.message())
+    assert acknowledged == []
+    await store.close()
