@@ -62,9 +62,10 @@ class SpoolSettings(Section, frozen=True, kw_only=True):
 
 
 class Role(StrEnum):
-    """What a listener speaks."""
+    """What a listener is for."""
 
     MX = "mx"
+    SUBMISSION = "submission"
     LMTP = "lmtp"
 
 
@@ -75,7 +76,7 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     # 0: one that the kernel picks (tests)
     port: int = 2525
-    # mx: SMTP for everybody; lmtp: RFC 2033, one reply for each recipient
+    # mx: SMTP for everybody; submission: RFC 6409, for our own users, who authenticate; lmtp: RFC 2033, one reply for each recipient
     role: Role = Role.MX
     # what events and metrics call it; empty: address and port
     name: str = ""

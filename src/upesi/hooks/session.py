@@ -50,8 +50,8 @@ class Client:
 class Session:
     """One client's session.
 
-    `protocol` is "SMTP", "ESMTP" or "LMTP" as the greeting verb made it; `relaying` says that this client may send
-    anywhere; `identity` is who authenticated.
+    `role` is what the listener is for: "mx", "submission" or "lmtp". `protocol` is "SMTP", "ESMTP" or "LMTP" as the greeting verb
+    made it; `relaying` says that this client may send anywhere; `identity` is who authenticated.
     """
 
     __slots__ = (
@@ -66,14 +66,16 @@ class Session:
         "messages",
         "protocol",
         "relaying",
+        "role",
         "tls",
         "transaction",
     )
 
-    def __init__(self, id: str, client: Client, listener: str) -> None:
+    def __init__(self, id: str, client: Client, listener: str, role: str = "mx") -> None:
         self.id = id
         self.client = client
         self.listener = listener
+        self.role = role
         self.helo = ""
         self.protocol = "SMTP"
         self.tls: str | None = None

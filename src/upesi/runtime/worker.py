@@ -18,9 +18,10 @@ import uvloop
 from upesi.control.channel import Call, Channel
 from upesi.limits.shares import Holder, ShareGrant, ShareRecall, ShareRequest, ShareReturn
 from upesi.mail.errors import UpesiError
+from upesi.runtime.house import House
 from upesi.runtime.messages import Asked, Configure, Drain, Idle, Shards, Yield
 from upesi.runtime.tasks import OwnTasks
-from upesi.runtime.wiring import House, build
+from upesi.runtime.wiring import build
 
 __all__ = ["Worker"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from upesi.config.settings import SmtpSettings
+from upesi.config.settings import Role, SmtpSettings
 from upesi.hooks.registry import Hooks
 from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
@@ -41,6 +41,7 @@ class SessionContext:
         "lmtp",
         "now",
         "resolve",
+        "role",
         "settings",
         "spawn",
     )
@@ -58,7 +59,7 @@ class SessionContext:
         emit: Emit,
         spawn: Callable[[Awaitable[object]], None],
         listener: str = "",
-        lmtp: bool = False,
+        role: Role = Role.MX,
         resolve: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self.hooks = hooks
@@ -71,7 +72,8 @@ class SessionContext:
         self.emit = emit
         self.spawn = spawn
         self.listener = listener
-        self.lmtp = lmtp
+        self.role = role
+        self.lmtp = lmtp = role is Role.LMTP
         self.resolve = resolve
         self.dates = Dates()
         self.keywords = limits.ehlo_keywords()

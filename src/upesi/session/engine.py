@@ -81,7 +81,7 @@ class SessionEngine:
     def __init__(self, context: SessionContext, owner: Owner, address: str, port: int) -> None:
         self.context = context
         client = Client(address, port, context.resolve)
-        self.session = Session(context.ids.next().hex(), client, context.listener)
+        self.session = Session(context.ids.next().hex(), client, context.listener, context.role)
         self.owner: Owner | None = owner
         self.started = context.now()
         self.commands = 0

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from upesi.config.settings import SmtpSettings
+from upesi.config.settings import Role, SmtpSettings
 from upesi.hooks.guard import Guard
 from upesi.hooks.hook import Hook
 from upesi.hooks.points import POINTS
@@ -250,6 +250,7 @@ class Dialogue:
         intake: MemoryIntake | None = None,
         settings: SmtpSettings | None = None,
         lmtp: bool = False,
+        role: Role = Role.MX,
         max_message_size: int = 1_000_000,
         peer: object = ("192.0.2.1", 40000),
         loop: Any = None,
@@ -273,7 +274,7 @@ class Dialogue:
             intake=self.intake,
             emit=lambda name, fields: self.events.append((name, fields)),
             spawn=self.spawned.append,
-            lmtp=lmtp,
+            role=Role.LMTP if lmtp else role,
         )
         self.home = Home()
         self.transport = MemoryTransport(peer)

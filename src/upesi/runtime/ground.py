@@ -1,0 +1,34 @@
+"""What both halves of a worker stand on: its configuration, spool, resolver, routes, plugins, and where it tells what happens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from upesi.config.settings import Config
+from upesi.delivery.routes import RouteTable
+from upesi.dns.resolver import Resolver
+from upesi.hooks.registry import Hooks
+from upesi.mail.ids import MessageIds
+from upesi.observe.events import Events
+from upesi.observe.metrics import Metrics
+from upesi.runtime.observer import Observer
+from upesi.spool.sqlite import SqliteStore
+
+__all__ = ["Ground"]
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """Made once at start by `runtime.wiring`, handed to the sending half, the listening half and the house."""
+
+    config: Config
+    loop: asyncio.AbstractEventLoop
+    events: Events
+    metrics: Metrics
+    emit: Observer
+    ids: MessageIds
+    store: SqliteStore
+    resolver: Resolver
+    routes: RouteTable
+    hooks: Hooks

@@ -1,0 +1,102 @@
+"""A worker's joined objects, and what the supervisor may ask of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from upesi.control.hints import Hints
+from upesi.limits.shares import Holder
+from upesi.listener.listener import Listener
+from upesi.observe.lag import LoopLag
+from upesi.runtime.ground import Ground
+from upesi.runtime.observer import count_sessions
+from upesi.runtime.owners import Owners
+from upesi.runtime.sending import Sending
+
+__all__ = ["House"]
+
+
+class House:
+    """Everything of one worker, joined by `runtime.wiring`."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        sending: Sending,
+        listeners: Sequence[tuple[str, Listener]],
+        shares: Holder,
+        owners: Owners,
+        hints: Hints,
+        lag: LoopLag,
+    ) -> None:
+        self.events = ground.events
+        self.scheduler = sending.scheduler
+        self.shares = shares
+        self._ground = ground
+        self._sending = sending
+        self._listeners = listeners
+        self._owners = owners
+        self._hints = hints
+        self._lag = lag
+
+    async def open(self) -> None:
+        """Begin to accept and to deliver."""
+        self.scheduler.start()
+        for _, listener in self._listeners:
+            await listener.start()
+
+    def set_shards(self, own: frozenset[int], others: Mapping[str, Sequence[int]]) -> None:
+        """Take note of who owns what."""
+        self._owners.set(others)
+        self.scheduler.set_shards(own)
+
+    async def leave(self, seconds: float | None) -> None:
+        """Stop accepting and finish: sessions within `seconds` (else the configured drain), deliveries too, or for as long as they take."""
+        bound = float(self._ground.config.node.drain) if seconds is None else seconds
+        loop = asyncio.get_running_loop()
+        sessions = asyncio.gather(*(listener.drain(bound, patient=seconds is None) for _, listener in self._listeners))
+        if seconds is None:
+            # a reload: others own our shards as soon as nothing is in flight for them; what is past its final dot is waited for
+            await sessions
+            await self.scheduler.drain(loop.time() + 3600)
+        else:
+            await asyncio.gather(sessions, self.scheduler.drain(loop.time() + bound))
+
+    def status(self) -> dict[str, object]:
+        """Return what `upesi status` shows of this worker."""
+        listeners = [
+            {
+                "name": name,
+                "sessions": listener.sessions,
+                "accepted": listener.accepted,
+                "refused": listener.turned_away,
+            }
+            for name, listener in self._listeners
+        ]
+        plugins = {
+            name: {"failures": guard.failures, "broken": guard.broken}
+            for name, guard in self._ground.hooks.guards.items()
+        }
+        return {"listeners": listeners, "scheduler": self.scheduler.status(), "plugins": plugins}
+
+    def metrics(self) -> bytes:
+        """Return a snapshot for the machine's one metrics page."""
+        status = self.scheduler.status(sites=0)
+        metrics = self._ground.metrics
+        metrics.memory_deliveries.set(status.deliveries)
+        metrics.memory_bytes.set(status.bodies)
+        metrics.connections_open.set(status.connections)
+        metrics.log_dropped.set(self.events.dropped)
+        metrics.connections.set(self._sending.connector.opened)
+        count_sessions(metrics, self._listeners)
+        return metrics.export()
+
+    async def close(self) -> None:
+        """Let go of everything; what was handed to the store is written first."""
+        self._lag.stop()
+        await self._ground.hooks.end()
+        self._sending.maildir.close()
+        await self._ground.store.close()
+        self._hints.close()
+        self.events.close()

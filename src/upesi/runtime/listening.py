@@ -1,0 +1,63 @@
+"""The listening half of a worker: from inherited sockets to sessions."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from upesi.config.settings import ListenerSettings
+from upesi.dns.confirmed import confirmed_name
+from upesi.listener.listener import Listener
+from upesi.protocol.smtp.limits import ServerLimits
+from upesi.runtime.ground import Ground
+from upesi.runtime.messages import InheritedListener
+from upesi.runtime.sockets import listener_label
+from upesi.session.context import SessionContext
+from upesi.session.intake import Intake
+
+__all__ = ["Bound", "make_listeners", "take_sockets"]
+
+# an inherited listener and our own socket of it
+Bound = tuple[InheritedListener, socket.socket]
+
+
+def take_sockets(inherited: Sequence[InheritedListener]) -> list[Bound]:
+    """Return sockets of our own: closing them leaves the supervisor's."""
+    return [(listener, socket.socket(fileno=os.dup(listener.fd))) for listener in inherited]
+
+
+def make_listeners(
+    ground: Ground, intake: Intake, sockets: Sequence[Bound], spawn: Callable[[Awaitable[object]], None]
+) -> list[tuple[str, Listener]]:
+    """Return the listeners with their labels; they accept nobody before they are started."""
+    listeners = []
+    for inherited, sock in sockets:
+        settings = ground.config.listener[inherited.index]
+        context = _context(ground, intake, spawn, settings, listener_label(settings, sock))
+        # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
+        most = max(1, settings.max_sessions // inherited.sockets)
+        listeners.append((context.listener, Listener(sock, context, max_sessions=most, backlog=settings.backlog)))
+    return listeners
+
+
+def _context(
+    ground: Ground, intake: Intake, spawn: Callable[[Awaitable[object]], None], settings: ListenerSettings, label: str
+) -> SessionContext:
+    smtp = ground.config.smtp
+    return SessionContext(
+        hooks=ground.hooks,
+        limits=ServerLimits(max_message_size=smtp.max_message_size, smtputf8=smtp.smtputf8, chunking=smtp.chunking),
+        settings=smtp,
+        hostname=ground.config.node.name,
+        ids=ground.ids,
+        now=time.time,
+        intake=intake,
+        emit=ground.emit,
+        spawn=spawn,
+        listener=label,
+        role=settings.role,
+        resolve=partial(confirmed_name, ground.resolver),
+    )

@@ -1,0 +1,93 @@
+"""The sending half of a worker: from the queue to the next hop."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from upesi.client.connecting import Connector
+from upesi.client.ourselves import Ourselves
+from upesi.config.settings import Config
+from upesi.delivery.agents.discard import DiscardAgent
+from upesi.delivery.agents.maildir import MaildirAgent
+from upesi.delivery.agents.smtp import SmtpAgent
+from upesi.delivery.deliverer import AgentDeliverer
+from upesi.delivery.routes import RouteTable
+from upesi.delivery.routing import MxRouter, own_names
+from upesi.limits.shares import Holder
+from upesi.reports.dsn import DsnReporter
+from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
+from upesi.runtime.ground import Ground
+from upesi.runtime.intake import place
+from upesi.scheduler.engine import Scheduler
+from upesi.scheduler.work import Router
+
+__all__ = ["Sending", "build_routes", "make_sending"]
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """The scheduler and what it works with, as far as others ask for it."""
+
+    router: Router
+    reporter: DsnReporter
+    scheduler: Scheduler
+    maildir: MaildirAgent
+    connector: Connector
+
+
+def build_routes(config: Config) -> RouteTable:
+    """Return the table of configured routes; raise ConfigError."""
+    return RouteTable(config.route, config.delivery.smarthost, config.node.name)
+
+
+def make_sending(
+    ground: Ground,
+    shares: Holder,
+    ourselves: Ourselves,
+    *,
+    hint_others: Callable[[set[str]], None],
+    idle: Callable[[frozenset[int]], None],
+) -> Sending:
+    """Join the sending half; nothing is sent before the scheduler is started."""
+    config, loop, routes = ground.config, ground.loop, ground.routes
+    router = _router(ground)
+    connector = Connector(loop, ground.resolver, allow_private=config.delivery.allow_private, ourselves=ourselves)
+    maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
+    agents = AgentDeliverer(SmtpAgent(loop, connector, config.delivery, config.node.name), maildir, DiscardAgent(loop))
+    reporter = DsnReporter(
+        config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire)
+    )
+    scheduler = Scheduler(
+        ground.store,
+        router,
+        agents,
+        reporter,
+        config.delivery,
+        ids=ground.ids,
+        wall=time.time,
+        random=random.random,
+        loop=loop,
+        shares=shares,
+        emit=ground.emit,
+        hint_others=hint_others,
+        idle=idle,
+        hooks=delivery_hooks(ground.hooks),
+    )
+    return Sending(router, reporter, scheduler, maildir, connector)
+
+
+def _router(ground: Ground) -> Router:
+    config, loop = ground.config, ground.loop
+    mx = MxRouter(
+        ground.resolver,
+        random.shuffle,
+        loop.time,
+        own=own_names(config.node.name),
+        port=config.delivery.port,
+        cache_size=config.dns.cache_size,
+    )
+    return hooked_router(mx, ground.hooks, ground.emit, loop.time, config.dns.cache_size)
