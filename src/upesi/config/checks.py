@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from upesi.config.problems import KeyPath
-from upesi.config.settings import Config, ListenerSettings
+from upesi.config.settings import Config, ListenerSettings, Role
 from upesi.mail.address import AddressError, domain_from
 
 __all__ = ["cross_check"]
@@ -27,6 +27,7 @@ _POSITIVE: tuple[KeyPath, ...] = (
     ("dns", "timeout"), ("dns", "cache_size"),
 )  # fmt: skip
 _HOST_PORT = re.compile(r"(smtp|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
+_SMTP_PORT = 25
 _SCHEMES = ("mx", "smtp", "lmtp", "maildir", "discard")
 _FORMS = "mx, smtp://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
 
@@ -71,6 +72,8 @@ def _listeners(config: Config) -> Found:
         for name in ("max_sessions", "backlog"):
             if getattr(listener, name) <= 0:
                 yield (*here, name), "must be more than 0"
+        if listener.role is Role.LMTP and listener.port == _SMTP_PORT:
+            yield (*here, "role"), "RFC 2033 keeps lmtp off port 25, where SMTP is expected"
         first = seen.setdefault((listener.address, listener.port), index)
         # port 0 asks the kernel for a free one: two of them never meet
         if first != index and listener.port:
