@@ -13,7 +13,7 @@ from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
 from upesi.config.units import Duration
 
-__all__ = ["Target", "configured", "json_option", "load_config", "selected", "targeted"]
+__all__ = ["Target", "about_one", "configured", "json_option", "load_config", "selected", "targeted"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,6 +110,11 @@ def targeted(function: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:
         return function(Target(path, overrides, str(socket)), *args, **kwargs)
 
     return command
+
+
+def about_one(function: Callable[Concatenate[Target, P], R]) -> Callable[P, R]:
+    """Make a command about one message: the `Target`, `as_json`, and the argument `id`."""
+    return targeted(json_option(click.argument("id")(function)))
 
 
 # names as the spool's Selector has them

@@ -16,7 +16,7 @@ import msgspec
 
 from upesi.mail.reply import printable
 
-__all__ = ["Output", "age", "cell", "clock", "many", "patience", "size", "told"]
+__all__ = ["Output", "age", "cell", "clock", "confirm", "many", "patience", "second", "size", "told"]
 
 _COLOURS = {
     "held": "yellow",
@@ -123,6 +123,11 @@ def clock(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
+def second(moment: float) -> str:
+    """Return a Unix time as people write it, to the nearest second."""
+    return datetime.fromtimestamp(moment + 0.5, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def told(event: Mapping[str, object]) -> str:
     """Return the fields of an event for a person, behind its time and kind: times as people write them, nothing that is empty."""
     said = []
@@ -149,13 +154,16 @@ def size(octets: float) -> str:
     return f"{octets:.1f} TB"
 
 
-def _second(moment: float) -> str:
-    return datetime.fromtimestamp(moment + 0.5, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def confirm(question: str) -> None:
+    """Return if the person at the terminal says yes; end the command otherwise, and where nobody is there to be asked."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is here to answer: add --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 # fields of events that are a moment or a span, and how they are written
 _WRITTEN: Mapping[str, Callable[[float], str]] = {
-    "next": _second,
+    "next": second,
     "seconds": lambda span: age(span) if span >= 10 else f"{span:.3g}s",
 }
 # where 0 is "there is none"

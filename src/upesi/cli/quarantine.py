@@ -8,8 +8,8 @@ import time
 import click
 
 from upesi.cli.backend import connected
-from upesi.cli.options import Target, json_option, targeted
-from upesi.cli.output import Output, age, many, patience, size
+from upesi.cli.options import Target, about_one, json_option, targeted
+from upesi.cli.output import Output, age, confirm, many, patience, second, size
 from upesi.cli.values import number_of, records, table_of
 
 __all__ = ["quarantine"]
@@ -50,9 +50,7 @@ def list_(target: Target, as_json: bool, limit: int) -> None:
 
 
 @quarantine.command(short_help="Show one message: why it is there, what can be done.")
-@targeted
-@json_option
-@click.argument("id")
+@about_one
 @click.option("--content", is_flag=True, help="Write the message itself, as it was found, to standard output instead.")
 def show(target: Target, as_json: bool, id: str, content: bool) -> None:
     """Show what is in quarantine of the message ID, why, and whether it can be released."""
@@ -78,7 +76,7 @@ def show(target: Target, as_json: bool, id: str, content: bool) -> None:
         {
             "id": message.get("message"),
             "sender": message.get("sender") or "<>",
-            "since": f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(number_of(message.get('at'))))}Z",
+            "since": second(number_of(message.get("at"))),
             "size": size(number_of(message.get("size"))),
             "reason": message.get("reason"),
             "message": message.get("problem") or "sound",
@@ -117,10 +115,7 @@ def release(target: Target, as_json: bool, ids: tuple[str, ...], damaged_body: b
 def delete(target: Target, as_json: bool, ids: tuple[str, ...], yes: bool) -> None:
     """Delete messages for good. Their senders are not told."""
     if not yes:
-        question = f"Delete {many(len(ids), 'message')} for good?"
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"{question} Nobody is here to answer: add --yes")
-        click.confirm(question, abort=True, err=True)
+        confirm(f"Delete {many(len(ids), 'message')} for good?")
     with connected(target) as backend:
         gone = sum(
             bool(number_of(table_of(backend.request("quarantine.delete", {"id": id})).get("deleted"))) for id in ids

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 
 import click
 
 from upesi.cli.backend import Backend, connected
-from upesi.cli.options import Target, json_option, selected, targeted
-from upesi.cli.output import Output, age, cell, many, patience, size
+from upesi.cli.options import Target, about_one, json_option, selected, targeted
+from upesi.cli.output import Output, age, cell, confirm, many, patience, second, size
 from upesi.cli.values import number_of, records, said, table_of
 
 __all__ = ["queue"]
@@ -86,9 +85,7 @@ def summary(target: Target, as_json: bool) -> None:
 
 
 @queue.command()
-@targeted
-@json_option
-@click.argument("id")
+@about_one
 def show(target: Target, as_json: bool, id: str) -> None:
     """Show what is queued of the message ID."""
     with connected(target) as backend:
@@ -106,7 +103,7 @@ def show(target: Target, as_json: bool, id: str) -> None:
         {
             "id": message.get("message"),
             "sender": message.get("sender") or "<>",
-            "received": f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(received))}Z ({age(now - received)} ago)",
+            "received": f"{second(received)} ({age(now - received)} ago)",
             "size": size(number_of(message.get("size"))),
         }
     )
@@ -126,9 +123,7 @@ def show(target: Target, as_json: bool, id: str) -> None:
 
 
 @queue.command(short_help="Say why a message waits, and when it is tried next.")
-@targeted
-@json_option
-@click.argument("id")
+@about_one
 def why(target: Target, as_json: bool, id: str) -> None:
     """Say why the message ID is waiting, since when, and when it will next be tried."""
     with connected(target) as backend:
@@ -244,18 +239,12 @@ def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False
                 output.say(f"{_deliveries(number)} would be {done}", {"count": number})
                 return
             if number and not yes:
-                _confirm(f"{verb.capitalize()} {_deliveries(number)}?")
+                confirm(f"{verb.capitalize()} {_deliveries(number)}?")
             with patience(f"{done}"):
                 answer = _repeat(backend, f"queue.{name}", conditions)
         output.say(_told(answer, done), answer)
 
     return change
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} Nobody is here to answer: add --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[str, object]:

@@ -85,64 +85,92 @@ def queue_handlers(
             # a selector that cannot be meant: the operator's text comes back to the operator
             raise RequestFailed(str(error)) from None
 
-    def looking(question: Callable[[Call], Callable[[], object]]) -> Handler:
-        return lambda call: ask(question(call))
+    looking = _Looking(admin, ask, ask_workers)
+    changing = _Changing(admin, ask, recall, wake)
+    return {
+        "queue.list": looking.list,
+        "queue.count": looking.count,
+        "queue.summary": looking.summary,
+        "queue.show": looking.show,
+        "queue.why": looking.why,
+        "trace": looking.trace,
+        **quarantine_handlers(admin, ask),
+        "queue.hold": changing.hold,
+        "queue.release": changing.release,
+        "queue.retry": changing.retry,
+        "queue.cancel": changing.cancel,
+    }
 
-    async def listed(call: Call) -> object:
+
+class _Looking:
+    """What changes nothing; with what the workers know of what stands in the way, where that is asked."""
+
+    __slots__ = ("_admin", "_ask", "_ask_workers")
+
+    def __init__(self, admin: SpoolAdmin, ask: InThread, ask_workers: AskWorkers) -> None:
+        self._admin = admin
+        self._ask = ask
+        self._ask_workers = ask_workers
+
+    async def list(self, call: Call) -> object:
         wish = call.arguments_as(Listing)
-        rows = await ask(lambda: admin.list(wish.selector, min(wish.limit, _MOST), wish.after))
-        return await explained(rows, ask_workers, time.time())
+        rows = await self._ask(lambda: self._admin.list(wish.selector, min(wish.limit, _MOST), wish.after))
+        return await explained(rows, self._ask_workers, time.time())
 
-    async def why(call: Call) -> object:
-        id = call.arguments_as(One).id
-        return await explained(await ask(lambda: admin.why(id)), ask_workers, time.time())
+    async def count(self, call: Call) -> object:
+        return await self._ask(partial(self._admin.count, call.arguments_as(Selected).selector))
 
-    async def summary(call: Call) -> object:
-        return await explained_queues(await ask(admin.summary), ask_workers, time.time())
+    async def summary(self, call: Call) -> object:
+        return await explained_queues(await self._ask(self._admin.summary), self._ask_workers, time.time())
 
-    async def change(call: Call, wish: Callable[[Selector], T]) -> T:
-        selector = call.arguments_as(Selected).selector
-        await recall(True)
-        try:
-            return await ask(lambda: wish(selector))
-        finally:
-            await recall(False)
+    async def show(self, call: Call) -> object:
+        return await self._ask(partial(self._admin.show, call.arguments_as(One).id))
 
-    def changing(wish: Callable[[Selector], Changed]) -> Handler:
-        async def changed(call: Call) -> object:
-            return _counts(await change(call, wish))
+    async def why(self, call: Call) -> object:
+        rows = await self._ask(partial(self._admin.why, call.arguments_as(One).id))
+        return await explained(rows, self._ask_workers, time.time())
 
-        return changed
+    async def trace(self, call: Call) -> object:
+        events = await self._ask(partial(self._admin.trace, call.arguments_as(One).id))
+        return [{"at": event.at, "kind": event.kind, **event.fields} for event in events]
 
-    async def retried(call: Call) -> object:
-        changed = await change(call, admin.retry_now)
+
+class _Changing:
+    """Changes to a selection, while the workers hold nothing that they have not started."""
+
+    __slots__ = ("_admin", "_ask", "_recall", "_wake")
+
+    def __init__(self, admin: SpoolAdmin, ask: InThread, recall: Recall, wake: Wake) -> None:
+        self._admin = admin
+        self._ask = ask
+        self._recall = recall
+        self._wake = wake
+
+    async def hold(self, call: Call) -> object:
+        return _counts(await self._change(call, self._admin.hold))
+
+    async def release(self, call: Call) -> object:
+        return _counts(await self._change(call, self._admin.release))
+
+    async def retry(self, call: Call) -> object:
+        changed = await self._change(call, self._admin.retry_now)
         if changed.changed:
             # "now" is meant: not when the pause of an unreachable site is over
-            await wake(list(changed.queues))
+            await self._wake(list(changed.queues))
         return _counts(changed)
 
-    async def cancelled(call: Call) -> object:
-        changed, cancelled = await change(call, admin.cancel)
+    async def cancel(self, call: Call) -> object:
+        changed, cancelled = await self._change(call, self._admin.cancel)
         return {**_counts(changed), "cancelled": cancelled[:_MOST]}
 
-    return {
-        "queue.list": listed,
-        "queue.count": looking(lambda call: partial(admin.count, call.arguments_as(Selected).selector)),
-        "queue.summary": summary,
-        "queue.show": looking(lambda call: partial(admin.show, call.arguments_as(One).id)),
-        "queue.why": why,
-        "trace": looking(lambda call: partial(_trace, admin, call.arguments_as(One).id)),
-        **quarantine_handlers(admin, ask),
-        "queue.hold": changing(admin.hold),
-        "queue.release": changing(admin.release),
-        "queue.retry": retried,
-        "queue.cancel": cancelled,
-    }
+    async def _change(self, call: Call, wish: Callable[[Selector], T]) -> T:
+        selector = call.arguments_as(Selected).selector
+        await self._recall(True)
+        try:
+            return await self._ask(lambda: wish(selector))
+        finally:
+            await self._recall(False)
 
 
 def _counts(changed: Changed) -> dict[str, object]:
     return {"changed": changed.changed, "active": changed.active}
-
-
-def _trace(admin: SpoolAdmin, id: str) -> list[dict[str, object]]:
-    return [{"at": event.at, "kind": event.kind, **event.fields} for event in admin.trace(id)]
