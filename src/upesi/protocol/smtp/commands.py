@@ -14,7 +14,6 @@ from upesi.mail.envelope import Transmission
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import (
-    AuthCommand,
     BdatCommand,
     Command,
     DataCommand,
@@ -46,7 +45,6 @@ from upesi.protocol.smtp.states import Kind
 
 __all__ = [
     "VERBS",
-    "read_auth",
     "read_bdat",
     "read_data",
     "read_hello",
@@ -210,14 +208,6 @@ def _expn(argument: str) -> ExpnCommand:
     if not argument:
         raise needs_argument()
     return ExpnCommand(argument)
-
-
-def read_auth(argument: str) -> AuthCommand:
-    """Read AUTH: a mechanism and perhaps an initial response (RFC 4954 section 4)."""
-    mechanism, blank, initial = argument.partition(" ")
-    if not mechanism:
-        raise needs_argument()
-    return AuthCommand(mechanism.upper(), initial if blank else None)
 
 
 # None: read by the machine, because what it means depends on the session or the listener too

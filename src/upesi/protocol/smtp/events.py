@@ -19,6 +19,7 @@ __all__ = [
     "NEED_DATA",
     "PAUSED",
     "AuthCommand",
+    "AuthResponse",
     "BdatCommand",
     "ChunkEnd",
     "Command",
@@ -149,10 +150,26 @@ class StartTlsCommand(msgspec.Struct, frozen=True, gc=False):
 
 
 class AuthCommand(msgspec.Struct, frozen=True, gc=False):
-    """AUTH; only when it was announced. The dialogue that follows belongs to the issue that brings it."""
+    """AUTH; only where the listener has it. `initial` is the initial response, decoded, None where there is none.
+
+    Answer 334 with a challenge, and an `AuthResponse` follows; any other reply ends the exchange.
+    """
 
     mechanism: str
-    initial: str | None
+    initial: bytes | None
+
+    def __repr__(self) -> str:
+        # AUT-05: the initial response of PLAIN is the password
+        return f"AuthCommand({self.mechanism!r})"
+
+
+class AuthResponse(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a challenge, decoded; None where the client cancels. Answered as AuthCommand is."""
+
+    data: bytes | None
+
+    def __repr__(self) -> str:
+        return "AuthResponse()"
 
 
 class UnknownCommand(msgspec.Struct, frozen=True, gc=False):
@@ -164,6 +181,6 @@ class UnknownCommand(msgspec.Struct, frozen=True, gc=False):
 
 Command = (
     HeloCommand | MailCommand | RcptCommand | DataCommand | RsetCommand | NoopCommand | QuitCommand
-    | VrfyCommand | ExpnCommand | HelpCommand | StartTlsCommand | AuthCommand | UnknownCommand
+    | VrfyCommand | ExpnCommand | HelpCommand | StartTlsCommand | AuthCommand | AuthResponse | UnknownCommand
 )  # fmt: skip
 Event = Command | BdatCommand | DataChunk | DataEnd | ChunkEnd

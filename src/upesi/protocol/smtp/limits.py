@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["MAX_COMMAND_LINE", "MAX_MAIL_LINE", "MAX_RCPT_LINE", "MAX_UNENDED_LINE", "ServerLimits"]
+__all__ = ["MAX_AUTH_LINE", "MAX_COMMAND_LINE", "MAX_MAIL_LINE", "MAX_RCPT_LINE", "MAX_UNENDED_LINE", "ServerLimits"]
 
 # RFC 5321 section 4.5.3.1.4: octets of a command line with its CRLF. Each extension adds what its parameter can need:
 MAX_COMMAND_LINE = 512
@@ -16,6 +16,9 @@ _RET, _ENVID = len(" RET=FULL"), len(" ENVID=") + 100  # RFC 3461 section 4.4
 _NOTIFY, _ORCPT = len(" NOTIFY=SUCCESS,FAILURE,DELAY"), len(" ORCPT=") + 500  # RFC 3461 section 4.2
 MAX_MAIL_LINE = MAX_COMMAND_LINE + _SIZE + _BODY + _SMTPUTF8 + _AUTH + _RET + _ENVID
 MAX_RCPT_LINE = MAX_COMMAND_LINE + _SMTPUTF8 + _NOTIFY + _ORCPT
+# RFC 4954 section 4: octets of a line of an exchange with its CRLF. The AUTH command itself has 512, but clients with tokens of kilobytes
+# (XOAUTH2) put them behind the verb all the same
+MAX_AUTH_LINE = 12288
 # a line that has not ended after this many octets never will; the session is ended
 MAX_UNENDED_LINE = 64 * 1024
 

@@ -10,6 +10,8 @@ from upesi.mail.reply import Reply
 from upesi.protocol.smtp.states import Kind, State
 
 __all__ = [
+    "AUTH_LINE_TOO_LONG",
+    "BAD_BASE64",
     "BAD_CHUNK_SIZE",
     "BAD_PARAMETER",
     "BARE_NEWLINE",
@@ -55,6 +57,9 @@ UNKNOWN_PARAMETER = Reply.make(555, "5.5.4", "Parameter not recognised or not su
 NEEDS_SMTPUTF8 = Reply.make(553, "5.6.7", "Address needs SMTPUTF8, or is not valid with it")
 MESSAGE_TOO_LARGE = Reply.make(552, "5.3.4", "Message is larger than the limit announced")
 BAD_CHUNK_SIZE = Reply.make(421, "4.5.4", "Cannot tell where this chunk ends, closing the connection")
+# RFC 4954 sections 4 and 6
+AUTH_LINE_TOO_LONG = Reply.make(500, "5.5.6", "Authentication exchange line is too long")
+BAD_BASE64 = Reply.make(501, "5.5.2", "Cannot decode base64")
 BINARY_NEEDS_BDAT = Reply.make(503, "5.5.1", "BODY=BINARYMIME goes with BDAT only")
 # the two faults of content; permanent, so that a broken or a forging client does not come again for days
 STRAY_NEWLINE = Reply.make(550, "5.5.2", "Message contains a bare CR or bare LF")

@@ -16,10 +16,10 @@ from typing import NoReturn
 from upesi.mail.envelope import BodyType
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
 from upesi.mail.reply import Reply
+from upesi.protocol.smtp.auth import read_auth, read_response
 from upesi.protocol.smtp.buffer import ReceiveBuffer
 from upesi.protocol.smtp.commands import (
     VERBS,
-    read_auth,
     read_bdat,
     read_data,
     read_hello,
@@ -40,8 +40,16 @@ from upesi.protocol.smtp.events import (
     Event,
     Pause,
 )
-from upesi.protocol.smtp.limits import MAX_COMMAND_LINE, MAX_MAIL_LINE, MAX_RCPT_LINE, MAX_UNENDED_LINE, ServerLimits
+from upesi.protocol.smtp.limits import (
+    MAX_AUTH_LINE,
+    MAX_COMMAND_LINE,
+    MAX_MAIL_LINE,
+    MAX_RCPT_LINE,
+    MAX_UNENDED_LINE,
+    ServerLimits,
+)
 from upesi.protocol.smtp.refusals import (
+    AUTH_LINE_TOO_LONG,
     BARE_NEWLINE,
     BINARY_NEEDS_BDAT,
     CONTROL_CHARACTERS,
@@ -57,12 +65,12 @@ from upesi.protocol.smtp.refusals import (
     out_of_sequence,
     refuse,
 )
-from upesi.protocol.smtp.states import ACCEPTED, REFUSED, Kind, State
+from upesi.protocol.smtp.states import ACCEPTED, CONTINUED, REFUSED, Kind, State
 
 __all__ = ["ServerConnection", "ServerLimits"]
 
 # An enum's member costs a look-up in its class each time; these are on the path of every command
-_START, _RCPT_STATE, _CLOSED = State.START, State.RCPT, State.CLOSED
+_START, _RCPT_STATE, _AUTH_STATE, _CLOSED = State.START, State.RCPT, State.AUTH, State.CLOSED
 _MAIL, _RCPT, _DATA, _BDAT, _STARTTLS = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT, Kind.STARTTLS
 _END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.LAST_CHUNK_END, Kind.MALFORMED
 
@@ -208,7 +216,9 @@ class ServerConnection:
             return
         accepted = ACCEPTED.get((state, pending))
         if accepted is None or (code >= 300) is not (pending is _DATA):
-            raise LocalProtocolError(f"{code} cannot answer {pending} in state {state}")
+            accepted = CONTINUED.get((state, pending)) if code == 334 else None
+            if accepted is None:
+                raise LocalProtocolError(f"{code} cannot answer {pending} in state {state}")
         self._state = accepted
         if pending is _RCPT:
             self._recipients += 1
@@ -275,7 +285,8 @@ class ServerConnection:
     def _check_unended(self) -> None:
         """Throw away what is too long to become a command; give up on what never ends."""
         buffer = self._buffer
-        if len(buffer) > _LONGEST_LINE or self._discarded:
+        longest = MAX_AUTH_LINE if self._auth_line(buffer.data[buffer.pos : buffer.pos + 4]) else _LONGEST_LINE
+        if len(buffer) > longest or self._discarded:
             self._discarded += len(buffer)
             # a CR at the very end may belong to the CR LF that is still to come
             keep = buffer.data.endswith(b"\r")
@@ -297,8 +308,14 @@ class ServerConnection:
             raise refuse(NO_END_OF_LINE)
         if broken or self._broken_line:
             raise refuse(BARE_NEWLINE)
-        if length > len(line) or length > _LINE_LIMITS.get(line[:4].upper(), MAX_COMMAND_LINE):
-            raise refuse(LINE_TOO_LONG)
+        start = line[:4]
+        longest = MAX_AUTH_LINE if self._auth_line(start) else _LINE_LIMITS.get(start.upper(), MAX_COMMAND_LINE)
+        if length > len(line) or length > longest:
+            raise refuse(AUTH_LINE_TOO_LONG if self._state is _AUTH_STATE else LINE_TOO_LONG)
+
+    def _auth_line(self, start: bytes | bytearray) -> bool:
+        """Whether a line that begins with `start` may be as long as an AUTH exchange's."""
+        return self._state is _AUTH_STATE or (bool(self._limits.auth) and start.upper() == b"AUTH")
 
     def _check_protocol(self, octet: int) -> None:
         """End a session that opens with a TLS or SSL hello, RDP or noise; to answer line by line would be a reply loop."""
@@ -320,6 +337,8 @@ class ServerConnection:
 
     def _command(self, line: bytes) -> Event | Pause:
         """Turn a line into an event that is in sequence."""
+        if self._state is _AUTH_STATE:
+            return self._answer(line)
         text = line.decode("latin-1")
         if not (text.isascii() and text.isprintable()):
             text = self._text(line)
@@ -337,6 +356,13 @@ class ServerConnection:
             self._refuse_sequence(kind)
         event = read(argument) if read is not None else self._with_context(kind, verb, argument)
         self._pending = kind
+        self._due = 1
+        return event
+
+    def _answer(self, line: bytes) -> Event:
+        """Read the answer to a challenge. Until here it counts as malformed: that ends the exchange."""
+        event = read_response(line)
+        self._pending = Kind.RESPONSE
         self._due = 1
         return event
 

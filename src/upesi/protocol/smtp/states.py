@@ -1,15 +1,15 @@
 """The legal sequence of an SMTP or LMTP session, as data (RFC 5321 section 4.1.4, RFC 3030 section 2, RFC 2033 section 4).
 
-`ACCEPTED` says where a positive reply leads, `REFUSED` where a negative one does (absent: nowhere, the state stays). A pair that
-`ACCEPTED` does not hold is out of sequence. The tests and the reference page read the same two tables. What does not fit a table:
-a reply with code 421 leads to CLOSED from everywhere, and so does the end of input.
+`ACCEPTED` says where a positive reply leads, `REFUSED` where a negative one does (absent: nowhere, the state stays), `CONTINUED` where a
+334 does. A pair that `ACCEPTED` does not hold is out of sequence. The tests and the reference page read the same
+tables. What does not fit a table: a reply with code 421 leads to CLOSED from everywhere, and so does the end of input.
 """
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["ACCEPTED", "COMMAND_STATES", "REFUSED", "Kind", "State"]
+__all__ = ["ACCEPTED", "COMMAND_STATES", "CONTINUED", "REFUSED", "Kind", "State"]
 
 
 class State(enum.StrEnum):
@@ -19,6 +19,7 @@ class State(enum.StrEnum):
     UNWELCOME = "unwelcome"  # greeted with 554 or 521: QUIT is all that is left (RFC 5321 section 3.1)
     START = "start"  # greeted, no HELO yet
     READY = "ready"  # no mail transaction
+    AUTH = "auth"  # a challenge was sent: the next line answers it, whatever it looks like
     MAIL = "mail"  # MAIL accepted
     ALL_REFUSED = "all refused"  # MAIL accepted, and every RCPT so far refused
     RCPT = "rcpt"  # one recipient or more accepted
@@ -49,6 +50,7 @@ class Kind(enum.StrEnum):
     HELP = "HELP"
     STARTTLS = "STARTTLS"
     AUTH = "AUTH"
+    RESPONSE = "answer to a challenge"
     UNKNOWN = "unknown command"
     MALFORMED = "malformed or out of sequence"  # in no row of ACCEPTED: it cannot get a positive reply
 
@@ -83,6 +85,13 @@ ACCEPTED: dict[tuple[State, Kind], State] = {
     (State.READY, Kind.STARTTLS): State.START,
     # RFC 4954 section 4: not during a mail transaction
     (State.READY, Kind.AUTH): State.READY,
+    (State.AUTH, Kind.RESPONSE): State.READY,
+}
+
+# RFC 4954 section 4: a challenge, in a 334
+CONTINUED: dict[tuple[State, Kind], State] = {
+    (State.READY, Kind.AUTH): State.AUTH,
+    (State.AUTH, Kind.RESPONSE): State.AUTH,
 }
 
 REFUSED: dict[tuple[State, Kind], State] = {
@@ -91,6 +100,9 @@ REFUSED: dict[tuple[State, Kind], State] = {
     # the end of the data ends the transaction, whatever the answer (RFC 5321 section 4.1.1.4)
     (State.DATA, Kind.END): State.READY,
     (State.CHUNK, Kind.LAST_CHUNK_END): State.READY,
+    # a line that is no answer ends the exchange too, so that the client knows where it stands
+    (State.AUTH, Kind.RESPONSE): State.READY,
+    (State.AUTH, Kind.MALFORMED): State.READY,
     # a chunk that is missing must not be skipped over: those pipelined behind it are refused too
     (State.CHUNK, Kind.CHUNK_END): State.BROKEN,
     **{(state, Kind.BDAT): State.BROKEN for state in (State.MAIL, State.ALL_REFUSED, State.RCPT, State.BDAT)},
