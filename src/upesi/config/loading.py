@@ -22,7 +22,7 @@ from upesi.config.lines import key_lines, line_of
 from upesi.config.overrides import apply_override
 from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
 from upesi.config.settings import Config, PluginsSettings
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
 
@@ -38,6 +38,7 @@ _NAMES: Mapping[object, str] = {
     bool: "true or false",
     Duration: "a duration such as 30s, 5m, 4h or 5d",
     Size: "a size such as 100kB or 25MB",
+    Rate: "a rate such as 600/1m, or none",
     tuple: "a list in [ ]",
     list: "a list in [ ]",
     dict: "a table",
@@ -190,6 +191,8 @@ def _units(kind: type, value: object) -> object:
         return Duration(value)
     if kind is Size and isinstance(value, (str, int)) and not isinstance(value, bool):
         return Size(value)
+    if kind is Rate and isinstance(value, str):
+        return Rate(value)
     raise ValueError(not_a(kind, value))
 
 
@@ -207,7 +210,7 @@ def _said(value: object) -> str:
 
 def complaint(kind: object, value: object, error: str) -> str:
     """Put into words that `value` is no `kind`; `error` is what msgspec said, and is kept where there are no better words."""
-    if kind in (Duration, Size):
+    if kind in (Duration, Size, Rate):
         return error
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"{_said(value)} is not valid{nearest(str(value), [member.value for member in kind])}"

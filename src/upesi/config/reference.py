@@ -17,12 +17,13 @@ from io import StringIO
 import msgspec
 
 from upesi.config import settings
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["reference"]
 
 _TYPES: dict[object, str] = {
     str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Duration: "duration", Size: "size",
+    Rate: "rate",
 }  # fmt: skip
 _HEAD = """\
 # Configuration
@@ -33,6 +34,7 @@ configuration: what `upesi init` writes, with its folders below the working dire
 
 * A *duration* is written `250ms`, `30s`, `5m`, `4h`, `5d` or `1w`; a plain number is seconds.
 * A *size* is written `100kB`, `25MB` or `1GiB` (k, M, G are powers of 1000, ki, Mi, Gi of 1024); a plain number is octets.
+* A *rate* is written `600/1m`: so many in any window of so long, exactly and over all workers; `none` switches it off.
 * Relative paths are relative to the folder of the file.
 * `--set KEY=VALUE` on the command line is put on top of the file: `--set spool.path=/srv/spool`, `--set listener.0.port=25`.
   Values are TOML; what is not TOML is taken as text.
@@ -96,7 +98,7 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, (str, Duration, Size)):
+    if isinstance(value, (str, Duration, Size, Rate)):
         return f'"{value}"'
     return str(value)
 

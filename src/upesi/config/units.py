@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "5m", "1.5h", "25MB"; plain numbers are seconds and octets."""
+"""Durations, sizes and rates as people write them: "5m", "1.5h", "25MB", "600/1m"; plain numbers are seconds and octets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Self
 
-__all__ = ["Duration", "Size"]
+__all__ = ["Duration", "Rate", "Size"]
 
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?\s*")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
@@ -62,3 +62,36 @@ class Size(int):
             if self and self % 1000**power == 0:
                 return f"{self // 1000**power}{unit}B"
         return str(int(self))
+
+
+class Rate:
+    """So many in any window of so long. Reads "600/1m" (600 in any minute) and "none"; raises ValueError.
+
+    `count` is 0 for "none": then nothing is counted and nothing refused.
+    """
+
+    __slots__ = ("count", "seconds")
+
+    def __init__(self, value: str) -> None:
+        count, slash, window = value.partition("/")
+        if value.strip() == "none":
+            self.count, self.seconds = 0, Duration(1)
+            return
+        if not slash or not count.strip().isdecimal():
+            raise ValueError(f"{value!r} is not a rate such as 600/1m, or none")
+        self.count, self.seconds = int(count), Duration(window)
+        # the longest window that is counted in memory is a week: a counter is no ledger
+        if not 0 < self.count < 2**31 or not 1 <= self.seconds <= 604800:
+            raise ValueError("a rate counts at least one in a window of a second to a week; none switches it off")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rate) and (self.count, self.seconds) == (other.count, other.seconds)
+
+    def __hash__(self) -> int:
+        return hash((self.count, self.seconds))
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.seconds}" if self.count else "none"
+
+    def __repr__(self) -> str:
+        return f"Rate({str(self)!r})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from upesi.config.settings import Config
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 
 __all__ = [
     "Asked",
@@ -80,6 +80,8 @@ def _plain(value: object) -> object:
         return float(value)
     if isinstance(value, Size):
         return int(value)
+    if isinstance(value, Rate):
+        return str(value)
     raise NotImplementedError(type(value).__name__)
 
 
@@ -88,6 +90,8 @@ def _units(kind: type, value: object) -> object:
         return Duration(value)
     if kind is Size and isinstance(value, int):
         return Size(value)
+    if kind is Rate and isinstance(value, str):
+        return Rate(value)
     if kind is object:
         return value
     raise NotImplementedError(kind.__name__)
