@@ -47,9 +47,13 @@ class Recipient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What MAIL said besides the reverse-path, and must be kept for the next hop."""
+    """What MAIL said besides the reverse-path, and must be kept for the next hop.
+
+    `requiretls`: the message may only travel over verified TLS, to servers that promise the same (RFC 8689).
+    """
 
     body: BodyType = BodyType.SEVEN_BIT
     smtputf8: bool = False
     ret: ReturnContent | None = None
     envid: str | None = None
+    requiretls: bool = False

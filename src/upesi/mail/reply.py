@@ -12,7 +12,7 @@ import msgspec
 
 from upesi.mail.status import EnhancedStatus
 
-__all__ = ["MAX_REPLY_LINES", "MAX_REPLY_TEXT", "Reply", "printable"]
+__all__ = ["MAX_REPLY_LINES", "MAX_REPLY_TEXT", "Reply", "Said", "printable"]
 
 # RFC 5321 section 4.5.3.1.5: a reply line has at most 512 octets with its code and CRLF; this leaves room for both and a status
 MAX_REPLY_TEXT = 490
@@ -33,15 +33,35 @@ def printable(text: str, limit: int = MAX_REPLY_TEXT) -> str:
     return text
 
 
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A reply: `code` 200 to 599, `status` ("5.7.1") where one belongs, `lines` of text, and `wire`, its octets.
-
-    `status` is empty for greetings, answers to HELO/EHLO and 3xx (RFC 2034 section 4).
-    """
+class Said(msgspec.Struct, frozen=True, gc=False):
+    """What every reply says, ours or another server's: `code`, enhanced `status` ("" where there is none), sanitised `lines`."""
 
     code: int
     status: str
     lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines joined by blanks, for logs and reports."""
+        return " ".join(self.lines)
+
+    @property
+    def positive(self) -> bool:
+        """Whether this is 2xx or 3xx."""
+        return self.code < 400
+
+    @property
+    def temporary(self) -> bool:
+        """Whether this is 4xx."""
+        return 400 <= self.code < 500
+
+
+class Reply(Said, frozen=True, gc=False):
+    """A reply of ours: `code` 200 to 599, `status` ("5.7.1") where one belongs, `lines` of text, and `wire`, its octets.
+
+    `status` is empty for greetings, answers to HELO/EHLO and 3xx (RFC 2034 section 4).
+    """
+
     wire: bytes
 
     @classmethod
@@ -62,21 +82,6 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
         last = len(clean) - 1
         wire = "".join(f"{code}{' ' if i == last else '-'}{lead}{line}\r\n" for i, line in enumerate(clean))
         return cls(code, status, clean, wire.encode())
-
-    @property
-    def text(self) -> str:
-        """The lines joined by blanks, for logs and reports."""
-        return " ".join(self.lines)
-
-    @property
-    def positive(self) -> bool:
-        """Whether this is 2xx or 3xx."""
-        return self.code < 400
-
-    @property
-    def temporary(self) -> bool:
-        """Whether this is 4xx."""
-        return 400 <= self.code < 500
 
     def __str__(self) -> str:
         return f"{self.code} {self.status} {self.text}" if self.status else f"{self.code} {self.text}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from upesi.mail.tls import TlsPolicy
+
 __all__ = [
     "ROUTE_VERSION",
     "DiscardRoute",
@@ -17,29 +19,46 @@ __all__ = [
     "Route",
     "decode_route",
     "encode_route",
+    "requiring_tls",
 ]
 
 ROUTE_VERSION = 1
 
 
-class MxRoute(msgspec.Struct, frozen=True, gc=False, tag="mx"):
-    """By the MX records of `domain` (RFC 5321 section 5.1)."""
+class MxRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="mx"):
+    """By the MX records of `domain` (RFC 5321 section 5.1).
+
+    `tls` None means that the configuration says it; `requiretls` is set for mail that came with REQUIRETLS (RFC 8689).
+    """
 
     domain: str
+    tls: TlsPolicy | None = None
+    requiretls: bool = False
 
 
-class HostRoute(msgspec.Struct, frozen=True, gc=False, tag="host"):
-    """To one host by SMTP, whatever MX says: fixed route or smarthost. `host` is a name or an address."""
+class HostRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="host"):
+    """To one host by SMTP, whatever MX says: fixed route or smarthost. `host` is a name or an address.
+
+    `implicit`: TLS from the first octet (RFC 8314). With a `user`, AUTH is made, inside TLS only; the password is the first line of
+    `password_file`, so that no secret is in the queue. `tls` and `requiretls` as for MxRoute.
+    """
 
     host: str
     port: int = 25
+    tls: TlsPolicy | None = None
+    requiretls: bool = False
+    implicit: bool = False
+    user: str = ""
+    password_file: str = ""
 
 
-class LmtpRoute(msgspec.Struct, frozen=True, gc=False, tag="lmtp"):
+class LmtpRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="lmtp"):
     """To an LMTP server (RFC 2033): `host` and `port`, or the path of a Unix socket in `host` with port 0."""
 
     host: str
     port: int = 0
+    tls: TlsPolicy | None = None
+    requiretls: bool = False
 
 
 class MaildirRoute(msgspec.Struct, frozen=True, gc=False, tag="maildir"):
@@ -56,6 +75,13 @@ Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | DiscardRoute
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
+
+
+def requiring_tls(route: Route) -> Route:
+    """Return `route` for mail that came with REQUIRETLS; what is delivered here and not sent is as it is."""
+    if isinstance(route, MaildirRoute | DiscardRoute):
+        return route
+    return msgspec.structs.replace(route, requiretls=True)
 
 
 def encode_route(route: Route) -> bytes:

@@ -1,23 +1,25 @@
 """The client half of SMTP and LMTP: commands out, replies in, each reply with the command that it answers.
 
-RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), CHUNKING and BINARYMIME (3030), SMTPUTF8 (6531), DSN (3461), and LMTP
-(2033). No I/O, no policy: what to send when, what a reply means for a recipient, and how long to wait is the agent's. What this
-guarantees: a reply is never attached to the wrong command, nothing is pipelined that must not be, no bare CR or LF leaves, and a server
-that answers what nobody asked, or answers before the end of the data, is an error and not a delivery.
+RFC 5321 with PIPELINING (2920), SIZE (1870), 8BITMIME (6152), CHUNKING and BINARYMIME (3030), SMTPUTF8 (6531), DSN (3461), STARTTLS
+(3207), AUTH (4954), REQUIRETLS (8689), and LMTP (2033). No I/O, no policy: what to send when, what a reply means for a recipient, and
+how long to wait is the agent's. What this guarantees: a reply is never attached to the wrong command, nothing is pipelined that must not
+be, no bare CR or LF leaves, and a server that answers what nobody asked, or answers before the end of the data, is an error and not a
+delivery. Around STARTTLS: nothing that came before the handshake is ever taken for an answer behind it (C47, TLS-04), what was known of
+the server is forgotten (C46), and no secret leaves without TLS (C52).
 """
 
 from __future__ import annotations
 
 import enum
 import re
+from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
-
-import msgspec
 
 from upesi.mail.address import Address
 from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
+from upesi.mail.reply import Said
 from upesi.protocol.smtp.events import NEED_DATA, Pause
 from upesi.protocol.smtp.extensions import NO_EXTENSIONS, Extensions
 from upesi.protocol.smtp.framing import stuffed
@@ -34,6 +36,8 @@ class Request(enum.StrEnum):
     EHLO = "EHLO"
     HELO = "HELO"
     LHLO = "LHLO"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -45,42 +49,30 @@ class Request(enum.StrEnum):
     QUIT = "QUIT"
 
 
-class ReceivedReply(msgspec.Struct, frozen=True, gc=False):
-    """A reply: `code`, enhanced `status` ("" where none came), sanitised `lines`, and the `request` that it answers.
+class ReceivedReply(Said, frozen=True, gc=False):
+    """A reply and the `request` that it answers.
 
     `recipient` counts the RCPTs of the transaction from 0: set for the answer to a RCPT, and for each answer at an LMTP end of data.
     """
 
-    code: int
-    status: str
-    lines: tuple[str, ...]
     request: Request
     recipient: int | None = None
-
-    @property
-    def text(self) -> str:
-        """The lines joined by blanks."""
-        return " ".join(self.lines)
-
-    @property
-    def positive(self) -> bool:
-        """Whether this is 2xx or 3xx."""
-        return self.code < 400
-
-    @property
-    def temporary(self) -> bool:
-        """Whether this is 4xx."""
-        return 400 <= self.code < 500
 
 
 # RFC 2920 section 3.1: these may only be the last command of a group
 _GROUP_ENDS = frozenset(
-    (Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO, Request.DATA, Request.NOOP, Request.QUIT)
-)
+    (
+        Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO, Request.STARTTLS, Request.AUTH,
+        Request.DATA, Request.NOOP, Request.QUIT,
+    )
+)  # fmt: skip
+_GREETINGS = frozenset((Request.EHLO, Request.LHLO, Request.HELO, Request.QUIT))
 # RFC 2034 section 4: no enhanced status in the answers to these
 _NO_STATUS = frozenset((Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO))
 _MESSAGE_ENDS = frozenset((Request.CONTENT, Request.BDAT_LAST))
 _LINE_BREAK = re.compile(r"[\x00\r\n]")
+# RFC 4954 section 4: the one intermediate reply besides 354
+_CHALLENGE = (Request.AUTH, 334)
 # RFC 6533 section 3: QCHAR; anything else of a utf-8 address is written as \x{HEX}
 _NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 _NOTIFY = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
@@ -89,15 +81,23 @@ _NOTIFY = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DEL
 class ClientConnection:
     """One session, as the client sees it.
 
-    It begins by expecting the greeting. Each builder returns octets to write and notes the reply to expect; builders may be called
-    one after the other for a pipelined group where `extensions.pipelining`. `extensions` is what the last EHLO
-    or LHLO was answered with.
+    It begins by expecting the greeting; with `implicit`, the TLS handshake before it (RFC 8314). Each builder returns octets to write
+    and notes the reply to expect; builders may be called one after the other for a pipelined group where `extensions.pipelining`.
+    `extensions` is what the last EHLO or LHLO was answered with.
     """
 
-    __slots__ = ("_accepted", "_content", "_eof", "_expected", "_parser", "_recipients", "extensions", "lmtp")
+    __slots__ = (
+        "_accepted", "_content", "_eof", "_expected", "_greeted", "_handshake", "_parser", "_recipients", "extensions", "lmtp",
+        "secure",
+    )  # fmt: skip
 
-    def __init__(self, *, lmtp: bool = False) -> None:
+    def __init__(self, *, lmtp: bool = False, implicit: bool = False) -> None:
         self.lmtp = lmtp
+        # whether we are inside TLS; before its handshake nothing is read
+        self.secure = False
+        self._handshake = implicit
+        # false between the handshake and EHLO (C46)
+        self._greeted = True
         self.extensions = NO_EXTENSIONS
         self._parser = ReplyParser()
         self._expected: deque[tuple[Request, int | None]] = deque([(Request.GREETING, None)])
@@ -116,8 +116,20 @@ class ClientConnection:
     # -- replies in
 
     def receive(self, data: bytes) -> None:
-        """Take in what came from the server."""
+        """Take in what came from the server; raise RemoteProtocolError where it must not say anything before the TLS handshake."""
+        if self._handshake:
+            raise RemoteProtocolError("octets before the TLS handshake")
         self._parser.receive(data)
+
+    def secured(self) -> None:
+        """Note that the TLS handshake is done: what was said before it is forgotten (RFC 3207 section 4.2)."""
+        if not self._handshake:
+            raise LocalProtocolError("a TLS handshake that nobody asked for")
+        self._handshake = False
+        self.secure = True
+        self.extensions = NO_EXTENSIONS
+        # RFC 8314: with implicit TLS the greeting comes first, and nothing is to be forgotten
+        self._greeted = bool(self._expected)
 
     def eof(self) -> None:
         """Note that nothing more will come. Complete replies are still returned; then what is outstanding is an error."""
@@ -144,7 +156,7 @@ class ClientConnection:
         """Attach a reply to the oldest request, and note what it changes."""
         request, recipient = self._expected[0]
         code, status, lines = parsed.code, parsed.status, parsed.lines
-        if code < 400 and (code >= 300) is not (request is Request.DATA):
+        if code < 400 and (code >= 300) is not (request is Request.DATA) and (request, code) != _CHALLENGE:
             raise RemoteProtocolError(f"{code} cannot answer {request}")
         if self.lmtp and request in _MESSAGE_ENDS:
             recipient = self._next_accepted()
@@ -161,7 +173,18 @@ class ClientConnection:
                 status, lines = "", (f"{status} {lines[0]}", *lines[1:])
             if request is not Request.GREETING and code < 300:
                 self.extensions = NO_EXTENSIONS if request is Request.HELO else Extensions.parse(lines[1:])
+                self._greeted = True
+        elif request is Request.STARTTLS and code < 300:
+            self._go_ahead(code)
         return ReceivedReply(code, status, lines, request, recipient)
+
+    def _go_ahead(self, code: int) -> None:
+        """Take the 220 to STARTTLS: from here to the handshake the server has nothing to say (C47, CVE-2011-0411 turned round)."""
+        if code != 220:
+            raise RemoteProtocolError(f"{code} cannot answer STARTTLS")
+        if self._parser.pending:
+            raise RemoteProtocolError("octets before the TLS handshake")
+        self._handshake = True
 
     def _next_accepted(self) -> int | None:
         """Return whom this reply at an LMTP end of data is for (RFC 2033 section 4.2: in the order of the RCPTs)."""
@@ -176,6 +199,8 @@ class ClientConnection:
         """Note what to expect and return the line's octets."""
         if self._content:
             raise LocalProtocolError(f"{request} inside message content")
+        if not self._greeted and request not in _GREETINGS:
+            raise LocalProtocolError(f"{request} before EHLO inside TLS")
         if self._expected:
             last = self._expected[-1][0]
             if last in _GROUP_ENDS or not self.extensions.pipelining:
@@ -194,11 +219,27 @@ class ClientConnection:
         """Say HELO, for a server that knows no EHLO (RFC 5321 section 3.2)."""
         return self._command(Request.HELO, f"HELO {name}")
 
+    def starttls(self) -> bytes:
+        """Ask for TLS; after a 220 comes the handshake, then `secured`, then EHLO again."""
+        if self.secure or not self.extensions.starttls:
+            raise LocalProtocolError("STARTTLS is not offered here")
+        return self._command(Request.STARTTLS, "STARTTLS")
+
+    def auth(self, mechanism: str, initial: bytes | None = None) -> bytes:
+        """Begin AUTH, with an `initial` response where the mechanism has one (RFC 4954 section 4)."""
+        if not self.secure:
+            raise LocalProtocolError("AUTH outside TLS")
+        return self._command(Request.AUTH, f"AUTH {mechanism}" + ("" if initial is None else f" {_base64(initial)}"))
+
+    def respond(self, response: bytes | None) -> bytes:
+        """Answer a 334; None cancels the exchange."""
+        return self._command(Request.AUTH, "*" if response is None else b64encode(response).decode())
+
     def mail(self, reverse_path: Address | None, transmission: Transmission, size: int | None = None) -> bytes:
         """Open a mail transaction; None is the null reverse-path, `size` is in octets.
 
         SIZE, RET and ENVID are left out where the server did not announce them. Raises LocalProtocolError where the message needs
-        8BITMIME, BINARYMIME or SMTPUTF8 and the server lacks it: the caller converts or gives up before.
+        8BITMIME, BINARYMIME, SMTPUTF8 or REQUIRETLS and the server lacks it: the caller converts or gives up before.
         """
         offered = self.extensions
         parts = [f"MAIL FROM:<{'' if reverse_path is None else reverse_path}>"]
@@ -212,6 +253,10 @@ class ClientConnection:
             if not offered.smtputf8:
                 raise LocalProtocolError("server does not take SMTPUTF8")
             parts.append("SMTPUTF8")
+        if transmission.requiretls:
+            if not (self.secure and offered.requiretls):
+                raise LocalProtocolError("server does not take REQUIRETLS")
+            parts.append("REQUIRETLS")
         if offered.dsn:
             if transmission.ret is not None:
                 parts.append(f"RET={transmission.ret}")
@@ -270,6 +315,11 @@ class ClientConnection:
     def quit(self) -> bytes:
         """Say good-bye."""
         return self._command(Request.QUIT, "QUIT")
+
+
+def _base64(initial: bytes) -> str:
+    """Write an initial response; an empty one is "=" (C50)."""
+    return b64encode(initial).decode() or "="
 
 
 def _dsn_parameters(recipient: Recipient) -> str:

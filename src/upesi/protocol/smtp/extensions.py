@@ -29,6 +29,7 @@ class Extensions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     dsn: bool = False
     enhanced: bool = False
     starttls: bool = False
+    requiretls: bool = False
     auth: tuple[str, ...] = ()
     mail_max: int | None = None
     rcpt_max: int | None = None
@@ -55,6 +56,7 @@ class Extensions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             dsn="DSN" in words,
             enhanced="ENHANCEDSTATUSCODES" in words,
             starttls="STARTTLS" in words,
+            requiretls="REQUIRETLS" in words,
             auth=tuple(dict.fromkeys(words.get("AUTH", ())))[:_MAX_MECHANISMS],
             mail_max=limits.get("MAILMAX"),
             rcpt_max=limits.get("RCPTMAX"),

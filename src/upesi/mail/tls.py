@@ -1,0 +1,47 @@
+"""What is asked of TLS on the way to one destination: a value that travels with routes (RFC 3207, RFC 8314, RFC 8689)."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+__all__ = ["OPPORTUNISTIC", "TlsLevel", "TlsPolicy", "stricter"]
+
+
+class TlsLevel(enum.StrEnum):
+    """How much TLS there must be."""
+
+    NONE = "none"  # never asked for
+    MAY = "may"  # where it is offered; plaintext where it is not, or fails (RFC 7435)
+    ENCRYPT = "encrypt"  # always, towards whoever answers; never plaintext
+    VERIFY = "verify"  # always, and the certificate must be trusted and bear the right name
+
+
+class TlsPolicy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The TLS policy of one destination.
+
+    `names`, for VERIFY: the certificate must bear one of them. "example.com" is that name, ".example.com" every name below it, "mx" the
+    name of the host as DNS gave it. None: the next-hop domain and what is below it, or the host that the route names.
+    `authorities`: a PEM file with trusted ones, empty: the system's. `certificate`: a PEM file with the chain and key to show.
+    """
+
+    level: TlsLevel = TlsLevel.MAY
+    names: tuple[str, ...] = ()
+    authorities: str = ""
+    certificate: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether nothing may go in clear."""
+        return self.level in (TlsLevel.ENCRYPT, TlsLevel.VERIFY)
+
+
+OPPORTUNISTIC = TlsPolicy()
+
+_STRICTNESS = {level: rank for rank, level in enumerate(TlsLevel)}
+
+
+def stricter(one: TlsPolicy, other: TlsPolicy) -> TlsPolicy:
+    """Return the policy of the higher level, `one` where they are equal."""
+    return one if _STRICTNESS[one.level] >= _STRICTNESS[other.level] else other
