@@ -11,7 +11,7 @@ from upesi.protocol.smtp.events import BdatCommand, ChunkEnd, DataChunk, DataCom
 from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine, spool_reply
-from upesi.session.message import complete, refuse
+from upesi.session.message import complete, drop, refuse
 from upesi.spool.store import SpoolError
 
 __all__ = ["bdat", "chunk", "chunk_end", "data", "data_end"]
@@ -89,5 +89,6 @@ def chunk_end(engine: SessionEngine, event: ChunkEnd) -> Answer:
     fault = event.fault or engine.fault
     if fault is not None:
         # RFC 3030 section 2: the failed message is gone; what the client sends until RSET or MAIL belongs to nothing
-        return refuse(engine, fault, event.size)
+        # LMTP's replies for each recipient belong to the last chunk only (RFC 2033 section 4.3): the others get one
+        return refuse(engine, fault, event.size) if event.last else drop(engine, fault, event.size)
     return complete(engine, event.size) if event.last else replies.CHUNK_OK
