@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from upesi.config.problems import KeyPath
-from upesi.config.settings import Config, ListenerSettings, Role
+from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import AddressError, domain_from
 
 __all__ = ["cross_check"]
@@ -22,6 +22,7 @@ _POSITIVE: tuple[KeyPath, ...] = (
     ("smtp", "max_message_size"), ("smtp", "max_recipients"), ("smtp", "soft_errors"), ("smtp", "hard_errors"),
     ("smtp", "max_idle_commands"), ("smtp", "max_commands"), ("smtp", "min_rate_after"),
     ("smtp", "timeouts", "command"), ("smtp", "timeouts", "data_block"), ("smtp", "timeouts", "session"),
+    ("smtp", "timeouts", "handshake"), ("tls", "watch"), ("tls", "max_handshakes"), ("tls", "max_client_handshakes"),
     ("delivery", "site_connections"), ("delivery", "connections"), ("delivery", "connection_messages"),
     ("delivery", "transaction_recipients"), ("delivery", "expire"), ("delivery", "memory_deliveries"),
     ("dns", "timeout"), ("dns", "cache_size"),
@@ -69,6 +70,7 @@ def _listeners(config: Config) -> Found:
         here: KeyPath = ("listener", index)
         yield from _address(listener.address, (*here, "address"))
         yield from _port(listener.port, (*here, "port"))
+        yield from _tls(listener, here)
         for name in ("max_sessions", "backlog"):
             if getattr(listener, name) <= 0:
                 yield (*here, name), "must be more than 0"
@@ -79,6 +81,14 @@ def _listeners(config: Config) -> Found:
         if first != index and listener.port:
             yield here, f"{_socket(listener)} is already listener[{first}]"
     yield from _metrics(config)
+
+
+def _tls(listener: ListenerSettings, here: KeyPath) -> Found:
+    asks = listener.client_certificates is not ClientCertificates.IGNORE
+    if asks and listener.tls is ListenerTls.NONE:
+        yield (*here, "client_certificates"), "needs tls: a client shows its certificate in the handshake"
+    if asks and not listener.client_authorities:
+        yield (*here, "client_authorities"), "is missing: without it anybody's certificate would do"
 
 
 def _metrics(config: Config) -> Found:

@@ -21,7 +21,7 @@ from upesi.config.defaults import machine_name, zero_text
 from upesi.config.lines import key_lines, line_of
 from upesi.config.overrides import apply_override
 from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
-from upesi.config.settings import Config, PluginsSettings
+from upesi.config.settings import Config, ListenerSettings, PluginsSettings
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
@@ -226,6 +226,8 @@ def _completed(config: Config, folder: Path) -> Config:
         config,
         node=replace(config.node, name=config.node.name or machine_name()),
         spool=spool,
+        listener=tuple(_absolute_listener(listener, folder) for listener in config.listener),
+        tls=replace(config.tls, certificates=_absolute(config.tls.certificates, folder)),
         plugins=replace(config.plugins, folder=_absolute(config.plugins.folder, folder)),
         route=tuple(replace(route, to=_absolute_route(route.to, folder)) for route in config.route),
         log=replace(config.log, file=config.log.file and _absolute(config.log.file, folder)),
@@ -236,6 +238,15 @@ def _completed(config: Config, folder: Path) -> Config:
 def _absolute(path: str, folder: Path) -> str:
     # joined, not resolved: a symbolic link in the path stays what the operator wrote
     return str(folder / path)
+
+
+def _absolute_listener(listener: ListenerSettings, folder: Path) -> ListenerSettings:
+    certificates, authorities = listener.certificates, listener.client_authorities
+    return msgspec.structs.replace(
+        listener,
+        certificates=certificates and _absolute(certificates, folder),
+        client_authorities=authorities and _absolute(authorities, folder),
+    )
 
 
 def _absolute_route(to: str, folder: Path) -> str:

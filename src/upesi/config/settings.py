@@ -13,11 +13,13 @@ import msgspec
 from upesi.config.units import Duration, Size
 
 __all__ = [
+    "ClientCertificates",
     "Config",
     "ControlSettings",
     "DeliverySettings",
     "DnsSettings",
     "ListenerSettings",
+    "ListenerTls",
     "LogFormat",
     "LogSettings",
     "MetricsSettings",
@@ -28,6 +30,7 @@ __all__ = [
     "SmtpSettings",
     "SpoolSettings",
     "Timeouts",
+    "TlsSettings",
 ]
 
 
@@ -69,6 +72,23 @@ class Role(StrEnum):
     LMTP = "lmtp"
 
 
+class ListenerTls(StrEnum):
+    """Where TLS begins on a listener."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    REQUIRED = "required"
+    IMPLICIT = "implicit"
+
+
+class ClientCertificates(StrEnum):
+    """What a listener wants of its clients' certificates."""
+
+    IGNORE = "ignore"
+    ASK = "ask"
+    REQUIRE = "require"
+
+
 class ListenerSettings(Section, frozen=True, kw_only=True):
     """One listening address."""
 
@@ -84,6 +104,15 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     max_sessions: int = 10_000
     # waiting connections in the kernel
     backlog: int = 1024
+    # none; starttls: offered (RFC 3207); required: no mail before STARTTLS, which no public MX may ask for; implicit: from the first
+    # octet (RFC 8314), as on port 465
+    tls: ListenerTls = ListenerTls.NONE
+    # a folder of certificates for this listener alone; empty: `tls.certificates`
+    certificates: str = ""
+    # certificates of clients: ignore, ask (one that cannot be verified ends the handshake, none does not) or require
+    client_certificates: ClientCertificates = ClientCertificates.IGNORE
+    # a PEM file with those who may sign clients' certificates; to ask for certificates without it would let anybody's in
+    client_authorities: str = ""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -95,6 +124,8 @@ class Timeouts(Section, frozen=True, kw_only=True):
     data_block: Duration = Duration("3m")
     # a whole session; nothing honest needs longer
     session: Duration = Duration("6h")
+    # a TLS handshake from its first octet to its last
+    handshake: Duration = Duration("30s")
 
 
 class SmtpSettings(Section, frozen=True, kw_only=True):
@@ -120,7 +151,24 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     smtputf8: bool = True
     # BDAT (RFC 3030)
     chunking: bool = True
+    # delivery status notifications (RFC 3461): announced, so that senders may ask for notices of success and delay, or for none at all
+    dsn: bool = True
     timeouts: Timeouts = Timeouts()
+
+
+class TlsSettings(Section, frozen=True, kw_only=True):
+    """TLS on the way in: TLS 1.2 and 1.3, without renegotiation and compression. docs/guide.md says what a folder of certificates holds."""
+
+    # the folder of certificates and their keys; a client that names a host gets the one for that name
+    certificates: str = "certificates"
+    # how often the folder is looked at; new certificates are taken over when they are whole and good
+    watch: Duration = Duration("30s")
+    # ciphers of TLS 1.2 in OpenSSL's words; empty: those of Python, all with forward secrecy
+    ciphers: str = ""
+    # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
+    max_handshakes: int = 1000
+    # of these, from one client (IPv6: one /64)
+    max_client_handshakes: int = 20
 
 
 class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +279,7 @@ class Config(Section, frozen=True, kw_only=True):
     spool: SpoolSettings = SpoolSettings()
     listener: tuple[ListenerSettings, ...] = (ListenerSettings(),)
     smtp: SmtpSettings = SmtpSettings()
+    tls: TlsSettings = TlsSettings()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()

@@ -9,14 +9,14 @@ OpenSSL encrypts session tickets with keys of the context, so a session is resum
 
 from __future__ import annotations
 
-import enum
 import os
 import ssl
 from pathlib import Path
 
+from upesi.config.settings import ClientCertificates
 from upesi.mail.errors import UpesiError
 
-__all__ = ["CertificatesOfClients", "TlsError", "client_context", "load_pem", "server_context"]
+__all__ = ["TlsError", "client_context", "load_pem", "server_context"]
 
 # RFC 9325 section 3.1.1: TLS 1.2 must be there still, everything before it must not (RFC 8996)
 _MINIMUM = ssl.TLSVersion.TLSv1_2
@@ -27,25 +27,17 @@ class TlsError(UpesiError):
     """A certificate, key or list of authorities cannot be used; the text is for operators and holds nothing secret."""
 
 
-class CertificatesOfClients(enum.StrEnum):
-    """What a listener wants of its clients."""
-
-    IGNORE = "ignore"  # not asked for
-    ASK = "ask"  # asked for; what cannot be verified ends the handshake, none at all does not
-    REQUIRE = "require"  # no handshake without one
-
-
 _VERIFY = {
-    CertificatesOfClients.IGNORE: ssl.CERT_NONE,
-    CertificatesOfClients.ASK: ssl.CERT_OPTIONAL,
-    CertificatesOfClients.REQUIRE: ssl.CERT_REQUIRED,
+    ClientCertificates.IGNORE: ssl.CERT_NONE,
+    ClientCertificates.ASK: ssl.CERT_OPTIONAL,
+    ClientCertificates.REQUIRE: ssl.CERT_REQUIRED,
 }
 
 
 def server_context(
     pem: bytes | None = None,
     *,
-    clients: CertificatesOfClients = CertificatesOfClients.IGNORE,
+    clients: ClientCertificates = ClientCertificates.IGNORE,
     authorities: Path | None = None,
     ciphers: str = "",
 ) -> ssl.SSLContext:
@@ -62,7 +54,7 @@ def server_context(
     # one ticket, not two: SMTP clients open one session after another, seldom several from one ticket
     context.num_tickets = 1
     context.verify_mode = _VERIFY[clients]
-    if clients is not CertificatesOfClients.IGNORE:
+    if clients is not ClientCertificates.IGNORE:
         _trust(context, authorities, ssl.Purpose.CLIENT_AUTH)
     if pem is not None:
         load_pem(context, pem)
