@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import printable
 from upesi.outcome.classify import Stage, outcome_of
 from upesi.protocol.smtp.client import ReceivedReply
@@ -10,9 +10,9 @@ from upesi.protocol.smtp.client import ReceivedReply
 __all__ = ["deferred", "failed", "from_rcpt_reply", "from_reply"]
 
 
-def from_reply(reply: ReceivedReply, remote: str) -> Outcome:
-    """Return what `reply` (2xx, 4xx or 5xx) means for a recipient."""
-    return outcome_of(reply.code, reply.status, reply.text, remote)
+def from_reply(reply: ReceivedReply, remote: str, action: Action | None = None) -> Outcome:
+    """Return what `reply` (2xx, 4xx or 5xx) means for a recipient; where it is delivered, with `action`."""
+    return outcome_of(reply.code, reply.status, reply.text, remote, None, action if reply.code < 300 else None)
 
 
 def from_rcpt_reply(reply: ReceivedReply, remote: str) -> Outcome:

@@ -6,7 +6,17 @@ import enum
 
 import msgspec
 
-__all__ = ["Outcome", "OutcomeKind"]
+__all__ = ["Action", "Outcome", "OutcomeKind"]
+
+
+class Action(enum.StrEnum):
+    """What a notice says of a recipient (RFC 3464 section 2.3.3)."""
+
+    FAILED = "failed"
+    DELAYED = "delayed"
+    DELIVERED = "delivered"
+    RELAYED = "relayed"
+    EXPANDED = "expanded"
 
 
 class OutcomeKind(enum.StrEnum):
@@ -22,6 +32,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `code` is the remote reply code, 0 where the reason is ours; `status` an enhanced status ("4.4.1"), always set; `text` is sanitised;
     `remote` names who said it ("mx1.example.net [192.0.2.1]"), empty where the reason is ours.
+    `action` is what a sender is told who asked to hear of success (RFC 3461 section 5.2): DELIVERED into a mailbox, RELAYED to a host
+    that will not tell; None where the next hop will, and for what was not delivered.
     """
 
     kind: OutcomeKind
@@ -29,3 +41,4 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     status: str = ""
     text: str = ""
     remote: str = ""
+    action: Action | None = None

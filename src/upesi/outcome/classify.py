@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 
-from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.outcome import Action, Outcome, OutcomeKind
 
 __all__ = ["Stage", "classify", "kind_of", "outcome_of", "reason"]
 
@@ -152,8 +152,12 @@ def _by_text(text: str) -> str | None:
     return next((name for pattern, name in _BY_TEXT if pattern.search(text)), None)
 
 
-def outcome_of(code: int, status: str, text: str, remote: str = "", stage: Stage | None = None) -> Outcome:
+def outcome_of(
+    code: int, status: str, text: str, remote: str = "", stage: Stage | None = None, action: Action | None = None
+) -> Outcome:
     """Return the outcome that a reply to the command of `stage` is; `status` is "" where the receiver gave none.
+
+    `action` is what a sender is told who asked to hear of success.
 
     A status of another class than the kind (RFC 2034 section 4 forbids it) is replaced: the code decides. The code stays what
     was said, for logs and reports quote it.
@@ -165,4 +169,4 @@ def outcome_of(code: int, status: str, text: str, remote: str = "", stage: Stage
         status = klass + status[1:] if status else "4.5.3"
     elif not status.startswith(klass):
         status = klass + ".0.0"
-    return Outcome(kind, code, status, text, remote)
+    return Outcome(kind, code, status, text, remote, action)

@@ -49,7 +49,9 @@ def _context(
     smtp = ground.config.smtp
     return SessionContext(
         hooks=ground.hooks,
-        limits=ServerLimits(max_message_size=smtp.max_message_size, smtputf8=smtp.smtputf8, chunking=smtp.chunking),
+        limits=ServerLimits(
+            max_message_size=smtp.max_message_size, smtputf8=smtp.smtputf8, chunking=smtp.chunking, dsn=smtp.dsn
+        ),
         settings=smtp,
         hostname=ground.config.node.name,
         ids=ground.ids,

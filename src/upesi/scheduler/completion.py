@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from upesi.mail.envelope import Recipient
+from upesi.mail.envelope import Notify, Recipient
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.outcome.classify import classify
 from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
 
-__all__ = ["Conclusion", "conclude", "delivered", "expired", "postponed"]
+__all__ = ["Conclusion", "conclude", "delivered", "expired", "postponed", "tells_success"]
 
 _KINDS = {
     OutcomeKind.DELIVERED: "delivery.delivered",
@@ -30,6 +30,13 @@ class Conclusion(msgspec.Struct):
     remaining: tuple[NewDelivery, ...]
     failed: tuple[tuple[Recipient, Outcome], ...]
     events: tuple[SpoolEvent, ...]
+    # delivered, or handed on, and the sender asked to be told
+    succeeded: tuple[tuple[Recipient, Outcome], ...] = ()
+
+
+def tells_success(recipient: Recipient, outcome: Outcome) -> bool:
+    """Whether the sender asked to hear of success, and it is for us to tell (RFC 3461 sections 5.2.2 and 5.2.3)."""
+    return recipient.notify is not None and bool(recipient.notify & Notify.SUCCESS) and outcome.action is not None
 
 
 def expired(outcome: Outcome) -> Outcome:
@@ -58,6 +65,7 @@ def conclude(
     """
     groups: dict[_Key, tuple[Outcome, list[Recipient]]] = {}
     failed: list[tuple[Recipient, Outcome]] = []
+    succeeded: list[tuple[Recipient, Outcome]] = []
     for recipient, given, due in zip(sent, outcomes, dues, strict=True):
         over = due > delivery.expires and given.kind is OutcomeKind.DEFERRED
         outcome = expired(given) if over else given
@@ -69,12 +77,15 @@ def conclude(
             group[1].append(recipient)
         if outcome.kind is OutcomeKind.FAILED:
             failed.append((recipient, outcome))
+        elif outcome.kind is OutcomeKind.DELIVERED and tells_success(recipient, outcome):
+            succeeded.append((recipient, outcome))
     return Conclusion(
         tuple(_again(delivery, site, outcome, tuple(recipients), key[-1])
               for key, (outcome, recipients) in groups.items() if outcome.kind is OutcomeKind.DEFERRED),
         tuple(failed),
         tuple(_event(delivery, site, outcome, recipients, now, key[-1], delivery.attempts + 1)
               for key, (outcome, recipients) in groups.items()),
+        tuple(succeeded),
     )  # fmt: skip
 
 

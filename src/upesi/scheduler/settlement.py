@@ -16,7 +16,7 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
-from upesi.scheduler.completion import Conclusion, conclude, delivered, expired, postponed
+from upesi.scheduler.completion import Conclusion, conclude, delivered, expired, postponed, tells_success
 from upesi.scheduler.consultation import Consultation, Steps
 from upesi.scheduler.hooks import SHORTEST
 from upesi.scheduler.memory import Entry, Held, Memory
@@ -83,6 +83,7 @@ class Settlement:
             len(outcomes) == 1 == len(delivery.recipients)
             and outcomes[0].kind is OutcomeKind.DELIVERED
             and self._consultation is None
+            and not tells_success(delivery.recipients[0], outcomes[0])
         ):
             # nearly every message, at half the cost of the general way
             self._begin(entry)
@@ -194,26 +195,36 @@ class Settlement:
             remaining += (_untried(delivery, site, delivery.recipients[number:], now, self.wants(site)),)
         spawn: tuple[NewMessage, ...] = ()
         events = conclusion.events
-        if conclusion.failed:
+        if conclusion.failed or conclusion.succeeded:
             spawn, events = self._reports(entry, conclusion, told, now)
         self._offer(entry, Completion(delivery.id, delivery.message, remaining, spawn, events), 1)
 
     def _reports(
         self, entry: Entry, conclusion: Conclusion, told: tuple[tuple[Recipient, Outcome], ...], now: float
     ) -> tuple[tuple[NewMessage, ...], tuple[SpoolEvent, ...]]:
+        """Return the notices that are born with this outcome, and all its events."""
+        message = entry.delivery.message
         events = conclusion.events
         if silenced := len(conclusion.failed) - len(told):
             # a plugin's right, but never in silence
-            events = (*events, SpoolEvent(now, "message.unreported", entry.delivery.message, {"recipients": silenced}))
-        if not told or self._reporter is None or entry.held is None:
+            events = (*events, SpoolEvent(now, "message.unreported", message, {"recipients": silenced}))
+        if self._reporter is None or entry.held is None:
             return (), events
-        report = self._reporter.failed(entry.held.message, told, self._ids.next(), now)
-        if report is None:
-            return (), events
+        stored, ids = entry.held.message, self._ids
+        reports: list[NewMessage] = []
+        if told and (report := self._reporter.failed(stored, told, ids.next(), now)):
+            reports.append(self._claimed(report))
+            events = (*events, SpoolEvent(now, "message.bounced", message, _fields(report, told)))
+        done = conclusion.succeeded
+        if done and (report := self._reporter.succeeded(stored, done, ids.next(), now)):
+            reports.append(self._claimed(report))
+            events = (*events, SpoolEvent(now, "message.confirmed", message, _fields(report, done)))
+        return tuple(reports), events
+
+    def _claimed(self, report: NewMessage) -> NewMessage:
+        """Return `report` with its deliveries born in memory where their queues are ours."""
         deliveries = tuple(_claimed(each, self.wants(each.queue)) for each in report.deliveries)
-        fields: dict[str, str | int | float] = {"report": report.id.hex(), "recipients": len(told)}
-        bounced = SpoolEvent(now, "message.bounced", entry.delivery.message, fields)
-        return (_with(report, deliveries),), (*events, bounced)
+        return _with(report, deliveries)
 
     def _begin(self, entry: Entry) -> None:
         """Count `entry` as being recorded: until `_end`, neither it nor its path can go."""
@@ -310,6 +321,10 @@ def _untried(delivery: Delivery, queue: str, recipients: tuple[Recipient, ...], 
         delivery.last,
         claim,
     )
+
+
+def _fields(report: NewMessage, told: tuple[tuple[Recipient, Outcome], ...]) -> dict[str, str | int | float]:
+    return {"report": report.id.hex(), "recipients": len(told)}
 
 
 def _claimed(delivery: NewDelivery, claim: bool) -> NewDelivery:

@@ -17,6 +17,7 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import Route
+from upesi.mail.tls import OPPORTUNISTIC, TlsPolicy
 from upesi.spool.records import NewMessage, StoredMessage
 
 __all__ = [
@@ -37,6 +38,8 @@ class Host(msgspec.Struct, frozen=True, gc=False):
     """One next hop: the name to greet and verify, the port; `addresses` where they are known already, else the agent asks DNS.
 
     `preference` is the MX preference. `private` says that loopback and private addresses are allowed for it (configured or literal routes).
+    `domain` is the next hop's, where the host was found by it; `tls` what is asked of TLS; `implicit` means TLS from the first octet;
+    with a `user`, AUTH is made with the password in `password_file`.
     """
 
     name: str
@@ -44,6 +47,11 @@ class Host(msgspec.Struct, frozen=True, gc=False):
     preference: int = 0
     addresses: tuple[str, ...] = ()
     private: bool = False
+    domain: str = ""
+    tls: TlsPolicy = OPPORTUNISTIC
+    implicit: bool = False
+    user: str = ""
+    password_file: str = ""
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -142,10 +150,30 @@ class Deliverer(Protocol):
 
 
 class Reporter(Protocol):
-    """Writes the notice for recipients that failed for good (`reports/`); given to the scheduler by `runtime`."""
+    """Writes notices to senders (`reports/`); given to the scheduler by `runtime`.
+
+    Each returns the `NewMessage` of a DSN, or None where none may be sent (null reverse-path, RFC 3461 section 4.1: NOTIFY).
+    """
 
     def failed(
         self, message: StoredMessage, recipients: tuple[tuple[Recipient, Outcome], ...], id: MessageId, now: float
     ) -> NewMessage | None:
-        """Return the `NewMessage` of the DSN, None where none may be sent (null reverse-path, NOTIFY=NEVER)."""
+        """Tell of recipients that failed for good."""
+        ...
+
+    def delayed(
+        self,
+        message: StoredMessage,
+        recipients: tuple[tuple[Recipient, Outcome], ...],
+        id: MessageId,
+        now: float,
+        until: float,
+    ) -> NewMessage | None:
+        """Tell of recipients that wait for long, and are tried `until` then."""
+        ...
+
+    def succeeded(
+        self, message: StoredMessage, recipients: tuple[tuple[Recipient, Outcome], ...], id: MessageId, now: float
+    ) -> NewMessage | None:
+        """Tell of recipients that were delivered, or handed to a host that will not tell."""
         ...

@@ -225,9 +225,9 @@ def test_every_line_fits() -> None:
     assert "word word" in blocks(new)[1]["Diagnostic-Code"]
 
 
-def test_internationalized_recipients_need_smtputf8() -> None:
-    """An address beyond ASCII makes a global report (RFC 6533 section 3)."""
-    new = report(None, (rcpt("jürgen@r.example"), FAILED))
+def test_internationalized_recipients_are_reported_in_utf8() -> None:
+    """An address beyond ASCII makes a global report for who speaks SMTPUTF8 (C61, RFC 6533 section 3)."""
+    new = report(message(smtputf8=True), (rcpt("jürgen@r.example"), FAILED))
     assert new.transmission.smtputf8
     assert b"message/global-delivery-status" in octets(new)
     assert "Final-Recipient: utf-8; jürgen@r.example".encode() in octets(new)

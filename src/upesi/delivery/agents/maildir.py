@@ -22,7 +22,7 @@ from upesi.delivery.agents.local import LocalSending
 from upesi.delivery.mailboxes import folder_name
 from upesi.delivery.outcomes import deferred, failed
 from upesi.mail.envelope import BodyType, Recipient
-from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import printable
 from upesi.mail.route import MaildirRoute
 from upesi.scheduler.work import Attempt, Running, Work
@@ -36,7 +36,7 @@ THREADS = 4
 # Octets of the header that are looked through for Return-Path and Delivered-To
 MAX_HEADER = 256 * 1024
 
-_DELIVERED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "delivered to the mailbox")
+_DELIVERED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "delivered to the mailbox", action=Action.DELIVERED)
 _LOOP = failed("5.4.6", "mail loops: it has been delivered to this mailbox before")
 
 _PROBLEMS = {

@@ -27,7 +27,7 @@ from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, sliced, tra
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.errors import UpesiError
-from upesi.mail.outcome import Outcome
+from upesi.mail.outcome import Action, Outcome
 from upesi.mail.route import LmtpRoute
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
 from upesi.protocol.smtp.extensions import Extensions
@@ -68,7 +68,7 @@ class _Sending:
     """One connection and what is under way on it."""
 
     __slots__ = (
-        "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_idle", "_limit", "_look_ahead", "_machine",
+        "_action", "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_idle", "_limit", "_look_ahead", "_machine",
         "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_work",
     )  # fmt: skip
 
@@ -78,6 +78,8 @@ class _Sending:
         self._connection: Connection
         self._machine: ClientConnection
         self._remote = ""
+        # what senders hear who asked to be told of success; the next hop tells them itself where it knows how (RFC 3461 section 5.2)
+        self._action: Action | None = None
         # commands of the current transaction that wait for the reply before them (no PIPELINING)
         self._queue: deque[Callable[[], bytes]] = deque()
         # replies are about the current transaction until it is complete, then about the one ahead
@@ -160,6 +162,8 @@ class _Sending:
 
     def _agree(self, extensions: Extensions) -> None:
         """Settle what is done on this connection, by what the server can do."""
+        if not extensions.dsn:
+            self._action = Action.DELIVERED if self._machine.lmtp else Action.RELAYED
         # RFC 9422: the server says how many messages it takes on one connection
         self._limit = min(self._limit, extensions.mail_max or self._limit)
         # with CHUNKING a message is one round trip already
@@ -363,7 +367,7 @@ class _Sending:
             # OUT-15: whatever it says, it cannot be about a message whose end it has not seen
             self._abandon(deferred("4.5.0", "protocol error: reply before the end of the data", self._remote))
             return
-        outcome = from_reply(reply, self._remote)
+        outcome = from_reply(reply, self._remote, self._action)
         if not self._machine.lmtp:
             transaction.settle_accepted(outcome)
         elif reply.recipient is not None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["decode_xtext", "encode_xtext"]
+__all__ = ["decode_xtext", "encode_unicode", "encode_xtext"]
 
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _HEXCHAR = re.compile(r"\+([0-9A-F]{2})")
 _NOT_XCHAR = re.compile(r"[^!-*,-<>-~]")
+# RFC 6533 section 3: QCHAR
+_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
 def decode_xtext(text: str) -> str:
@@ -35,3 +37,8 @@ def encode_xtext(text: str) -> str:
     if not (text.isascii() and text.isprintable()):
         raise ValueError("only printable ASCII can be written as xtext")
     return _NOT_XCHAR.sub(lambda match: f"+{ord(match[0]):02X}", text)
+
+
+def encode_unicode(text: str) -> str:
+    """Write `text` as utf-8-addr-xtext: what is not QCHAR becomes \\x{HEX} (RFC 6533 section 3)."""
+    return _NOT_QCHAR.sub(lambda match: f"\\x{{{ord(match[0]):02X}}}", text)
