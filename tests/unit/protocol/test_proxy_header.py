@@ -32,7 +32,7 @@ ACCEPTED = [
     (v2(family=0, addresses=b""), ProxyHeader(2)),
     (v2(family=0x31, addresses=b"/run/x".ljust(216, b"\0")), ProxyHeader(2)),
     (v2("192.0.2.1", "198.51.100.2", (40000, 25), tlv(0x04, b""), tlv(0xEE, b"junk")), ProxyHeader(2, source=HERE, destination=THERE)),
-    (v2("192.0.2.1", "198.51.100.2", (40000, 25), tlv(0x02, b"mx.test")), ProxyHeader(2, source=HERE, destination=THERE, authority="mx.test")),
+    (v2("192.0.2.1", "198.51.100.2", (40000, 25), tlv(2, b"mx")), ProxyHeader(2, source=HERE, destination=THERE, authority="mx")),
 ]  # fmt: skip
 
 
