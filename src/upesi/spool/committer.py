@@ -56,10 +56,12 @@ def spool_error(error: DatabaseError) -> SpoolError:
     return SpoolError(str(error))
 
 
-# Seconds between the beginnings of two commits, unless a good batch waits already. On a disk that syncs in a fraction of a
-# millisecond commits would follow each other with two or three messages each, and every commit writes the same index pages
-# again: pacing saved 10 % of the CPU of a relayed message. A message that comes after a pause does not wait at all.
-_PACE = 0.004
+# Commits follow each other no faster than a millisecond for each item of the last one, at most these seconds. Every commit writes
+# the same index pages and hands the interpreter lock to and fro some twelve times, so under load fewer and larger ones save what
+# is scarce: 4 ms against 12 ms between commits is 22 % of the CPU of a relayed message. Where little comes, nothing is to be
+# saved: a single session is not paced (158 against 429 messages/s), and a message that comes after a pause does not wait at all.
+_PACE = 0.012
+_PACE_EACH = 0.001
 _GOOD_BATCH = 32
 
 
@@ -137,7 +139,7 @@ class Committer:
             if batch:
                 begun = time.monotonic()
                 self._commit(batch)
-                early = begun + _PACE - time.monotonic()
+                early = begun + min(_PACE, _PACE_EACH * len(batch)) - time.monotonic()
                 if early > 0 and len(pending) < _GOOD_BATCH and not self._closing:
                     time.sleep(early)
                 continue
