@@ -30,6 +30,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "upesi.cli.quarantine:quarantine",
             "Look at damaged mail, and release or delete it.",
         ),
+        "passwd": ("upesi.cli.passwd:passwd", "Add, change, verify or remove an account in a file of passwords."),
         "plugins": ("upesi.cli.plugins:plugins", "List, order, write and try plugins."),
         "version": ("upesi.cli.version:version", "Show the version of this program and of what it runs on."),
     }
