@@ -102,7 +102,9 @@ class Chain(Generic[A]):
             answer = hook.checked(answer)
             if type(answer) is Verdict:
                 if answer.kind is VerdictKind.ACCEPT:
-                    vote = answer
+                    # at `auth`, a vote without a name must not take back one that has it
+                    if vote is None or not vote.identity:
+                        vote = answer
                     final = final or (answer.final and hook.final)
                 elif answer is hook.on_error:
                     # nobody decided this: no exemption can turn a scanner's outage into a 250

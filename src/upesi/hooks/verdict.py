@@ -20,21 +20,36 @@ class VerdictKind(enum.Enum):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """One answer of one hook. `reply` is set for REJECT and DEFER; `plugin` is filled in by the framework for the log."""
+    """One answer of one hook. `reply` is set for REJECT and DEFER; `plugin` is filled in by the framework for the log.
+
+    `identity` is whom an accept at `auth` lets in; it means nothing elsewhere.
+    """
 
     kind: VerdictKind
     reply: Reply | None = None
     disconnect: bool = False
     final: bool = False
     plugin: str = ""
+    identity: str = ""
 
+
+# as long as the longest user name that AUTH takes (`upesi.sasl.steps.MAX_USER`)
+_MAX_IDENTITY = 255
 
 _ACCEPT = Verdict(VerdictKind.ACCEPT)
 _ACCEPT_FINAL = Verdict(VerdictKind.ACCEPT, final=True)
 
 
-def accept(*, final: bool = False) -> Verdict:
-    """Vote for acceptance; with `final`, end the chain (only for plugins that the configuration allows to)."""
+def accept(identity: str = "", *, final: bool = False) -> Verdict:
+    """Vote for acceptance; with `final`, end the chain (only for plugins that the configuration allows to).
+
+    At `auth` the `identity` is the account that the client may use from now on: the plugin has checked the credentials. Without
+    one it is no opinion there. Raises ValueError for what no account can be called.
+    """
+    if identity:
+        if not identity.isprintable() or len(identity) > _MAX_IDENTITY:
+            raise ValueError("an identity is one printable line of at most 255 characters")
+        return Verdict(VerdictKind.ACCEPT, final=final, identity=identity)
     return _ACCEPT_FINAL if final else _ACCEPT
 
 

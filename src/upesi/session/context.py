@@ -9,6 +9,8 @@ from upesi.hooks.registry import Hooks
 from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.limits import ServerLimits
+from upesi.sasl.authenticator import Authenticator
+from upesi.session.clients import Clients
 from upesi.session.intake import Intake
 from upesi.session.trace import Dates
 
@@ -22,11 +24,15 @@ class SessionContext:
     """The shared things of a listener's sessions.
 
     `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
-    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address.
+    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address. `clients` are the
+    limits of one client over all sessions. `auth` is None where nobody can authenticate; where it is not, `limits.auth` names what it knows.
+    `tls` is None where there is none; `ehlo_reply` and `keywords` are for sessions in clear, their secure twins for those under TLS.
     """
 
     __slots__ = (
         "dates",
+        "auth",
+        "clients",
         "ehlo_reply",
         "emit",
         "greeting",
@@ -65,6 +71,9 @@ class SessionContext:
         self.hooks = hooks
         self.limits = limits
         self.settings = settings
+        clients: Clients | None = None,
+        auth: Authenticator | None = None,
+        tls: Acceptor | None = None,
         self.hostname = hostname
         self.ids = ids
         self.now = now
@@ -79,5 +88,8 @@ class SessionContext:
         self.keywords = limits.ehlo_keywords()
         # RFC 5321 section 4.3.1: the name comes first in both
         self.greeting = Reply.make(220, "", f"{hostname} {'LMTP' if lmtp else 'ESMTP'}")
+        self.auth = auth
+        self.clients = clients
+        self.tls = tls
         self.helo_reply = Reply.make(250, "", hostname)
         self.ehlo_reply = Reply.make(250, "", hostname, *self.keywords)

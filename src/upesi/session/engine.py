@@ -27,6 +27,9 @@ from upesi.session.intake import BodyWriter
 from upesi.spool.store import SpoolError, SpoolFull
 
 __all__ = ["Owner", "SessionEngine", "spool_reply"]
+if TYPE_CHECKING:
+    from upesi.session.auth import AuthState
+
 
 # Refused recipients that one event names: a guesser of names shows in its count of errors, and need not fill the log
 _MAX_REFUSED = 5
@@ -57,6 +60,7 @@ class SessionEngine:
 
     __slots__ = (
         "commands",
+        "auth",
         "context",
         "fault",
         "idle",
@@ -90,6 +94,7 @@ class SessionEngine:
         self.improper = 0
         self.over = False
         self.parting: Reply | None = None
+        self.auth: AuthState | None = None
         # the text before "with" of our Received fields, made with the first message
         self.origin: str | None = None
         self.octets = 0
@@ -118,6 +123,9 @@ class SessionEngine:
         return reply
 
     def note_pipelining(self, verb: str) -> bool:
+        if self.auth is not None:
+            # a line that was no answer has ended the exchange
+            self.auth.exchange = None
         """Take note of a client that sent on behind a verb whose answer it had to await (CMD-22, RFC 2920 section 3.1).
 
         What comes behind a DATA that was refused may be a message. The first of its lines that is no command ends the session
@@ -194,6 +202,8 @@ class SessionEngine:
             },
         )
 
+                **({"identity": session.identity} if session.identity is not None else {}),
+                **({} if session.tls is None else _protection(session.tls)),
     # -- what the verbs call
 
     def ask(
@@ -290,6 +300,8 @@ class SessionEngine:
             fields["reply"] = str(self.last_refusal)
             if plugin := self._plugin_behind(self.last_refusal):
                 fields["plugin"] = plugin
+        if self.session.identity is not None:
+            fields["identity"] = self.session.identity
         if self.refused is not None:
             fields["refused"] = self.refused
             self.refused = None

@@ -7,6 +7,7 @@ from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import HeloCommand
 from upesi.session import replies
 from upesi.session.answers import Answer
+from upesi.session.auth import auth_keywords
 from upesi.session.engine import SessionEngine
 
 __all__ = ["helo"]
@@ -34,9 +35,9 @@ def _named(engine: SessionEngine, command: HeloCommand, opinion: Verdict | None)
     if command.verb == "HELO":
         return engine.paced(engine.context.helo_reply)
     hooks = engine.context.hooks.capabilities
-    if not hooks.hooks:
-        return engine.paced(engine.context.ehlo_reply)
-    keywords = list(engine.context.keywords)
+    if not hooks.hooks and engine.context.auth is None:
+        return engine.paced(engine.context.ehlo_reply if session.tls is None else engine.context.secure_ehlo_reply)
+    keywords = [*(engine.context.keywords if session.tls is None else engine.context.secure_keywords), *auth_keywords(engine)]
     return engine.ask(hooks, _announce, keywords, keywords)
 
 

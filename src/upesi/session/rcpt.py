@@ -36,7 +36,7 @@ def _judged(engine: SessionEngine, recipient: TransactionRecipient, opinion: Ver
     if not address.domain:
         # RFC 5321 section 4.5.1: the bare postmaster is always taken; it is ours, so it gets our domain
         recipient.address = Address(address.local, engine.context.hostname)
-    elif opinion is None and not engine.session.relaying:
+    elif opinion is None and not engine.session.relaying and engine.session.identity is None:
         return engine.refuse_recipient(address, replies.NOT_RELAYED)
     return engine.ask(engine.context.hooks.route, _routed, recipient, recipient)
 

@@ -34,6 +34,9 @@ __all__ = [
     "TIMEOUT",
     "TOO_MANY_COMMANDS",
     "TOO_MANY_ERRORS",
+    "TOO_FAST_CONNECTIONS",
+    "TOO_MANY_CLIENT_ERRORS",
+    "TOO_MANY_AUTH_FAILURES",
     "TOO_MANY_IDLE",
     "TOO_MANY_RECIPIENTS",
     "TOO_MANY_SESSIONS",
@@ -86,3 +89,4 @@ def queued_as(id: str) -> Reply:
     """
     text = f"Ok: queued as {id}"
     return Reply(250, "2.0.0", (text,), f"250 2.0.0 {text}\r\n".encode())
+TOO_MANY_AUTH_FAILURES = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")

@@ -1,0 +1,141 @@
+"""Failed attempts: how they are counted, what they delay, and when an account or a network is locked out for a while (AUT-04).
+
+Three counts, each in a window that slides: of one network on one account, of one network on any account, of one account from anywhere.
+The first catches a program with a wrong password, the second one that tries a password on many accounts, the third a thousand machines
+that try many on one. The third alone would let a stranger lock out the owner of an account; so a network from which that account was
+used before is spared it.
+
+The counts go by what the client typed, whether there is such an account or not: locks tell nobody which accounts exist. They live in
+`Counters` that all workers share. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+
+import msgspec
+
+from upesi.config.units import Duration, Rate
+
+__all__ = ["AttemptRules", "Attempts", "Counters", "Lock", "network_of"]
+
+# how long it is remembered that an account was used from a network, at the most that a counter holds
+_ACQUAINTANCE = Rate("1/1w")
+# what a name is cut to in a key: keys are bounded, names are the client's
+_NAME_OCTETS = 12
+
+
+class Counters(Protocol):
+    """As much of `upesi.store.counters.Counters` as is needed here."""
+
+    def add(self, key: bytes, rate: Rate, n: int = 1) -> bool:
+        """Count `n` events; False where there are now more than `rate.count` in the window."""
+        ...
+
+    def spent(self, key: bytes, rate: Rate) -> int:
+        """Return how many events the window holds now."""
+        ...
+
+    def forget(self, key: bytes, rate: Rate) -> None:
+        """Begin again from nothing."""
+        ...
+
+
+class Lock(enum.Enum):
+    """What is locked."""
+
+    NETWORK = "network"
+    ACCOUNT = "account"
+    PAIR = "account from this network"
+
+
+class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
+    """Failures after which no more is heard: of a network on an account, of a network, of an account from elsewhere than it was used from.
+
+    `delay` is the time that each failed attempt takes at least, doubled with each one more of the same network up to `longest_delay`.
+    """
+
+    pair: Rate
+    network: Rate
+    account: Rate
+    delay: Duration
+    longest_delay: Duration
+
+
+class Attempts:
+    """The counts, under the rules."""
+
+    __slots__ = ("_counters", "_rules")
+
+    def __init__(self, counters: Counters, rules: AttemptRules) -> None:
+        self._counters = counters
+        self._rules = rules
+
+    def locked(self, user: str, address: str) -> Lock | None:
+        """Return what keeps `user` at `address` out now, None where nothing does."""
+        rules = self._rules
+        network, name = network_of(address), _name(user)
+        if self._full(_key(b"network", network), rules.network):
+            return Lock.NETWORK
+        if not name:
+            return None
+        if self._full(_key(b"pair", name, network), rules.pair):
+            return Lock.PAIR
+        if self._full(_key(b"account", name), rules.account) and not self._acquainted(name, network):
+            return Lock.ACCOUNT
+        return None
+
+    def failed(self, user: str, address: str) -> None:
+        """Count a failure."""
+        rules = self._rules
+        network, name = network_of(address), _name(user)
+        self._count(_key(b"network", network), rules.network)
+        if name:
+            self._count(_key(b"pair", name, network), rules.pair)
+            self._count(_key(b"account", name), rules.account)
+
+    def succeeded(self, user: str, address: str) -> None:
+        """Forget the failures of this user here: it was the owner, mistyping. Those of the network stay, one account of an attacker's own
+        must not wipe them out."""
+        network, name = network_of(address), _name(user)
+        if self._rules.pair.count:
+            self._counters.forget(_key(b"pair", name, network), self._rules.pair)
+        self._counters.add(_key(b"known", name, network), _ACQUAINTANCE)
+
+    def delay(self, address: str) -> float:
+        """Return how many seconds after its question a failed attempt is answered."""
+        rules = self._rules
+        spent = self._counters.spent(_key(b"network", network_of(address)), rules.network) if rules.network.count else 0
+        return min(rules.delay * 2.0 ** min(spent, 16), max(rules.longest_delay, rules.delay))
+
+    def _acquainted(self, name: bytes, network: bytes) -> bool:
+        return self._counters.spent(_key(b"known", name, network), _ACQUAINTANCE) > 0
+
+    def _full(self, key: bytes, rate: Rate) -> bool:
+        return rate.count > 0 and self._counters.spent(key, rate) >= rate.count
+
+    def _count(self, key: bytes, rate: Rate) -> None:
+        if rate.count:
+            self._counters.add(key, rate)
+
+
+def network_of(address: str) -> bytes:
+    """Return whom an address stands for: itself in IPv4, its /64 in IPv6, of which every customer has at least one."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        # a Unix socket
+        return b"local"
+    return parsed.packed[:8] if isinstance(parsed, IPv6Address) else parsed.packed
+
+
+def _name(user: str) -> bytes:
+    # hashed: names are of any length, and one that is a mistyped password must not stand in a file
+    return hashlib.blake2b(user.casefold().encode(), digest_size=_NAME_OCTETS).digest() if user else b""
+
+
+def _key(*parts: bytes) -> bytes:
+    return b"auth:" + b":".join(parts)

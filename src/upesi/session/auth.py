@@ -1,0 +1,267 @@
+"""AUTH (RFC 4954): one exchange after another, until one lets the client in or there were too many.
+
+The steps of an exchange come from a mechanism (`sasl`), which is pure; here challenges become 334, questions go to the `auth` hooks and
+then to the source of credentials, and the outcome becomes a reply, an event and `session.identity`. No reply and no event tells
+whether it was the user or the password that was wrong, and nothing here holds a secret longer than its question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from upesi.config.settings import Role
+from upesi.hooks.credentials import AuthCredentials
+from upesi.hooks.verdict import Verdict
+from upesi.mail.errors import InvariantError
+from upesi.mail.reply import Reply
+from upesi.protocol.smtp.auth import challenge_text
+from upesi.protocol.smtp.events import AuthCommand, AuthResponse
+from upesi.sasl.authenticator import Authenticator
+from upesi.sasl.credentials import Identity, Origin
+from upesi.sasl.mechanisms import MECHANISMS, Link
+from upesi.sasl.steps import Answer as Found
+from upesi.sasl.steps import Challenge, CheckPassword, CheckToken, Exchange, Failure, MechanismFailed, Question, Step
+from upesi.session import replies
+from upesi.session.answers import Answer, Waiting
+from upesi.session.engine import SessionEngine
+
+__all__ = ["AuthState", "auth", "auth_keywords", "forget_identity", "response"]
+
+_SUCCEEDED = Reply.make(235, "2.7.0", "Authentication succeeded")
+_ALREADY = Reply.make(503, "5.5.1", "Already authenticated")
+_UNKNOWN = Reply.make(504, "5.5.4", "Authentication mechanism not supported")
+_TOO_WEAK = Reply.make(534, "5.7.9", "Authentication mechanism is too weak")
+_NEEDS_TLS = Reply.make(538, "5.7.11", "Encryption required for authentication")
+_LOCKED = Reply.make(454, "4.7.0", "Too many failed attempts, try again later")
+_WRONG = Reply.make(535, "5.7.8", "Authentication credentials invalid")
+_REPLIES = {
+    Failure.MALFORMED: Reply.make(501, "5.5.2", "Malformed authentication data"),
+    Failure.CANCELLED: Reply.make(501, "5.7.0", "Authentication cancelled"),
+    Failure.WRONG: _WRONG,
+    Failure.DISABLED: _WRONG,
+    Failure.EXPIRED: Reply.make(432, "4.7.12", "A password transition is needed"),
+    Failure.UNAVAILABLE: Reply.make(454, "4.7.0", "Temporary authentication failure"),
+}
+_SERVICES = {Role.MX: "smtp", Role.SUBMISSION: "submission", Role.LMTP: "lmtp"}
+# these are guesses, and count against account and network; the others tell an attacker nothing
+_GUESSES = frozenset((Failure.WRONG, Failure.DISABLED, Failure.DENIED))
+
+
+class AuthState:
+    """What AUTH left in a session: the exchange that is open, failures so far, and the account that was let in."""
+
+    __slots__ = ("account", "asked", "authenticator", "exchange", "failures", "judged", "link")
+
+    def __init__(self, authenticator: Authenticator, link: Link) -> None:
+        self.authenticator = authenticator
+        self.link = link
+        self.exchange: Exchange | None = None
+        self.failures = 0
+        self.account: Identity | None = None
+        # of the exchange: when the last question was asked, and whether the hooks have spoken already
+        self.asked = 0.0
+        self.judged = False
+
+
+def auth_keywords(engine: SessionEngine) -> tuple[str, ...]:
+    """Return the EHLO line that announces AUTH, where it can be used now (C49)."""
+    authenticator = engine.context.auth
+    if authenticator is None or engine.session.identity is not None:
+        return ()
+    offered = authenticator.offered(_link(engine))
+    return ("AUTH " + " ".join(offered),) if offered else ()
+
+
+def forget_identity(engine: SessionEngine) -> None:
+    """Forget who authenticated, and what is known of the link: TLS begins, or the client is another one (RFC 3207 section 4.2)."""
+    old = engine.auth
+    if old is not None:
+        # all but the count of failures: a handshake is no way to more guesses
+        engine.auth = AuthState(old.authenticator, _link(engine))
+        engine.auth.failures = old.failures
+        engine.session.identity = None
+
+
+def auth(engine: SessionEngine, command: AuthCommand) -> Answer:
+    """Begin an exchange."""
+    authenticator = engine.context.auth
+    if authenticator is None:
+        return replies.NOT_IMPLEMENTED
+    if engine.session.identity is not None:
+        return _ALREADY
+    state = engine.auth
+    if state is None:
+        state = engine.auth = AuthState(authenticator, _link(engine))
+    refusal = _refusal(authenticator, command.mechanism, state.link)
+    if refusal is not None:
+        return refusal
+    state.exchange = exchange = authenticator.exchange(command.mechanism, command.initial, state.link)
+    state.judged = False
+    state.asked = authenticator.monotonic()
+    return _advance(engine, state, exchange.begin)
+
+
+def _refusal(authenticator: Authenticator, mechanism: str, link: Link) -> Reply | None:
+    if not authenticator.allowed_on(link):
+        return _NEEDS_TLS
+    if mechanism in authenticator.offered(link):
+        return None
+    known = mechanism in MECHANISMS and mechanism not in authenticator.settings.mechanisms
+    return _TOO_WEAK if known else _UNKNOWN
+
+
+def response(engine: SessionEngine, event: AuthResponse) -> Answer:
+    """Go on with the client's answer to a challenge."""
+    state = engine.auth
+    if state is None or state.exchange is None:
+        return replies.BAD_SEQUENCE
+    if event.data is None:
+        return _failed(engine, state, Failure.CANCELLED)
+    return _advance(engine, state, partial(state.exchange.respond, event.data))
+
+
+# -- one step after another
+
+
+def _advance(engine: SessionEngine, state: AuthState, step: Callable[[], Step | Identity]) -> Answer:
+    """Take a step of the exchange and do what it wants."""
+    try:
+        wanted = step()
+    except MechanismFailed as failed:
+        return _failed(engine, state, failed.failure, failed.detail)
+    if isinstance(wanted, Challenge):
+        return Reply.make(334, "", challenge_text(wanted.data))
+    if isinstance(wanted, Identity):
+        return _proved(engine, state, wanted)
+    return _question(engine, state, wanted)
+
+
+def _question(engine: SessionEngine, state: AuthState, question: Question) -> Answer:
+    """Ask the hooks where there is a secret that they can judge, then the source; nobody at all where the door is locked."""
+    attempts, address = state.authenticator.attempts, engine.session.client.address
+    state.asked = state.authenticator.monotonic()
+    lock = attempts.locked(question.user, address)
+    if lock is not None:
+        # as slow as a wrong guess: to learn that the door is locked costs what trying it costs
+        reply = _failed(engine, state, Failure.UNAVAILABLE, f"{lock.value} is locked", _LOCKED)
+        return _later(state, attempts.delay(address), reply)
+    credentials = None if state.exchange is None else _credentials(state.exchange.mechanism, question)
+    if credentials is None:
+        return _ask_source(engine, question, None)
+    state.judged = True
+    return engine.ask(engine.context.hooks.auth, _ask_source, question, credentials)
+
+
+def _credentials(mechanism: str, question: Question) -> AuthCredentials | None:
+    """Return what a hook can judge of `question`, None where it holds no secret."""
+    if isinstance(question, CheckPassword):
+        return AuthCredentials(mechanism, question.user, password=question.password)
+    if isinstance(question, CheckToken):
+        return AuthCredentials(mechanism, question.user, token=question.token)
+    return None
+
+
+def _ask_source(engine: SessionEngine, question: Question, opinion: Verdict | None) -> Answer:
+    state, session = _state(engine), engine.session
+    reply = engine.refusal(opinion)
+    if reply is not None:
+        return _denied(engine, state, reply)
+    if opinion is not None and opinion.identity:
+        return _answered(engine, Identity(opinion.identity))
+    origin = Origin(
+        service=_SERVICES[engine.context.role],
+        remote=session.client.address,
+        secured=state.link.secured,
+        session=session.id,
+    )
+    return Waiting(state.authenticator.ask(question, origin), partial(_answered, engine))
+
+
+def _answered(engine: SessionEngine, answer: object) -> Answer:
+    state = _state(engine)
+    if state.exchange is None:
+        return replies.BAD_SEQUENCE
+    return _advance(engine, state, partial(state.exchange.answer, cast("Found", answer)))
+
+
+def _proved(engine: SessionEngine, state: AuthState, identity: Identity) -> Answer:
+    """The mechanism is content. Hooks that have not seen this attempt yet may still deny it."""
+    if state.judged or state.exchange is None:
+        return _succeeded(engine, identity, None)
+    credentials = AuthCredentials(state.exchange.mechanism, identity.name, proved=True)
+    return engine.ask(engine.context.hooks.auth, _succeeded, identity, credentials)
+
+
+# -- outcomes
+
+
+def _succeeded(engine: SessionEngine, identity: Identity, opinion: Verdict | None) -> Answer:
+    state, session = _state(engine), engine.session
+    reply = engine.refusal(opinion)
+    if reply is not None:
+        return _denied(engine, state, reply)
+    exchange, state.exchange = state.exchange, None
+    if exchange is None:
+        return replies.BAD_SEQUENCE
+    state.account = identity
+    session.identity = identity.name
+    state.authenticator.attempts.succeeded(exchange.user, session.client.address)
+    engine.context.emit("auth.succeeded", {**_fields(engine, exchange), "identity": identity.name})
+    return _SUCCEEDED
+
+
+def _denied(engine: SessionEngine, state: AuthState, reply: Reply) -> Answer:
+    """A hook refused, and its reply is sent. A 4xx is an outage or a wish to wait, and no guess of the client's."""
+    failure = Failure.UNAVAILABLE if reply.temporary else Failure.DENIED
+    return _failed(engine, state, failure, f"plugin {engine.refuser[1]}" if engine.refuser else "", reply)
+
+
+def _failed(
+    engine: SessionEngine, state: AuthState, failure: Failure, detail: str = "", reply: Reply | None = None
+) -> Answer:
+    """End the exchange: count, tell, answer. The last failure that is allowed ends the session."""
+    exchange, state.exchange = state.exchange, None
+    attempts, address = state.authenticator.attempts, engine.session.client.address
+    answer = reply or _REPLIES[failure]
+    if failure is not Failure.CANCELLED:
+        state.failures += 1
+        fields = {**_fields(engine, exchange), "reason": failure.value}
+        engine.context.emit("auth.failed", {**fields, "detail": detail} if detail else fields)
+    if state.failures >= state.authenticator.settings.max_failures:
+        engine.parting = replies.TOO_MANY_AUTH_FAILURES
+    if failure not in _GUESSES:
+        return answer
+    delay = attempts.delay(address)
+    attempts.failed(exchange.user if exchange is not None else "", address)
+    return _later(state, delay, answer)
+
+
+def _later(state: AuthState, delay: float, answer: Answer) -> Answer:
+    """Give `answer` when `delay` seconds have passed since the question, so that the time it took to find tells nothing (AUT-04)."""
+    rest = state.asked + delay - state.authenticator.monotonic()
+    return answer if rest <= 0 else Waiting(asyncio.sleep(rest), lambda _: answer)
+
+
+def _fields(engine: SessionEngine, exchange: Exchange | None) -> dict[str, object]:
+    session = engine.session
+    fields: dict[str, object] = {
+        "session": session.id,
+        "client": session.client.address,
+        "listener": session.listener,
+    }
+    if exchange is not None:
+        fields |= {"mechanism": exchange.mechanism, "user": exchange.user}
+    return fields
+
+
+def _state(engine: SessionEngine) -> AuthState:
+    if engine.auth is None:
+        raise InvariantError("an exchange without its state")
+    return engine.auth
+
+
+def _link(engine: SessionEngine) -> Link:
+    return Link(secured=engine.session.tls is not None)
