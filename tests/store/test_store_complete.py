@@ -48,7 +48,7 @@ async def test_a_stale_owner_changes_nothing(engine: SqliteEngine, store: Sqlite
     message = engine.message()
     (born,) = await accept(store, message)
     notice = engine.message(sender=None)
-    assert engine.admin.expel(store.epoch) == 1
+    assert engine.admin.expel(store.epoch).waiting == 1
     event = SpoolEvent(1.0, "delivery.failed", message.id, {})
     applied, news = await complete(store, Completion(born.id, message.id, (engine.delivery(),), (notice,), (event,)))
     assert (applied, list(news)) == (False, [])

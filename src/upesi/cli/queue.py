@@ -148,6 +148,8 @@ def _sentence(row: dict[str, object], now: float) -> str:
         "active": "is with a worker: it is being sent, or is about to be",
         "held": f"has been held by an operator for {since}; `upesi queue release` lets it go on",
     }.get(str(row.get("state")), f"has been {cell(row.get('state'))} for {since}")
+    if aside := row.get("set_aside"):
+        state = f"was set aside {since} ago because {cell(aside)}; `upesi queue release` lets it go on"
     tries = number_of(row.get("attempts"))
     parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
     parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")

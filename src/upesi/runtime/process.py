@@ -13,11 +13,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from upesi.control.channel import Channel, Handler, Watcher
+from upesi.spool.suspects import CRASHED, KILLED
 
 __all__ = ["WorkerProcess"]
 
 # seconds for which the channel of a worker that has ended is still read
 _LAST_WORDS = 0.01
+# it went by itself (a writer that failed, a supervisor that said so), or somebody asked it to
+_BLAMELESS = (None, 0, -signal.SIGTERM, -signal.SIGINT)
 
 
 class WorkerProcess:
@@ -32,6 +35,7 @@ class WorkerProcess:
         "channel",
         "epoch",
         "exit_status",
+        "hung",
         "retiring",
         "seen",
         "slot",
@@ -49,6 +53,8 @@ class WorkerProcess:
         self.epoch = epoch
         self.slot = slot
         self.retiring = False
+        # whether it was killed because it showed no life
+        self.hung = False
         self.exit_status: int | None = None
         self.started = self.seen = loop.time()
         # readable when the process has ended: no SIGCHLD handler, no thread, no poll
@@ -98,6 +104,13 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether it has not been reaped."""
         return self.exit_status is None
+
+    @property
+    def weight(self) -> int:
+        """How much its end speaks against the mail that it held (`spool.suspects`); 0 where it ended as it should."""
+        if self.hung or self.exit_status not in _BLAMELESS:
+            return CRASHED if self.hung or self.exit_status != -signal.SIGKILL else KILLED
+        return 0
 
     def notify(self, name: str, payload: object = None) -> None:
         """Tell it; a worker that has gone or does not read hears nothing (its end, or the watch, is dealt with apart)."""

@@ -318,14 +318,16 @@ class Supervisor:
         self._operators.retired(worker.epoch)
         was_ready = self._ready(worker)
         remove_hints(self._config.spool.path, str(worker.epoch))
-        await self._in_thread(lambda: self._admin.expel(worker.epoch))
+        expected = self._stopping or worker.retiring
+        expelled = await self._in_thread(lambda: self._admin.expel(worker.epoch, 0 if expected else worker.weight))
+        for event in expelled.held:
+            self._events.emit(event.kind, {"message": event.message.hex(), **event.fields})
         # what it was receiving is worth nothing: kept until a full stop, killed workers would fill the disk
         await self._in_thread(lambda: self._admin.clear_temporary_of(worker.pid))
         self._workers.pop(worker.epoch, None)
         self._look_for_desertion()
         self._shares.gone(worker.epoch)
         await self._apply(self._roster.gone(worker.epoch))
-        expected = self._stopping or worker.retiring
         fields = {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch, "status": worker.exit_status or 0}
         self._events.emit("worker.ended" if expected else "worker.died", fields)
         # one that never became ready is the business of whoever started it
@@ -357,6 +359,7 @@ class Supervisor:
                 worker.seen += late if late > 0.5 else 0
                 if loop.time() - worker.seen > _HUNG and self._ready(worker):
                     self._events.emit("worker.hung", {"worker": worker.slot, "pid": worker.pid, "epoch": worker.epoch})
+                    worker.hung = True
                     worker.kill()
             self._shares.balance()
 

@@ -37,6 +37,10 @@ _ROUTING_ROOM = 200
 _EVICTION = 0.1
 # Looks between two sweeps over all paths
 _SWEEP = 5
+# Expired deliveries claimed at once
+_EXPIRED = 200
+# stands for them among the queues that are being claimed; no queue has this name
+_EXPIRY = ""
 
 
 class Backlog:
@@ -54,7 +58,9 @@ class Backlog:
         emit: Emit,
         loading: Loading,
         arrived: Callable[[Sequence[Delivery], Mapping[MessageId, StoredMessage]], None],
+        expired: Callable[[Sequence[Delivery], Mapping[MessageId, StoredMessage]], None],
     ) -> None:
+        """`expired` takes what was claimed because its time is over: it is not to be tried again."""
         self._store = store
         self._memory = memory
         self._dispatch = dispatch
@@ -65,6 +71,7 @@ class Backlog:
         self._emit = emit
         self._loading = loading
         self._arrived = arrived
+        self._expired = expired
         self._hinted: set[str] = set()
         self._hint_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
@@ -134,6 +141,7 @@ class Backlog:
             self._polls += 1
             if self._polls % _SWEEP == 0:
                 await self._sweep()
+                await self._expire()
             if await self._claim_due():
                 delay = 0.0
             else:
@@ -161,6 +169,26 @@ class Backlog:
             self._dispatch.forget(path)
             if path.backlog and not path.ready:
                 await self._claim(path.site)
+
+    async def _expire(self) -> None:
+        """Claim what expired while its site was left alone: of such a site's mail only a few are tried after each pause.
+
+        The mail of other sites is tried once more, when its turn comes, whenever that is.
+        """
+        sites = [path.site for path in self._dispatch.paths.values() if path.failures]
+        room = min(_EXPIRED, self._memory.free - sum(self._claiming.values()))
+        while sites and room > 0 and not self.stopped:
+            self._claiming[_EXPIRY] = room
+            try:
+                got = await self._store.claim_expired(sites, self._wall(), room)
+                messages = await self._loading.fetch(got)
+            finally:
+                del self._claiming[_EXPIRY]
+            if got:
+                self._expired(got, messages)
+            if len(got) < room:
+                return
+            room = min(_EXPIRED, self._memory.free - sum(self._claiming.values()))
 
     # -- claiming -----------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.ids import MessageId, MessageIds
+from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.scheduler.backlog import Backlog
+from upesi.scheduler.completion import expired
 from upesi.scheduler.consultation import Consultation
 from upesi.scheduler.dispatch import Dispatch
 from upesi.scheduler.gate import Gate
@@ -42,6 +44,8 @@ _PATH_PART = 4
 _EXCESS = 1.25
 # How often waits for an end look again
 _TICK = 0.02
+# RFC 3463 section 3.5: no answer from host, where nothing more is known
+_UNTRIED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "", "")
 
 
 class Scheduler:
@@ -84,7 +88,7 @@ class Scheduler:
         self._routing = Routing(router, self._tasks, emit, self._routed, self._dispatch.put_off)
         self._backlog = Backlog(
             store, self._memory, self._dispatch, self._routing, wall, loop, self._tasks, emit, self._loading,
-            self._claimed,
+            self._claimed, self._expired,
         )  # fmt: skip
         self._gate: Gate | None = None
         if hooks is not None and hooks.attempt is not None:
@@ -334,8 +338,23 @@ class Scheduler:
             return False
         return not self._lost(entry)
 
+    def _expired(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
+        """Fail what the backlog claimed because its time is over, with what was last heard of it or of its site."""
+        entries = self._remembered(deliveries, messages)
+        if gone := [entry for entry in entries if not self._admits(entry)]:
+            self._release(gone)
+        for entry in entries:
+            if entry not in gone:
+                queue = entry.delivery.queue
+                path = self._dispatch.paths.get(queue)
+                last = entry.delivery.last or (path.last if path is not None else None)
+                self._dispatch.put_off((entry,), queue, expired(last or _UNTRIED))
+
     def _claimed(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
         """Take in what came from the spool, with the messages that were read already; the others are read when their turn comes."""
+        self._enter(self._remembered(deliveries, messages))
+
+    def _remembered(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> list[Entry]:
         memory, bodies = self._memory, self._memory.bodies
         entries = []
         for delivery in deliveries:
@@ -343,7 +362,7 @@ class Scheduler:
             if held is None and (message := messages.get(delivery.message)) is not None:
                 held = bodies.offer(message)
             entries.append(memory.add(delivery, held))
-        self._enter(entries)
+        return entries
 
     def _adopt(self, message: NewMessage | Held | None, deliveries: Sequence[Delivery]) -> None:
         held = self._memory.bodies.offer(stored(message)) if isinstance(message, NewMessage) else message

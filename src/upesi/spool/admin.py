@@ -21,11 +21,12 @@ from upesi.spool.bodies import BodyFolder, error_from
 from upesi.spool.changes import HOLD, RELEASE, Changes, retry
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
 from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, QueueTotals, Shown, Why
+from upesi.spool.members import Expelled
 from upesi.spool.quarantine import Quarantine
 from upesi.spool.records import SpoolEvent
 from upesi.spool.selector import Selector, define_functions, where
 
-__all__ = ["Cancelled", "Changed", "Listed", "QueueSummary", "Selector", "Shown", "SpoolAdmin", "Why"]
+__all__ = ["Cancelled", "Changed", "Expelled", "Listed", "QueueSummary", "Selector", "Shown", "SpoolAdmin", "Why"]
 
 Result = TypeVar("Result")
 
@@ -112,9 +113,12 @@ class SpoolAdmin:
         """Add a worker; return its epoch, greater than any before."""
         return self._guarded(lambda: members.register(self._database, pid, self._now()))
 
-    def expel(self, epoch: int) -> int:
-        """Take everything from a dead worker, at once; return how many deliveries wait again."""
-        return self._guarded(lambda: members.expel(self._database, epoch))
+    def expel(self, epoch: int, weight: int = 0) -> Expelled:
+        """Take everything from a dead worker, at once; what was in the hands of too many that died is held.
+
+        `weight` is one of `spool.suspects`, 0 where what it held has nothing to do with its end.
+        """
+        return self._guarded(lambda: members.expel(self._database, epoch, weight, self._now()))
 
     def clear_temporary_of(self, pid: int) -> int:
         """Remove the half-received bodies of a worker that has ended; return how many. Raises nothing."""

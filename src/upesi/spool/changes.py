@@ -16,6 +16,7 @@ from upesi.spool.records import SpoolEvent
 from upesi.spool.rows import event_row, recipients_of
 from upesi.spool.schema import EVENT
 from upesi.spool.selector import Selector, where
+from upesi.spool.suspects import absolve
 from upesi.spool.tally import Tally
 
 __all__ = ["HOLD", "RELEASE", "Changes", "Update", "retry"]
@@ -30,15 +31,19 @@ _Step = Callable[[Tally, Sequence[int]], list[MessageId]]
 
 
 class Update(msgspec.Struct, frozen=True):
-    """A change in place: its event's kind, which deliveries it concerns (a condition), and what it does to them (an assignment)."""
+    """A change in place: its event's kind, which deliveries it concerns (a condition), and what it does to them (an assignment).
+
+    With `absolves`, what dead workers said against them is forgotten (`suspects`).
+    """
 
     kind: str
     which: str
     change: str
+    absolves: bool = False
 
 
 HOLD = Update("delivery.held", "state < 2", "state = 3")
-RELEASE = Update("delivery.released", "state = 3", "state = waits")
+RELEASE = Update("delivery.released", "state = 3", "state = waits", absolves=True)
 
 
 def retry(now: float) -> Update:
@@ -65,6 +70,8 @@ class Changes:
             self._count(tally, ids, -1)
             self._database.run(f"UPDATE delivery SET {update.change} WHERE id IN carray(?)", Integers(ids))
             self._count(tally, ids, 1)
+            if update.absolves:
+                absolve(self._database, ids)
             return []
 
         changed = self._steps(selector, update.which, step, None)

@@ -21,7 +21,7 @@ from upesi.database.errors import DatabaseError
 from upesi.database.sqlite import Database
 from upesi.database.wal import sync_folder
 from upesi.spool.bodies import BodyFolder
-from upesi.spool.schema import DATABASE_NAME, check_version, create
+from upesi.spool.schema import DATABASE_NAME, check_version, complete, create
 from upesi.spool.store import SpoolError, SpoolLocked
 
 __all__ = ["FolderLock", "SpoolFolder", "join_members"]
@@ -134,6 +134,7 @@ class SpoolFolder:
         try:
             check_version(database)
             self._check_instance(database)
+            complete(database)
         except BaseException:
             database.close()
             raise

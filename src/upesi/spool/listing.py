@@ -95,7 +95,7 @@ class Why(msgspec.Struct, frozen=True):
     """Why a delivery is where it is: its state since when, what came of the last attempt, and when the next is.
 
     `since` is when it came into its state, which for one that a worker holds is the one before. `retried` is when an operator
-    made it due, None where nobody did since then.
+    made it due, None where nobody did since then. `set_aside` says why it is held where that was no operator.
     """
 
     delivery: int
@@ -108,6 +108,7 @@ class Why(msgspec.Struct, frozen=True):
     next_try: float | None
     expires: float
     retried: float | None = None
+    set_aside: str = ""
 
 
 class QueueSummary(msgspec.Struct, frozen=True):
@@ -200,15 +201,21 @@ class _Moments:
     Attempts give a delivery a new number, so what happened before is found by its recipients.
     """
 
-    __slots__ = ("_whole", "_words")
+    __slots__ = ("_asides", "_whole", "_words")
 
     def __init__(self, events: Iterable[SpoolEvent]) -> None:
         # the whole message's, and by (change, last word of an address): the addresses of an event are divided by blanks, which a quoted
         # local part may have in it
         self._whole: dict[str, float] = {}
         self._words: dict[tuple[str, str], float] = {}
+        # when and why a delivery, by its number, was last held: one that is held keeps its number
+        self._asides: dict[int, tuple[float, str]] = {}
         for event in events:
             change = _CHANGES[event.kind]
+            if change == "held":
+                number = cast(int, event.fields.get("delivery", 0))
+                aside = event.at, str(event.fields.get("reason", ""))
+                self._asides[number] = max(aside, self._asides.get(number, aside))
             if (to := event.fields.get("to")) is None:
                 self._whole[change] = max(event.at, self._whole.get(change, 0.0))
                 continue
@@ -221,6 +228,10 @@ class _Moments:
         found = [self._words.get((change, address.rpartition(" ")[2])) for address in recipients]
         return max((at for at in (*found, self._whole.get(change)) if at is not None), default=None)
 
+    def set_aside(self, delivery: int) -> str:
+        """Return why a delivery that is held was set aside; empty where an operator holds it."""
+        return self._asides.get(delivery, (0.0, ""))[1]
+
 
 def _why(delivery: Listed, moments: _Moments) -> Why:
     waiting = delivery.state in ("routing", "ready")
@@ -232,4 +243,5 @@ def _why(delivery: Listed, moments: _Moments) -> Why:
     return Why(
         delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
         delivery.due if waiting else None, delivery.expires, retried if retried is not None and retried >= since else None,
+        moments.set_aside(delivery.delivery) if change == "held" else "",
     )  # fmt: skip

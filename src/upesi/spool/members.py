@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
-from upesi.database.sqlite import Database
-from upesi.spool.records import SHARDS, DeliveryState
+import msgspec
+
+from upesi.database.sqlite import Database, Integers
+from upesi.spool.records import SHARDS, DeliveryState, SpoolEvent
 from upesi.spool.store import SpoolError
+from upesi.spool.suspects import accuse
 from upesi.spool.tally import Tally
 
-__all__ = ["assign", "expel", "recover", "register"]
+__all__ = ["Expelled", "assign", "expel", "recover", "register"]
 
 _ACTIVE = int(DeliveryState.ACTIVE)
+_HELD = int(DeliveryState.HELD)
 
 # ids of deliveries are epoch << 40 | counter in 63 bits
 _MAX_EPOCH = 2**23 - 1
+
+
+class Expelled(msgspec.Struct, frozen=True):
+    """What became of a dead member's deliveries: how many wait again, and the events of those that were set aside instead."""
+
+    waiting: int
+    held: Sequence[SpoolEvent] = ()
 
 
 def register(database: Database, pid: int, now: float) -> int:
@@ -38,15 +49,19 @@ def assign(database: Database, shards: Mapping[int, int]) -> None:
         )
 
 
-def expel(database: Database, epoch: int) -> int:
-    """Take everything from a member that has died; return how many deliveries wait again.
+def expel(database: Database, epoch: int, weight: int, now: float) -> Expelled:
+    """Take everything from a member that has died; `weight` says how much its death speaks against what it held (`suspects`).
 
     From the commit on, nothing that it may still send us changes anything: completions are conditional on its epoch.
     """
     with database.transaction():
         database.run("DELETE FROM member WHERE epoch = ?", epoch)
         database.run("UPDATE shard SET owner = 0 WHERE owner = ?", epoch)
-        return _give_back(database, "epoch = ?", epoch)
+        held: Sequence[SpoolEvent] = ()
+        if weight:
+            ids, held = accuse(database, epoch, weight, now)
+            _hold(database, ids)
+        return Expelled(_give_back(database, "epoch = ?", epoch), held)
 
 
 def recover(database: Database) -> int:
@@ -55,6 +70,17 @@ def recover(database: Database) -> int:
         database.run("DELETE FROM member")
         database.run("UPDATE shard SET owner = 0")
         return _give_back(database, "epoch > ?", 0)
+
+
+def _hold(database: Database, ids: Sequence[int]) -> None:
+    if not ids:
+        return
+    tally = Tally()
+    for queue, due in database.rows("SELECT queue, due FROM delivery WHERE id IN carray(?)", Integers(ids)):
+        tally.add(cast(str, queue), _ACTIVE, cast(float, due), -1)
+        tally.add(cast(str, queue), _HELD, cast(float, due))
+    database.run("UPDATE delivery SET state = 3, epoch = 0 WHERE id IN carray(?)", Integers(ids))
+    tally.write(database)
 
 
 def _give_back(database: Database, whose: str, epoch: int) -> int:

@@ -22,6 +22,7 @@ from upesi.spool.records import Delivery, DeliveryState, QueueHead, SpoolEvent, 
 from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_row, message_meta
 from upesi.spool.schema import EVENT
 from upesi.spool.store import SpoolDamaged, SpoolError
+from upesi.spool.suspects import ALONE, one_is_held
 from upesi.spool.tally import Tally
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "first_due",
     "heads",
     "load",
+    "overdue",
     "postpone",
     "quarantine_delivery",
     "quarantine_message",
@@ -39,16 +41,26 @@ __all__ = [
 # How long rows of a newer format are left alone before they are looked at (and complained of) again
 UNKNOWN_WAIT = 300.0
 
+# Expired rows that one question looks at, the first to expire first. Those of queues that it does not ask about are about to be tried once
+# more by whoever has them, and so make room
+_EXPIRED_SEEN = 20_000
+
+_COLUMNS = len(DELIVERY_COLUMNS.split(","))
+
 _ACTIVE = int(DeliveryState.ACTIVE)
 _decode_waits = msgspec.json.Decoder(list[tuple[int, int, float]]).decode
 
 
 class Candidates(msgspec.Struct):
-    """What a claim found: deliveries to claim, rows that failed their checksum with the reason, rows of formats not known."""
+    """What a claim found: deliveries to claim, rows that failed their checksum with the reason, rows of formats not known.
+
+    `alone` is the one among them that a worker may have only while it has no other such one.
+    """
 
     deliveries: list[Delivery]
     damaged: list[tuple[int, str]]
     unknown: list[tuple[int, str]]
+    alone: int | None = None
 
 
 def heads(database: Database, shards: Sequence[int], now: float, limit: int) -> list[QueueHead]:
@@ -71,18 +83,37 @@ def first_due(database: Database, shards: Sequence[int]) -> float | None:
 
 
 def candidates(database: Database, queue: str, now: float, limit: int) -> Candidates:
-    """Read due deliveries of `queue`, earliest first."""
-    found = Candidates([], [], [])
-    rows = database.rows(
-        f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE queue = ? AND state < 2 AND due <= ? ORDER BY due LIMIT ?",
-        queue,
-        now,
-        limit,
+    """Read due deliveries of `queue`, earliest first; of those that must be handed out alone (`suspects`) one, in front."""
+    suspected = "(SELECT weight FROM suspect WHERE suspect.delivery = delivery.id) >= ?"
+    due = f"SELECT {DELIVERY_COLUMNS}, {suspected} FROM delivery WHERE queue = ? AND state < 2 AND due <= ?"
+    rows = database.rows(f"{due} ORDER BY due LIMIT ?", ALONE, queue, now, limit)
+    alone = [row for row in rows if row[-1]][:1]
+    if not alone:
+        return _decoded(rows)
+    others = database.rows(
+        f"{due} AND ({suspected}) IS NOT 1 ORDER BY due LIMIT ?", ALONE, queue, now, ALONE, limit - 1
     )
+    found = _decoded(alone + others)
+    found.alone = cast(int, alone[0][0])
+    return found
+
+
+def overdue(database: Database, queues: Sequence[str], now: float, limit: int) -> Candidates:
+    """Read up to `limit` waiting deliveries of `queues` that expired before `now`, the first to expire first."""
+    rows = database.rows(
+        f"SELECT {DELIVERY_COLUMNS} FROM (SELECT * FROM delivery WHERE state < 2 AND expires <= ? ORDER BY expires LIMIT ?) "
+        "WHERE queue IN (SELECT value FROM json_each(?)) LIMIT ?",
+        now, _EXPIRED_SEEN, msgspec.json.encode(list(queues)).decode(), limit,
+    )  # fmt: skip
+    return _decoded(rows)
+
+
+def _decoded(rows: Sequence[Sequence[Value]]) -> Candidates:
+    found = Candidates([], [], [])
     for row in rows:
         number = cast(int, row[0])
         try:
-            found.deliveries.append(delivery_from(row))
+            found.deliveries.append(delivery_from(row[:_COLUMNS]))
         except SpoolDamaged as error:
             found.damaged.append((number, str(error)))
         except UnknownFormat as error:
@@ -90,8 +121,12 @@ def candidates(database: Database, queue: str, now: float, limit: int) -> Candid
     return found
 
 
-def claim(database: Database, tally: Tally, queue: str, ids: Sequence[int], epoch: int) -> set[int]:
+def claim(
+    database: Database, tally: Tally, queue: str, ids: Sequence[int], epoch: int, alone: int | None = None
+) -> set[int]:
     """Make those of `ids` that still wait in `queue` ACTIVE under `epoch`, if its shard is still ours; return them."""
+    if alone is not None and one_is_held(database, epoch):
+        ids = [number for number in ids if number != alone]
     tally.correct(queue)
     if database.value("SELECT owner FROM shard WHERE id = ?", shard_of(queue)) != epoch:
         return set()

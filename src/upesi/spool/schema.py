@@ -6,10 +6,11 @@
     event      the durable history, exported by position
     member     workers that live now; shard: which of them owns which slice of the queues
     damaged_*  quarantine: rows whose checksum failed, as they were found
+    suspect    deliveries that were ACTIVE in workers that hung or crashed, with what that weighs: `suspects`
 
-The hot path (born ACTIVE, completed at once) touches three small index pages for a whole batch: `delivery_waiting` leaves
-out rows that are in a worker's memory, `delivery_active` holds only those. `queue.next_due` is never later than the truth:
-whoever claims corrects it.
+The hot path (born ACTIVE, completed at once) touches three small index pages for a whole batch: `delivery_waiting` and
+`delivery_expiry` leave out rows that are in a worker's memory, `delivery_active` holds only those. `queue.next_due` is never later than
+the truth: whoever claims corrects it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from upesi.database.sqlite import Database
 from upesi.spool.records import SHARDS
 from upesi.spool.store import SpoolError
 
-__all__ = ["DATABASE_NAME", "DELIVERY", "EVENT", "MESSAGE", "VERSION", "check_version", "create"]
+__all__ = ["DATABASE_NAME", "DELIVERY", "EVENT", "MESSAGE", "VERSION", "check_version", "complete", "create"]
 
 DATABASE_NAME = "spool.db"
 
@@ -76,6 +77,12 @@ CREATE TABLE damaged_delivery(at REAL NOT NULL, reason TEXT NOT NULL, {_DELIVERY
 CREATE TABLE instance(id TEXT NOT NULL, created REAL NOT NULL);
 """
 
+# What came after the first layout, and misleads no program of this version that does not know it: made at every start where it is missing
+_ADDED = (
+    "CREATE INDEX IF NOT EXISTS delivery_expiry ON delivery(expires) WHERE state < 2",
+    "CREATE TABLE IF NOT EXISTS suspect(delivery INTEGER PRIMARY KEY, weight INTEGER NOT NULL)",
+)
+
 
 def create(database: Database, instance: str, now: float) -> None:
     """Lay out an empty spool, all or nothing."""
@@ -87,6 +94,13 @@ def create(database: Database, instance: str, now: float) -> None:
         database.run("INSERT INTO instance VALUES (?, ?)", instance, now)
         database.run(f"PRAGMA application_id={_APPLICATION_ID}")
         database.run(f"PRAGMA user_version={VERSION}")
+        complete(database)
+
+
+def complete(database: Database) -> None:
+    """Make what an older program of the same version did not make; does nothing where it is all there."""
+    for statement in _ADDED:
+        database.run(statement)
 
 
 def check_version(database: Database) -> None:

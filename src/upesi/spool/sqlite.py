@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,7 @@ from upesi.spool.bodies import BodyFolder, FileBody
 from upesi.spool.committer import Committer, Died, Notice, spool_error
 from upesi.spool.folder import FolderLock, join_members
 from upesi.spool.keeper import Keeper
+from upesi.spool.queries import Candidates
 from upesi.spool.records import (
     Completion,
     Delivery,
@@ -227,20 +228,44 @@ class SqliteStore:
             self._notice(
                 "spool.unknown_format", f"{len(found.unknown)} deliveries of {queue} wait for a newer program: {reason}"
             )
-        for number, reason in found.damaged:
-            self._notice("spool.damaged", f"delivery {number}: {reason}")
+        self._tell_damaged(found)
 
         def act(database: Database, tally: Tally) -> set[int]:
-            for number, reason in found.damaged:
-                queries.quarantine_delivery(database, tally, number, reason, self._now())
+            self._set_aside(database, tally, found)
             if found.unknown:
                 queries.postpone(
                     database, tally, queue, [number for number, _ in found.unknown], now + queries.UNKNOWN_WAIT
                 )
-            return queries.claim(database, tally, queue, [delivery.id for delivery in found.deliveries], self._epoch)
+            ids = [delivery.id for delivery in found.deliveries]
+            return queries.claim(database, tally, queue, ids, self._epoch, found.alone)
 
-        claimed = await self._operate(act)
-        return [msgspec.structs.replace(d, state=DeliveryState.ACTIVE) for d in found.deliveries if d.id in claimed]
+        return _active(found.deliveries, await self._operate(act))
+
+    async def claim_expired(self, queues: Collection[str], now: float, limit: int) -> list[Delivery]:
+        """Make up to `limit` waiting deliveries of `queues` whose time was over at `now` ACTIVE under our epoch; return them."""
+        owned = [queue for queue in queues if self.owns(queue)]
+        found = await self._ask(lambda database: queries.overdue(database, owned, now, limit))
+        if not found.deliveries and not found.damaged:
+            return []
+        self._tell_damaged(found)
+        by_queue: dict[str, list[int]] = {}
+        for delivery in found.deliveries:
+            by_queue.setdefault(delivery.queue, []).append(delivery.id)
+
+        def act(database: Database, tally: Tally) -> set[int]:
+            self._set_aside(database, tally, found)
+            claims = [queries.claim(database, tally, queue, ids, self._epoch) for queue, ids in by_queue.items()]
+            return set().union(*claims)
+
+        return _active(found.deliveries, await self._operate(act))
+
+    def _tell_damaged(self, found: Candidates) -> None:
+        for number, reason in found.damaged:
+            self._notice("spool.damaged", f"delivery {number}: {reason}")
+
+    def _set_aside(self, database: Database, tally: Tally, found: Candidates) -> None:
+        for number, reason in found.damaged:
+            queries.quarantine_delivery(database, tally, number, reason, self._now())
 
     async def load(self, message: MessageId) -> StoredMessage | None:
         """Read a message for delivery; None if it has gone. Raise SpoolDamaged after quarantining what failed its checksum."""
@@ -324,6 +349,10 @@ class SqliteStore:
         self._forget()
         if self._membership is not None:
             self._membership.close()
+
+
+def _active(found: Sequence[Delivery], claimed: Collection[int]) -> list[Delivery]:
+    return [msgspec.structs.replace(each, state=DeliveryState.ACTIVE) for each in found if each.id in claimed]
 
 
 def _sum(pieces: Iterable[bytes]) -> int:

@@ -7,7 +7,7 @@ durable. *Queries* are coroutines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from upesi.mail.errors import UpesiError
@@ -83,6 +83,10 @@ class Store(Protocol):
 
     async def claim(self, queue: str, now: float, limit: int) -> list[Delivery]:
         """Make up to `limit` due deliveries of `queue` ACTIVE under our epoch and return them, earliest due first."""
+        ...
+
+    async def claim_expired(self, queues: Collection[str], now: float, limit: int) -> list[Delivery]:
+        """Make up to `limit` waiting deliveries of `queues` whose time was over at `now` ACTIVE under our epoch; return them."""
         ...
 
     async def load(self, message: MessageId) -> StoredMessage | None:

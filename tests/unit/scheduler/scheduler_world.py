@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import selectors
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,6 +153,13 @@ class FakeStore:
             self.rows[row.id] = _state(row, DeliveryState.ACTIVE)
         self.claims.append((queue, limit, len(due)))
         return [self.rows[row.id] for row in due]
+
+    async def claim_expired(self, queues: Collection[str], now: float, limit: int) -> list[Delivery]:
+        await asyncio.sleep(self.delay)
+        over = [row for row in self._due(float("inf")) if row.queue in queues and row.expires <= now][:limit]
+        for row in over:
+            self.rows[row.id] = _state(row, DeliveryState.ACTIVE)
+        return [self.rows[row.id] for row in over]
 
     async def load(self, message: MessageId) -> StoredMessage | None:
         self.loads.append(message)

@@ -271,3 +271,48 @@ def test_paths_that_hold_nothing_are_dropped(world: World) -> None:
         world.accept(f"a@d{n}.example")
     world.pass_time(20)
     assert world.scheduler.status().paths == 0
+
+
+def test_mail_behind_a_dead_site_expires_in_time(world: World) -> None:
+    """RFC 5321 section 4.5.4.1: what is not tried because its site is left alone is returned when its time is over, not when its turn comes."""
+    site = world.site("x.example")
+    site.down = DOWN
+    world.accept("first@x.example")
+    world.pass_time(1)
+    for n in range(300):
+        world.put(f"a{n}@x.example", expires=3600.0)
+    world.pass_time(3600 - 2)
+    early = len(world.reporter.reports)
+    # a few are tried after each pause, and those that expire before their next try are returned then
+    assert early < 150
+    world.pass_time(12)
+    assert len(world.reporter.reports) == 300
+    (_, ((_, outcome),)) = world.reporter.reports[-1]
+    assert (outcome.status, outcome.text) == ("4.4.7", "delivery time expired: connection refused")
+    assert [row.expires > world.wall() for row in world.rows()] == [True]
+
+
+def test_mail_that_expired_while_nobody_served_is_tried_once_more(world: World) -> None:
+    """After an outage of days, a site that answers gets its mail."""
+    for n in range(20):
+        world.put(f"a{n}@x.example", expires=-60.0)
+    world.pass_time(10)
+    assert len(world.site("x.example").delivered) == 20
+    assert world.reporter.reports == []
+
+
+def test_what_expired_is_given_back_while_operators_change_the_queue(world: World) -> None:
+    """A claim of expired mail that comes back after a pause began leaves no row ACTIVE."""
+    world.site("x.example").down = DOWN
+    world.accept("first@x.example")
+    world.pass_time(1)
+    world.put("a@x.example", expires=-60.0)
+    world.store.delay = 0.5
+    while not world.scheduler._backlog.claiming:
+        world.pass_time(0.1)
+    world.scheduler.pause()
+    world.run(world.scheduler.recall())
+    assert world.rows(DeliveryState.ACTIVE) == []
+    world.scheduler.resume()
+    world.pass_time(20)
+    assert len(world.reporter.reports) == 1
