@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from upesi.config.access import check_access
 from upesi.config.problems import KeyPath
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import AddressError, domain_from
@@ -22,7 +23,9 @@ _POSITIVE: tuple[KeyPath, ...] = (
     ("smtp", "max_message_size"), ("smtp", "max_recipients"), ("smtp", "soft_errors"), ("smtp", "hard_errors"),
     ("smtp", "max_idle_commands"), ("smtp", "max_commands"), ("smtp", "min_rate_after"),
     ("smtp", "timeouts", "command"), ("smtp", "timeouts", "data_block"), ("smtp", "timeouts", "session"),
-    ("smtp", "timeouts", "handshake"), ("tls", "watch"), ("tls", "max_handshakes"), ("tls", "max_client_handshakes"),
+    ("smtp", "timeouts", "handshake"), ("smtp", "timeouts", "proxy"),
+    ("smtp", "max_header_size"), ("smtp", "max_header_fields"),
+    ("tls", "watch"), ("tls", "max_handshakes"), ("tls", "max_client_handshakes"),
     ("delivery", "site_connections"), ("delivery", "connections"), ("delivery", "connection_messages"),
     ("delivery", "transaction_recipients"), ("delivery", "expire"), ("delivery", "memory_deliveries"),
     ("dns", "timeout"), ("dns", "cache_size"),
@@ -40,6 +43,8 @@ def cross_check(config: Config) -> Found:
             yield path, "must be more than 0"
     yield from _node(config)
     yield from _listeners(config)
+    yield from check_access(config)
+    yield from _limits(config)
     yield from _routes(config)
     yield from _delivery(config)
     yield from _servers(config)
@@ -89,6 +94,20 @@ def _tls(listener: ListenerSettings, here: KeyPath) -> Found:
         yield (*here, "client_certificates"), "needs tls: a client shows its certificate in the handshake"
     if asks and not listener.client_authorities:
         yield (*here, "client_authorities"), "is missing: without it anybody's certificate would do"
+
+
+def _limits(config: Config) -> Found:
+    limits = config.limits
+    for index, network in enumerate(limits.exempt):
+        try:
+            ip_network(network)
+        except ValueError as error:
+            yield ("limits", "exempt", index), f"{network!r} is no network such as 192.0.2.0/24: {error}"
+    for name, bits in (("ipv4_prefix", 32), ("ipv6_prefix", 128)):
+        if not 1 <= getattr(limits, name) <= bits:
+            yield ("limits", name), f"must be between 1 and {bits}"
+    if not 0 <= limits.connections <= 60000:
+        yield ("limits", "connections"), "must be between 0 (no limit) and 60000"
 
 
 def _metrics(config: Config) -> Found:

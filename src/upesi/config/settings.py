@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 
 __all__ = [
     "ClientCertificates",
@@ -18,6 +18,8 @@ __all__ = [
     "ControlSettings",
     "DeliverySettings",
     "DnsSettings",
+    "EtrnSettings",
+    "LimitsSettings",
     "ListenerSettings",
     "ListenerTls",
     "LogFormat",
@@ -29,6 +31,7 @@ __all__ = [
     "RouteSettings",
     "SmtpSettings",
     "SpoolSettings",
+    "SubmissionSettings",
     "Timeouts",
     "TlsSettings",
 ]
@@ -113,6 +116,13 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     client_certificates: ClientCertificates = ClientCertificates.IGNORE
     # a PEM file with those who may sign clients' certificates; to ask for certificates without it would let anybody's in
     client_authorities: str = ""
+    # networks of the proxies that begin each connection with a PROXY header (versions 1 and 2), which names the client. Where some are
+    # listed, every connection to this listener must come from them, with a header
+    proxy: tuple[str, ...] = ()
+    # networks that may say who their client is, for everything that follows (XCLIENT): believed like the connection itself
+    xclient: tuple[str, ...] = ()
+    # networks that may say, for the log, where each message came from (XFORWARD): a filter behind which we stand
+    xforward: tuple[str, ...] = ()
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -126,6 +136,8 @@ class Timeouts(Section, frozen=True, kw_only=True):
     session: Duration = Duration("6h")
     # a TLS handshake from its first octet to its last
     handshake: Duration = Duration("30s")
+    # a PROXY header: the first octets of a machine that is near (its specification: three seconds at least, for one lost packet)
+    proxy: Duration = Duration("5s")
 
 
 class SmtpSettings(Section, frozen=True, kw_only=True):
@@ -151,6 +163,15 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     smtputf8: bool = True
     # BDAT (RFC 3030)
     chunking: bool = True
+    # octets of the header section; longer ones get 552 5.3.4. Plugins see as much of it and no more, so nothing can hide behind it;
+    # Exchange has about the same bound. Lists of hundreds of recipients and dozens of trace fields stay below 100 kB
+    max_header_size: Size = Size("250kB")
+    # fields of the header section; more get 554 5.6.0. Honest mail has some tens, with every trace of a long way some hundreds
+    max_header_fields: int = 5000
+    # messages of one session, announced as MAILMAX (RFC 9422); beyond them 421, and the client connects again. 0: as many as it likes
+    max_messages: int = 0
+    # VRFY: true answers 252 whoever is asked about (RFC 5321 section 7.3), false 502
+    vrfy: bool = True
     # delivery status notifications (RFC 3461): announced, so that senders may ask for notices of success and delay, or for none at all
     dsn: bool = True
     timeouts: Timeouts = Timeouts()
@@ -169,6 +190,51 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     max_handshakes: int = 1000
     # of these, from one client (IPv6: one /64)
     max_client_handshakes: int = 20
+
+
+class SubmissionSettings(Section, frozen=True, kw_only=True):
+    """Listeners with the role submission (RFC 6409): mail of our own users, who must authenticate."""
+
+    # leave the user's address and HELO name out of the Received field: they say where somebody lives
+    hide_client: bool = False
+    # messages of one user; beyond them MAIL gets 450 4.7.1. A stolen password is worth as much as it can send
+    user_messages: Rate = Rate("1000/1h")
+    # recipients of one user; beyond them RCPT gets 452 4.5.3
+    user_recipients: Rate = Rate("5000/1h")
+
+
+class EtrnSettings(Section, frozen=True, kw_only=True):
+    """ETRN (RFC 1985): a site that was away asks for the mail that waits for it here. Off while nobody is named."""
+
+    # networks that may ask
+    networks: tuple[str, ...] = ()
+    # authenticated users that may ask
+    identities: tuple[str, ...] = ()
+    # the domains whose queues may be started; ".example.com" is every domain below. Empty: any
+    domains: tuple[str, ...] = ()
+
+
+class LimitsSettings(Section, frozen=True, kw_only=True):
+    """What one client may do, counted over all workers and sessions. Each default is argued in docs/limits.md."""
+
+    # networks to which none of these limits apply: our own machines, and relays that speak for many
+    exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    # addresses that count as one client: the first so many bits. A /64 is what a provider gives to one customer, so a single
+    # IPv6 address would be no limit at all
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+    # open at once; beyond them 421 4.7.0
+    connections: int = 50
+    # opened; beyond them 421 4.7.0
+    connection_rate: Rate = Rate("600/1m")
+    # mail transactions; beyond them MAIL gets 450 4.7.1
+    messages: Rate = Rate("6000/1m")
+    # RCPT commands; beyond them 452 4.5.3
+    recipients: Rate = Rate("30000/1m")
+    # replies 5xx; beyond them the session ends with 421 4.7.0, and further ones until the window has passed
+    errors: Rate = Rate("300/10m")
+    # recipients that do not exist (5.1.1); beyond them every RCPT gets 450 4.7.1, so that guessing tells nothing more
+    unknown_recipients: Rate = Rate("100/10m")
 
 
 class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +345,9 @@ class Config(Section, frozen=True, kw_only=True):
     spool: SpoolSettings = SpoolSettings()
     listener: tuple[ListenerSettings, ...] = (ListenerSettings(),)
     smtp: SmtpSettings = SmtpSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+    etrn: EtrnSettings = EtrnSettings()
+    limits: LimitsSettings = LimitsSettings()
     tls: TlsSettings = TlsSettings()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
