@@ -10,7 +10,6 @@ from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.sasl.authenticator import Authenticator
-from upesi.session.clients import Clients
 from upesi.session.intake import Intake
 from upesi.session.trace import Dates
 
@@ -24,15 +23,13 @@ class SessionContext:
     """The shared things of a listener's sessions.
 
     `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
-    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address. `clients` are the
-    limits of one client over all sessions. `auth` is None where nobody can authenticate; where it is not, `limits.auth` names what it knows.
-    `tls` is None where there is none; `ehlo_reply` and `keywords` are for sessions in clear, their secure twins for those under TLS.
+    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address.
+    `auth` is None where nobody can authenticate; where it is not, `limits.auth` names what it knows.
     """
 
     __slots__ = (
-        "dates",
         "auth",
-        "clients",
+        "dates",
         "ehlo_reply",
         "emit",
         "greeting",
@@ -67,13 +64,11 @@ class SessionContext:
         listener: str = "",
         role: Role = Role.MX,
         resolve: Callable[[str], Awaitable[str | None]] | None = None,
+        auth: Authenticator | None = None,
     ) -> None:
         self.hooks = hooks
         self.limits = limits
         self.settings = settings
-        clients: Clients | None = None,
-        auth: Authenticator | None = None,
-        tls: Acceptor | None = None,
         self.hostname = hostname
         self.ids = ids
         self.now = now
@@ -84,12 +79,10 @@ class SessionContext:
         self.role = role
         self.lmtp = lmtp = role is Role.LMTP
         self.resolve = resolve
+        self.auth = auth
         self.dates = Dates()
         self.keywords = limits.ehlo_keywords()
         # RFC 5321 section 4.3.1: the name comes first in both
         self.greeting = Reply.make(220, "", f"{hostname} {'LMTP' if lmtp else 'ESMTP'}")
-        self.auth = auth
-        self.clients = clients
-        self.tls = tls
         self.helo_reply = Reply.make(250, "", hostname)
         self.ehlo_reply = Reply.make(250, "", hostname, *self.keywords)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import CoroutineType
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from upesi.hooks.chain import Chain
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
@@ -26,10 +26,10 @@ from upesi.session.context import SessionContext
 from upesi.session.intake import BodyWriter
 from upesi.spool.store import SpoolError, SpoolFull
 
-__all__ = ["Owner", "SessionEngine", "spool_reply"]
 if TYPE_CHECKING:
     from upesi.session.auth import AuthState
 
+__all__ = ["Owner", "SessionEngine", "spool_reply"]
 
 # Refused recipients that one event names: a guesser of names shows in its count of errors, and need not fill the log
 _MAX_REFUSED = 5
@@ -59,8 +59,8 @@ class SessionEngine:
     """
 
     __slots__ = (
-        "commands",
         "auth",
+        "commands",
         "context",
         "fault",
         "idle",
@@ -88,13 +88,13 @@ class SessionEngine:
         self.session = Session(context.ids.next().hex(), client, context.listener, context.role)
         self.owner: Owner | None = owner
         self.started = context.now()
+        self.auth: AuthState | None = None
         self.commands = 0
         self.idle = 0
         # the number of the DATA command that was refused with octets waiting behind it, else 0
         self.improper = 0
         self.over = False
         self.parting: Reply | None = None
-        self.auth: AuthState | None = None
         # the text before "with" of our Received fields, made with the first message
         self.origin: str | None = None
         self.octets = 0
@@ -117,15 +117,15 @@ class SessionEngine:
     def violated(self, error: RemoteProtocolError) -> Answer:
         """Answer what the protocol refused by itself: bad syntax, bad sequence, too long."""
         self.commands += 1
+        if self.auth is not None:
+            # a line that was no answer has ended the exchange
+            self.auth.exchange = None
         reply = error.reply or replies.SYNTAX
         if isinstance(error, DataRefused):
             self.note_pipelining("DATA")
         return reply
 
     def note_pipelining(self, verb: str) -> bool:
-        if self.auth is not None:
-            # a line that was no answer has ended the exchange
-            self.auth.exchange = None
         """Take note of a client that sent on behind a verb whose answer it had to await (CMD-22, RFC 2920 section 3.1).
 
         What comes behind a DATA that was refused may be a message. The first of its lines that is no command ends the session
@@ -194,6 +194,7 @@ class SessionEngine:
                 "client": session.client.address,
                 "listener": session.listener,
                 "helo": session.helo,
+                **({"identity": session.identity} if session.identity is not None else {}),
                 "commands": self.commands,
                 "messages": session.messages,
                 "errors": session.errors,
@@ -202,8 +203,6 @@ class SessionEngine:
             },
         )
 
-                **({"identity": session.identity} if session.identity is not None else {}),
-                **({} if session.tls is None else _protection(session.tls)),
     # -- what the verbs call
 
     def ask(
@@ -292,6 +291,8 @@ class SessionEngine:
             "recipients": len(tx.recipients),
             "size": size,
         }
+        if self.session.identity is not None:
+            fields["identity"] = self.session.identity
         if discarded:
             fields["discarded"] = discarded
         if reason:
@@ -300,8 +301,6 @@ class SessionEngine:
             fields["reply"] = str(self.last_refusal)
             if plugin := self._plugin_behind(self.last_refusal):
                 fields["plugin"] = plugin
-        if self.session.identity is not None:
-            fields["identity"] = self.session.identity
         if self.refused is not None:
             fields["refused"] = self.refused
             self.refused = None

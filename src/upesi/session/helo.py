@@ -36,8 +36,8 @@ def _named(engine: SessionEngine, command: HeloCommand, opinion: Verdict | None)
         return engine.paced(engine.context.helo_reply)
     hooks = engine.context.hooks.capabilities
     if not hooks.hooks and engine.context.auth is None:
-        return engine.paced(engine.context.ehlo_reply if session.tls is None else engine.context.secure_ehlo_reply)
-    keywords = [*(engine.context.keywords if session.tls is None else engine.context.secure_keywords), *auth_keywords(engine)]
+        return engine.paced(engine.context.ehlo_reply)
+    keywords = [*engine.context.keywords, *auth_keywords(engine)]
     return engine.ask(hooks, _announce, keywords, keywords)
 
 

@@ -32,11 +32,9 @@ __all__ = [
     "STOPPING",
     "SYNTAX",
     "TIMEOUT",
+    "TOO_MANY_AUTH_FAILURES",
     "TOO_MANY_COMMANDS",
     "TOO_MANY_ERRORS",
-    "TOO_FAST_CONNECTIONS",
-    "TOO_MANY_CLIENT_ERRORS",
-    "TOO_MANY_AUTH_FAILURES",
     "TOO_MANY_IDLE",
     "TOO_MANY_RECIPIENTS",
     "TOO_MANY_SESSIONS",
@@ -76,6 +74,7 @@ TIMEOUT = Reply.make(421, "4.4.2", "Timeout, closing connection")
 TOO_SLOW = Reply.make(421, "4.4.2", "Data comes too slowly, closing connection")
 SESSION_TOO_LONG = Reply.make(421, "4.4.2", "Session is too long, closing connection")
 TOO_MANY_ERRORS = Reply.make(421, "4.7.0", "Too many errors, closing connection")
+TOO_MANY_AUTH_FAILURES = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
 TOO_MANY_IDLE = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")
 TOO_MANY_COMMANDS = Reply.make(421, "4.7.0", "Too many commands, closing connection")
 IMPROPER_PIPELINING = Reply.make(421, "4.7.0", "Improper pipelining, closing connection")
@@ -89,4 +88,3 @@ def queued_as(id: str) -> Reply:
     """
     text = f"Ok: queued as {id}"
     return Reply(250, "2.0.0", (text,), f"250 2.0.0 {text}\r\n".encode())
-TOO_MANY_AUTH_FAILURES = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
