@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_base", "_began", "_choked", "_clean", "_closing", "_commands", "_context", "_deadline", "_engine", "_eof",
-        "_held", "_home", "_loop", "_parked", "_paused", "_protocol", "_reason", "_since", "_task", "_timer",
+        "_held", "_home", "_loop", "_network", "_parked", "_paused", "_protocol", "_reason", "_since", "_task", "_timer",
         "_transport", "_waiting",
     )  # fmt: skip
 
@@ -98,6 +98,8 @@ class Connection(asyncio.Protocol):
         self._since = 0.0
         self._base = 0
         self._reason = "lost"
+        # the client as its limits know it
+        self._network = b""
         self._task: asyncio.Task[object] | None = None
         self._waiting: Waiting | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -107,18 +109,37 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client, or turn it away."""
         self._transport = cast("asyncio.Transport", transport)
+        address, port = _peer(transport.get_extra_info("peername"))
         # asked here and not when the loop asks for a protocol: it accepts many clients before it connects the first
-        if not self._home.opened(self):
-            self._turn_away()
+        refusal = self._enter(address)
+        if refusal is not None:
+            self._turn_away(refusal)
             return
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
-        address, port = _peer(transport.get_extra_info("peername"))
-        self._engine = SessionEngine(self._context, self, address, port)
+        self._engine = SessionEngine(self._context, self, address, port, self._network)
         self._pump(greet(self._engine))
 
-    def _turn_away(self) -> None:
+    def _enter(self, address: str) -> Reply | None:
+        """Take a place here and among the client's own; return the reply where there is none."""
+        clients = self._context.clients
+        network = b"" if clients is None else clients.network(address)
+        if network and clients is not None:
+            refusal = clients.enter(network, self._context.listener)
+            if refusal is not None:
+                return refusal
+        self._network = network
+        if self._home.opened(self):
+            return None
+        self._leave()
+        return replies.TOO_MANY_SESSIONS
+
+    def _leave(self) -> None:
+        if self._network and self._context.clients is not None:
+            self._context.clients.leave(self._network)
+
+    def _turn_away(self, reply: Reply) -> None:
         self._transport.set_protocol(asyncio.Protocol())
-        self._transport.write(replies.TOO_MANY_SESSIONS.wire)
+        self._transport.write(reply.wire)
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -162,6 +183,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         self._waiting = self._timer = None
         self._home.closed(self)
+        self._leave()
         self._engine.ended(self._reason)
 
     # -- what the session and the listener call

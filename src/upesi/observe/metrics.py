@@ -26,6 +26,9 @@ class Metrics:
         self.sessions_refused = counter(
             "upesi_sessions_refused_total", "Clients turned away at once", ["listener", "reason"]
         )
+        self.clients_limited = counter(
+            "upesi_clients_limited_total", "Refusals because of what one client did over all sessions", ["limit"]
+        )
 
         transactions = counter("upesi_transactions_total", "Mail transactions by their end", ["outcome"])
         self.transactions_accepted: Counter = transactions.child("accepted")

@@ -15,6 +15,7 @@ from upesi.observe.events import Events
 from upesi.observe.metrics import Metrics
 from upesi.runtime.observer import Observer
 from upesi.spool.sqlite import SqliteStore
+from upesi.store.machine import MachineCounters
 
 __all__ = ["Ground"]
 
@@ -29,6 +30,8 @@ class Ground(msgspec.Struct, frozen=True):
     emit: Observer
     ids: MessageIds
     store: SqliteStore
+    # what all workers of the machine count together
+    counters: MachineCounters
     resolver: Resolver
     routes: RouteTable
     hooks: Hooks

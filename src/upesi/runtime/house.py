@@ -10,9 +10,11 @@ from upesi.limits.shares import Holder
 from upesi.listener.listener import Listener
 from upesi.observe.lag import LoopLag
 from upesi.runtime.ground import Ground
-from upesi.runtime.observer import count_sessions
+from upesi.runtime.observer import count_clients, count_sessions
 from upesi.runtime.owners import Owners
+from upesi.runtime.security import Security
 from upesi.runtime.sending import Sending
+from upesi.session.clients import Clients
 
 __all__ = ["House"]
 
@@ -25,6 +27,8 @@ class House:
         ground: Ground,
         sending: Sending,
         listeners: Sequence[tuple[str, Listener]],
+        clients: Clients,
+        security: Security,
         shares: Holder,
         owners: Owners,
         hints: Hints,
@@ -36,6 +40,8 @@ class House:
         self._ground = ground
         self._sending = sending
         self._listeners = listeners
+        self._clients = clients
+        self._security = security
         self._owners = owners
         self._hints = hints
         self._lag = lag
@@ -43,6 +49,7 @@ class House:
     async def open(self) -> None:
         """Begin to accept and to deliver."""
         self.scheduler.start()
+        self._security.watch.start()
         for _, listener in self._listeners:
             await listener.start()
 
@@ -90,13 +97,16 @@ class House:
         metrics.log_dropped.set(self.events.dropped)
         metrics.connections.set(self._sending.connector.opened)
         count_sessions(metrics, self._listeners)
+        count_clients(metrics, self._clients)
         return metrics.export()
 
     async def close(self) -> None:
         """Let go of everything; what was handed to the store is written first."""
         self._lag.stop()
+        self._security.watch.stop()
         await self._ground.hooks.end()
         self._sending.maildir.close()
         await self._ground.store.close()
+        self._ground.counters.close()
         self._hints.close()
         self.events.close()

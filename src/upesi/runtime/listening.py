@@ -8,15 +8,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from upesi.config.settings import ListenerSettings
+from upesi.config.settings import ListenerSettings, ListenerTls, Role, SmtpSettings
 from upesi.dns.confirmed import confirmed_name
 from upesi.listener.listener import Listener
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.runtime.ground import Ground
 from upesi.runtime.messages import InheritedListener
+from upesi.runtime.security import Security
 from upesi.runtime.sockets import listener_label
+from upesi.session.clients import Clients
 from upesi.session.context import SessionContext
 from upesi.session.intake import Intake
+from upesi.tls.acceptor import Acceptor
 
 __all__ = ["Bound", "make_listeners", "take_sockets"]
 
@@ -30,13 +33,19 @@ def take_sockets(inherited: Sequence[InheritedListener]) -> list[Bound]:
 
 
 def make_listeners(
-    ground: Ground, intake: Intake, sockets: Sequence[Bound], spawn: Callable[[Awaitable[object]], None]
+    ground: Ground,
+    intake: Intake,
+    sockets: Sequence[Bound],
+    spawn: Callable[[Awaitable[object]], None],
+    clients: Clients,
+    security: Security,
 ) -> list[tuple[str, Listener]]:
     """Return the listeners with their labels; they accept nobody before they are started."""
     listeners = []
     for inherited, sock in sockets:
         settings = ground.config.listener[inherited.index]
-        context = _context(ground, intake, spawn, settings, listener_label(settings, sock))
+        tls = security.acceptor(inherited.index)
+        context = _context(ground, intake, spawn, clients, settings, listener_label(settings, sock), tls)
         # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
         most = max(1, settings.max_sessions // inherited.sockets)
         listeners.append((context.listener, Listener(sock, context, max_sessions=most, backlog=settings.backlog)))
@@ -44,14 +53,18 @@ def make_listeners(
 
 
 def _context(
-    ground: Ground, intake: Intake, spawn: Callable[[Awaitable[object]], None], settings: ListenerSettings, label: str
+    ground: Ground,
+    intake: Intake,
+    spawn: Callable[[Awaitable[object]], None],
+    clients: Clients,
+    settings: ListenerSettings,
+    label: str,
+    tls: Acceptor | None,
 ) -> SessionContext:
     smtp = ground.config.smtp
     return SessionContext(
         hooks=ground.hooks,
-        limits=ServerLimits(
-            max_message_size=smtp.max_message_size, smtputf8=smtp.smtputf8, chunking=smtp.chunking, dsn=smtp.dsn
-        ),
+        limits=_limits(smtp, settings),
         settings=smtp,
         hostname=ground.config.node.name,
         ids=ground.ids,
@@ -62,4 +75,21 @@ def _context(
         listener=label,
         role=settings.role,
         resolve=partial(confirmed_name, ground.resolver),
+        clients=clients,
+        tls=tls,
+    )
+
+
+def _limits(smtp: SmtpSettings, settings: ListenerSettings) -> ServerLimits:
+    return ServerLimits(
+        max_message_size=smtp.max_message_size,
+        smtputf8=smtp.smtputf8,
+        chunking=smtp.chunking,
+        dsn=smtp.dsn,
+        deliver_by=int(smtp.deliver_by),
+        # RFC 4865 section 3: for submission, not for relays
+        future_release=int(smtp.future_release) if settings.role is Role.SUBMISSION else 0,
+        priorities=True,
+        starttls=settings.tls in (ListenerTls.STARTTLS, ListenerTls.REQUIRED),
+        requiretls=True,
     )

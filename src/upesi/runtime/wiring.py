@@ -30,8 +30,11 @@ from upesi.runtime.listening import make_listeners, take_sockets
 from upesi.runtime.messages import Configure, decode_config
 from upesi.runtime.observer import Observer
 from upesi.runtime.owners import Owners
+from upesi.runtime.security import Security
 from upesi.runtime.sending import build_routes, make_sending
+from upesi.runtime.shared import open_counters
 from upesi.runtime.tasks import OwnTasks
+from upesi.session.clients import Clients
 from upesi.spool.sqlite import SqliteStore
 
 __all__ = ["build", "build_hooks", "build_routes"]
@@ -91,10 +94,12 @@ async def build(
     await ground.hooks.begin()
     # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
-    listeners = make_listeners(ground, intake, sockets, unawaited.run)
+    clients = Clients(ground.counters, ground.config.limits, ground.emit)
+    security = Security(ground.config, ground.emit, ground.loop)
+    listeners = make_listeners(ground, intake, sockets, unawaited.run, clients, security)
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
-    return House(ground, sending, listeners, shares, owners, hints, lag)
+    return House(ground, sending, listeners, clients, security, shares, owners, hints, lag)
 
 
 async def _ground(configure: Configure, broken: Callable[[BaseException], None]) -> Ground:
@@ -122,4 +127,5 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     source = Path(configure.source) if configure.source else None
     hooks = build_hooks(config, source, {"dns": resolver}, emit)
     ids = MessageIds(time.time, Entropy())
-    return Ground(config, loop, events, metrics, emit, ids, store, resolver, build_routes(config), hooks)
+    counters = open_counters(Path(config.spool.path), emit)
+    return Ground(config, loop, events, metrics, emit, ids, store, counters, resolver, build_routes(config), hooks)

@@ -9,6 +9,7 @@ from upesi.hooks.registry import Hooks
 from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.limits import ServerLimits
+from upesi.session.clients import Clients
 from upesi.sasl.authenticator import Authenticator
 from upesi.session.intake import Intake
 from upesi.session.trace import Dates
@@ -23,11 +24,13 @@ class SessionContext:
     """The shared things of a listener's sessions.
 
     `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
-    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address.
+    `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address. `clients` are the
+    limits of one client over all sessions.
     `auth` is None where nobody can authenticate; where it is not, `limits.auth` names what it knows.
     """
 
     __slots__ = (
+        "clients",
         "auth",
         "dates",
         "ehlo_reply",
@@ -64,6 +67,7 @@ class SessionContext:
         listener: str = "",
         role: Role = Role.MX,
         resolve: Callable[[str], Awaitable[str | None]] | None = None,
+        clients: Clients | None = None,
         auth: Authenticator | None = None,
     ) -> None:
         self.hooks = hooks
@@ -79,6 +83,7 @@ class SessionContext:
         self.role = role
         self.lmtp = lmtp = role is Role.LMTP
         self.resolve = resolve
+        self.clients = clients
         self.auth = auth
         self.dates = Dates()
         self.keywords = limits.ehlo_keywords()

@@ -67,6 +67,7 @@ class SessionEngine:
         "improper",
         "last_refusal",
         "named",
+        "network",
         "octets",
         "origin",
         "over",
@@ -82,11 +83,15 @@ class SessionEngine:
         "writer",
     )
 
-    def __init__(self, context: SessionContext, owner: Owner, address: str, port: int) -> None:
+    def __init__(
+        self, context: SessionContext, owner: Owner, address: str, port: int, network: bytes = b""
+    ) -> None:
         self.context = context
         client = Client(address, port, context.resolve)
         self.session = Session(context.ids.next().hex(), client, context.listener, context.role)
         self.owner: Owner | None = owner
+        # the client as its limits over all sessions know it; empty where none apply
+        self.network = network
         self.started = context.now()
         self.auth: AuthState | None = None
         self.commands = 0
@@ -169,6 +174,8 @@ class SessionEngine:
                 self.parting = replies.IMPROPER_PIPELINING
             elif session.errors >= self.context.settings.hard_errors:
                 self.parting = replies.TOO_MANY_ERRORS
+            elif self.network and self.context.clients is not None:
+                self.parting = self.context.clients.erred(self.network, reply, self.context.listener) or self.parting
 
     @property
     def slow(self) -> bool:

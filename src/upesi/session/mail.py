@@ -22,6 +22,10 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         return replies.MESSAGE_TOO_BIG
     if context.intake.full():
         return replies.SPOOL_FULL
+    if engine.network and context.clients is not None:
+        refusal = context.clients.mail(engine.network, context.listener)
+        if refusal is not None:
+            return refusal
     tx = Transaction(session, context.ids.next(), command.reverse_path, command.transmission, command.size)
     engine.begin_transaction(tx)
     return engine.ask(context.hooks.mail, _begun, tx, command.reverse_path)

@@ -24,6 +24,11 @@ def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
         return replies.BAD_SEQUENCE
     if len(tx.recipients) >= engine.context.settings.max_recipients:
         return engine.refuse_recipient(command.forward_path, replies.TOO_MANY_RECIPIENTS)
+    clients = engine.context.clients
+    if engine.network and clients is not None:
+        refusal = clients.rcpt(engine.network, engine.context.listener)
+        if refusal is not None:
+            return engine.refuse_recipient(command.forward_path, refusal)
     recipient = TransactionRecipient(command.forward_path, command.original, command.notify)
     return engine.ask(engine.context.hooks.rcpt, _judged, recipient, recipient)
 

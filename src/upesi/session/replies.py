@@ -33,11 +33,17 @@ __all__ = [
     "SYNTAX",
     "TIMEOUT",
     "TOO_MANY_AUTH_FAILURES",
+    "TOO_FAST_CONNECTIONS",
+    "TOO_MANY_CLIENT_ERRORS",
     "TOO_MANY_COMMANDS",
+    "TOO_MANY_CONNECTIONS",
     "TOO_MANY_ERRORS",
     "TOO_MANY_IDLE",
+    "TOO_MANY_MESSAGES",
     "TOO_MANY_RECIPIENTS",
+    "TOO_MANY_RECIPIENTS_NOW",
     "TOO_MANY_SESSIONS",
+    "TOO_MANY_UNKNOWN",
     "TOO_SLOW",
     "queued_as",
 ]
@@ -73,6 +79,13 @@ TOO_MANY_SESSIONS = Reply.make(421, "4.3.2", "Too many connections, try again la
 TIMEOUT = Reply.make(421, "4.4.2", "Timeout, closing connection")
 TOO_SLOW = Reply.make(421, "4.4.2", "Data comes too slowly, closing connection")
 SESSION_TOO_LONG = Reply.make(421, "4.4.2", "Session is too long, closing connection")
+# what one network did, over all sessions and workers (`clients`)
+TOO_MANY_CONNECTIONS = Reply.make(421, "4.7.0", "Too many connections from your network, try again later")
+TOO_FAST_CONNECTIONS = Reply.make(421, "4.7.0", "Connections from your network come too fast, try again later")
+TOO_MANY_CLIENT_ERRORS = Reply.make(421, "4.7.0", "Too many errors from your network, try again later")
+TOO_MANY_MESSAGES = Reply.make(450, "4.7.1", "Too many messages from your network, try again later")
+TOO_MANY_RECIPIENTS_NOW = Reply.make(452, "4.5.3", "Too many recipients from your network, try again later")
+TOO_MANY_UNKNOWN = Reply.make(450, "4.7.1", "Too many unknown recipients from your network, try again later")
 TOO_MANY_ERRORS = Reply.make(421, "4.7.0", "Too many errors, closing connection")
 TOO_MANY_AUTH_FAILURES = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
 TOO_MANY_IDLE = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")

@@ -53,8 +53,8 @@ class MachineCounters:
 
     __slots__ = ("_looked", "_memory", "_monotonic", "_region", "_secret")
 
-    def __init__(self, path: Path, *, boot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Join the workers that count in the file at `path`; raise RegionError.
+    def __init__(self, path: Path | None, *, boot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Join the workers that count in the file at `path`, or count alone without one; raise RegionError.
 
         `monotonic` must be one clock for all of them, as the machine's is.
         """

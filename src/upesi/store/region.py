@@ -46,18 +46,17 @@ class Region:
 
     __slots__ = ("_columns", "_descriptor", "_live", "_monotonic", "column", "memory", "secret")
 
-    def __init__(self, path: Path, size: int, *, boot: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Map `size` octets of the file at `path` and become a member; raise RegionError.
+    def __init__(
+        self, path: Path | None, size: int, *, boot: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Map `size` octets of the file at `path` and become a member; raise RegionError. Without a path the memory is ours alone.
 
         `boot` names this start of the machine: counts of another are wiped.
         """
         self._monotonic = monotonic
         self._columns = b""
         self._live: tuple[int, ...] = ()
-        try:
-            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise RegionError(f"cannot open {path}: {error}") from error
+        self._descriptor = _open(path)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             # with all its blocks: a write into a hole of a mapped file on a full disk would be a SIGBUS
@@ -149,3 +148,12 @@ class Region:
         if descriptor >= 0:
             self.memory.close()
             os.close(descriptor)
+
+
+def _open(path: Path | None) -> int:
+    try:
+        if path is None:
+            return os.memfd_create("upesi-counters", os.MFD_CLOEXEC)
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise RegionError(f"cannot open {path}: {error}") from error
