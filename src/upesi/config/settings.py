@@ -188,6 +188,12 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     ciphers: str = ""
     # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
     max_handshakes: int = 1000
+    # the least time within which a sender may ask for delivery or return (DELIVERBY, RFC 2852). One try, and one more if a connection
+    # breaks, need about a minute; a promise below that would return mail that is only on its way. 0: not offered
+    deliver_by: Duration = Duration("1m")
+    # how long a submission listener holds mail that is to go later (FUTURERELEASE, RFC 4865): a month covers what people plan, and is a
+    # bound on what one may leave lying in the queue. Kept over restarts. 0: not offered
+    future_release: Duration = Duration("30d")
     # of these, from one client (IPv6: one /64)
     max_client_handshakes: int = 20
 
@@ -356,3 +362,8 @@ class Config(Section, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()
+    # how long mail waits until its sender is told, once; after that it is tried on until `expire`. Greylisting, a restart or a short outage
+    # are over in four hours and need no notice; whoever has heard nothing after half a working day can still telephone. Told are those
+    # who asked (NOTIFY=DELAY, RFC 3461), and senders at a submission listener: nobody else, for a stranger's address may be forged.
+    # 0: nobody
+    delay_notice: Duration = Duration("4h")

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from upesi.mail.address import Address
+from upesi.mail.timing import DeliverBy
 
 __all__ = ["BodyType", "Notify", "Recipient", "ReturnContent", "Transmission"]
 
@@ -39,17 +40,20 @@ class Recipient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One recipient as it will be sent on: forward-path and RFC 3461 parameters.
 
     `original` is the ORCPT value ("rfc822;a@b", xtext decoded); None where none was given. `notify` None means the default.
+    `delay_told`: the sender has had the notice of delay, or is never to have one; once is enough.
     """
 
     address: Address
     original: str | None = None
     notify: int | None = None
+    delay_told: bool = False
 
 
 class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What MAIL said besides the reverse-path, and must be kept for the next hop.
 
-    `requiretls`: the message may only travel over verified TLS, to servers that promise the same (RFC 8689).
+    `requiretls`: the message may only travel over verified TLS, to servers that promise the same (RFC 8689). `priority` is that of
+    RFC 6710, -9 to 9; `by` the time of DELIVERBY (RFC 2852).
     """
 
     body: BodyType = BodyType.SEVEN_BIT
@@ -57,3 +61,5 @@ class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     ret: ReturnContent | None = None
     envid: str | None = None
     requiretls: bool = False
+    priority: int = 0
+    by: DeliverBy | None = None

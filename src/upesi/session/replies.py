@@ -11,8 +11,11 @@ __all__ = [
     "BAD_SEQUENCE",
     "BYE",
     "CHUNK_OK",
+    "BY_BEFORE_RELEASE",
+    "BY_TOO_SOON",
     "FAILED",
     "HELP",
+    "HELD_TOO_LONG",
     "IMPROPER_PIPELINING",
     "MAIL_OK",
     "MESSAGE_TOO_BIG",
@@ -25,7 +28,9 @@ __all__ = [
     "NO_RECIPIENTS",
     "PARTING",
     "RCPT_OK",
+    "PRIORITY_CHANGED",
     "RSET_OK",
+    "REQUIRETLS_NEEDS_TLS",
     "SESSION_TOO_LONG",
     "SPOOL_FULL",
     "START_DATA",
@@ -65,6 +70,14 @@ HELP = Reply.make(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HE
 
 SPOOL_FULL = Reply.make(452, "4.3.1", "Insufficient system storage")
 NOT_STORED = Reply.make(451, "4.3.0", "Mail system error, try again later")
+# RFC 6710 section 4 and the status that it registers
+PRIORITY_CHANGED = Reply.make(250, "2.3.6", "Ok, with a lower priority than asked for")
+# RFC 8689 section 2: meant for sessions inside TLS only
+REQUIRETLS_NEEDS_TLS = Reply.make(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
+HELD_TOO_LONG = Reply.make(501, "5.5.4", "Mail is not held for that long: see FUTURERELEASE in the answer to EHLO")
+BY_TOO_SOON = Reply.make(501, "5.5.4", "Time of BY is below the least: see DELIVERBY in the answer to EHLO")
+BY_BEFORE_RELEASE = Reply.make(501, "5.5.4", "Time of BY is over before the mail may go")
+
 MESSAGE_TOO_BIG = Reply.make(552, "5.3.4", "Message is larger than the limit")
 NOT_RELAYED = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
 # RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another transaction

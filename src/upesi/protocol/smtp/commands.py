@@ -101,8 +101,8 @@ def read_mail(argument: str, limits: ServerLimits) -> MailCommand:
     path, rest = match.groups()
     if rest is None:
         return MailCommand(_address(path, False, "5.1.7", "sender"), _AS_BEFORE)
-    transmission, size, given = mail_parameters(rest, limits)
-    return MailCommand(_address(path, transmission.smtputf8, "5.1.7", "sender"), transmission, size, given)
+    transmission, size, given, requests = mail_parameters(rest, limits)
+    return MailCommand(_address(path, transmission.smtputf8, "5.1.7", "sender"), transmission, size, given, requests)
 
 
 def read_rcpt(argument: str, limits: ServerLimits, utf8: bool) -> RcptCommand:

@@ -14,6 +14,7 @@ import msgspec
 from upesi.mail.address import Address
 from upesi.mail.envelope import Transmission
 from upesi.mail.reply import Reply
+from upesi.protocol.smtp.requests import Requests
 
 __all__ = [
     "NEED_DATA",
@@ -61,12 +62,16 @@ class HeloCommand(msgspec.Struct, frozen=True, gc=False):
 
 
 class MailCommand(msgspec.Struct, frozen=True, gc=False):
-    """MAIL FROM: reverse-path (None is `<>`), what is kept for the next hop, the declared SIZE, and all parameters as given."""
+    """MAIL FROM: reverse-path (None is `<>`), what is kept for the next hop, the declared SIZE, and all parameters as given.
+
+    `requests` are for the session to grant; None for nearly all mail.
+    """
 
     reverse_path: Address | None
     transmission: Transmission
     size: int | None = None
     parameters: tuple[tuple[str, str | None], ...] = ()
+    requests: Requests | None = None
 
 
 class RcptCommand(msgspec.Struct, frozen=True, gc=False):

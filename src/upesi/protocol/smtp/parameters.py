@@ -1,4 +1,4 @@
-"""The parameters of MAIL and RCPT (RFC 5321 section 4.1.2): SIZE, BODY, SMTPUTF8, AUTH, RET, ENVID, NOTIFY, ORCPT.
+"""The parameters of MAIL and RCPT (RFC 5321 section 4.1.2): SIZE, BODY, SMTPUTF8, AUTH, RET, ENVID, NOTIFY, ORCPT, and `requests`.
 
     esmtp-param   = esmtp-keyword ["=" esmtp-value]
     esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 from upesi.mail.envelope import BodyType, Notify, ReturnContent, Transmission
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.protocol.smtp.refusals import BAD_PARAMETER, MESSAGE_TOO_LARGE, UNKNOWN_PARAMETER, refuse
+from upesi.protocol.smtp.requests import REQUESTS, Requests, requests_in
 from upesi.protocol.smtp.xtext import decode_xtext
 
 __all__ = ["Parameters", "mail_parameters", "rcpt_parameters"]
 
 Parameters = tuple[tuple[str, str | None], ...]
-_Value = str | int | bool | BodyType | ReturnContent | None
-_Parser = Callable[[str | None, ServerLimits], _Value]
+_Parser = Callable[[str | None, ServerLimits], object]
 
 # more than there are keywords, so that only nonsense is longer
 _MAX_PARAMETERS = 16
@@ -116,16 +116,17 @@ _MAIL: dict[str, tuple[str, _Parser]] = {
     "RET": ("ret", _ret),
     "ENVID": ("envid", _envid),
     "AUTH": ("", _auth),
+    **REQUESTS,
 }
 _RCPT: dict[str, tuple[str, _Parser]] = {"NOTIFY": ("notify", _notify), "ORCPT": ("original", _orcpt)}
 
 
 def _read(
     text: str, table: Mapping[str, tuple[str, _Parser]], limits: ServerLimits
-) -> tuple[dict[str, _Value], Parameters]:
+) -> tuple[dict[str, object], Parameters]:
     """Return what the parameters mean by field name, and all of them as given with the keyword in upper case."""
     given: dict[str, str | None] = {}
-    fields: dict[str, _Value] = {}
+    fields: dict[str, object] = {}
     for word in text.split(" ", _MAX_PARAMETERS):
         match = _PARAMETER.fullmatch(word)
         if match is None:
@@ -146,11 +147,15 @@ def _read(
     return fields, tuple(given.items())
 
 
-def mail_parameters(text: str, limits: ServerLimits) -> tuple[Transmission, int | None, Parameters]:
-    """Read the parameters of MAIL: what the next hop needs, the declared SIZE, all as given; raise RemoteProtocolError."""
+def mail_parameters(text: str, limits: ServerLimits) -> tuple[Transmission, int | None, Parameters, Requests | None]:
+    """Read the parameters of MAIL: what the next hop needs, the declared SIZE, all as given, and what the session must grant.
+
+    Raise RemoteProtocolError.
+    """
     fields, given = _read(text, _MAIL, limits)
     size = fields.pop("size", None)
-    return Transmission(**fields), size, given  # type: ignore[arg-type,return-value]
+    requests = requests_in(fields)
+    return Transmission(**fields), size, given, requests  # type: ignore[arg-type,return-value]
 
 
 def rcpt_parameters(text: str, limits: ServerLimits) -> tuple[str | None, int | None, Parameters]:
