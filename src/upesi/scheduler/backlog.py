@@ -24,6 +24,9 @@ __all__ = ["Backlog"]
 
 # Between two looks at the index: what a lost hint can cost
 POLL = 1.0
+# The same, where something is left, for as long after a look that brought something
+_SOON = 0.1
+_FRESH = 1.0
 # Hints that come within this time are one look
 _COALESCE = 0.002
 # Queues taken from the index in one look
@@ -77,6 +80,8 @@ class Backlog:
         self._poll_timer: asyncio.TimerHandle | None = None
         self._polling = False
         self._polls = 0
+        # when a look last brought something
+        self._brought = 0.0
         self._evicted_at = 0.0
         # queue -> how many were asked for and may still come
         self._claiming: dict[str, int] = {}
@@ -147,8 +152,12 @@ class Backlog:
             else:
                 due = await self._store.next_due()
                 now = self._wall()
-                # what is due already and was not claimed has no room: asking sooner would not change that
-                delay = min(POLL, max(0.01, due - now)) if due is not None and due > now else POLL
+                if due is not None and due > now:
+                    delay = min(POLL, max(0.01, due - now))
+                elif due is not None and self._brought + _FRESH > now:
+                    # the store hands out one at a time of what is under suspicion (spool.suspects)
+                    delay = _SOON
+                # else what is due already and was not claimed has no room: asking sooner would not change that
         except SpoolError as error:
             self._emit("spool.failed", {"error": type(error).__name__})
         finally:
@@ -162,6 +171,8 @@ class Backlog:
         limit = _HEADS + blocked
         heads = await self._store.heads(self._wall(), limit)
         claimed = await self._claim_all(tuple(head.queue for head in heads))
+        if claimed:
+            self._brought = self._wall()
         return claimed > 0 and len(heads) >= limit
 
     async def _sweep(self) -> None:
