@@ -44,7 +44,11 @@ async def reach(server, hosts, table=None, *, allow_private=True):
     work = FakeWork(Destination("mx:x", MxRoute("x.test"), hosts), attempt())
     lookup = Lookup(table or {})
     sender = SmtpAgent(
-        loop, Connector(loop, lookup, allow_private=allow_private), DeliverySettings(connection_idle=0.5), "us.test"
+        loop,
+        Connector(loop, lookup, allow_private=allow_private),
+        DeliverySettings(connection_idle=0.5),
+        "us.test",
+        lambda name, fields: None,
     )
     sender.start(work)
     await work.end.wait()

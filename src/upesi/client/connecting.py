@@ -17,6 +17,7 @@ import msgspec
 
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.destinations import is_forbidden
+from upesi.client.identity import is_address
 from upesi.dns.answer import Answer
 from upesi.protocol.smtp.client import ClientConnection
 
@@ -97,7 +98,7 @@ class Connector:
         """
         if port == 0:
             return [Endpoint(name, name, 0)]
-        addresses = known or (name,) if _is_address(name) else known or await self._ask(name)
+        addresses = known or (name,) if is_address(name) else known or await self._ask(name)
         if not private and any(self._ourselves(address, port) for address in addresses):
             raise LoopsBack
         allowed = [a for a in addresses if private or self._allow_private or not is_forbidden(a)]
@@ -112,8 +113,10 @@ class Connector:
                             temporary=answer.status.trouble)  # fmt: skip
         return answer.texts
 
-    async def open(self, endpoints: list[Endpoint], *, lmtp: bool = False) -> Connection:
+    async def open(self, endpoints: list[Endpoint], *, lmtp: bool = False, implicit: bool = False) -> Connection:
         """Return a connection to the first of `endpoints` that accepts one; raise ConnectionLost when none does.
+
+        With `implicit`, its TLS handshake must come next.
 
         Endpoints that were tried are taken off the list, so that calling again goes on with the rest.
         """
@@ -122,7 +125,7 @@ class Connector:
         try:
             while endpoints or running:
                 if endpoints:
-                    running.add(self._loop.create_task(self._connect(endpoints.pop(0), lmtp)))
+                    running.add(self._loop.create_task(self._connect(endpoints.pop(0), lmtp, implicit)))
                 done, running = await asyncio.wait(
                     running, timeout=HEAD_START if endpoints else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -137,21 +140,22 @@ class Connector:
             await _cancel(running)
         raise ConnectionLost(reason)
 
-    async def _connect(self, endpoint: Endpoint, lmtp: bool) -> Connection:
+    async def _connect(self, endpoint: Endpoint, lmtp: bool, implicit: bool) -> Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = await self._create(endpoint, lmtp)
+                connection = await self._create(endpoint, lmtp, implicit)
         except TimeoutError:
             raise ConnectionLost(f"{endpoint}: connection timed out") from None
         except OSError as error:
             raise ConnectionLost(f"{endpoint}: {_why(error)}") from None
         connection.remote = str(endpoint)
+        connection.local = endpoint.port == 0
         self.opened += 1
         return connection
 
-    async def _create(self, endpoint: Endpoint, lmtp: bool) -> Connection:
+    async def _create(self, endpoint: Endpoint, lmtp: bool, implicit: bool) -> Connection:
         def factory() -> Connection:
-            return Connection(self._loop, ClientConnection(lmtp=lmtp))
+            return Connection(self._loop, ClientConnection(lmtp=lmtp, implicit=implicit))
 
         if endpoint.port == 0:
             return (await self._loop.create_unix_connection(factory, endpoint.address))[1]
@@ -172,14 +176,6 @@ async def _cancel(tasks: set[asyncio.Task[Connection]]) -> None:
 def _why(error: OSError) -> str:
     # asyncio puts the errors of several addresses into one text; with one address, strerror or errno's text is all there is
     return error.strerror or type(error).__name__
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _alternate(addresses: list[str]) -> list[str]:

@@ -9,13 +9,17 @@ Not here: what to say (`upesi.delivery.agents`), how octets become replies (`upe
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Mapping
 from typing import Protocol, cast
 
+from upesi.client.identity import is_address
 from upesi.mail.errors import RemoteProtocolError
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply
 from upesi.protocol.smtp.events import Pause
+from upesi.tls.transport import TlsTransport
 
-__all__ = ["Connection", "ConnectionLost", "ConnectionUser"]
+__all__ = ["Connection", "ConnectionLost", "ConnectionUser", "HandshakeFailed"]
 
 # What the transport buffers before it asks us to pause: a large body is read as fast as it leaves, not faster (C44)
 WRITE_BUFFER = 256 * 1024
@@ -26,6 +30,10 @@ LINGER = 30.0
 
 class ConnectionLost(Exception):
     """The connection ended, broke the protocol, or ran out of time; the text is ours and safe to show."""
+
+
+class HandshakeFailed(ConnectionLost):
+    """There was no TLS handshake, or none that is good; nothing has been sent."""
 
 
 class ConnectionUser(Protocol):
@@ -51,12 +59,14 @@ class ConnectionUser(Protocol):
 class Connection(asyncio.Protocol):
     """A connection to one server; `remote` names it in outcomes ("mx1.example.net [192.0.2.1]").
 
-    `machine` builds what is written and reads what comes.
+    `machine` builds what is written and reads what comes. `tls` says how it is protected ("TLSv1.3 TLS_AES_256_GCM_SHA384"),
+    "" where it is not; `verified` that the server is who it should be; `garbled` that it broke the protocol; `local` that this is a
+    Unix socket.
     """
 
     __slots__ = (
         "_armed_at", "_deadline", "_loop", "_lost", "_paused", "_timer", "_transport", "_user", "_waiter", "_waiting",
-        "machine", "remote",
+        "garbled", "local", "machine", "remote", "tls", "verified",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, machine: ClientConnection) -> None:
@@ -72,6 +82,10 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self.remote = ""
+        self.tls = ""
+        self.verified = False
+        self.garbled = False
+        self.local = False
 
     # -- what the event loop calls --
 
@@ -82,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Hand each complete reply on; what cannot be a reply ends the connection (OUT-01, OUT-02)."""
+        """Hand each complete reply on; what cannot be a reply ends the connection (OUT-01, OUT-02, TLS-04)."""
         machine = self.machine
         try:
             machine.receive(data)
@@ -96,6 +110,7 @@ class Connection(asyncio.Protocol):
                     self._waiting = reply
                     self._wake_waiter()
         except RemoteProtocolError as error:
+            self.garbled = True
             self._fail(str(error))
 
     def eof_received(self) -> None:
@@ -120,21 +135,79 @@ class Connection(asyncio.Protocol):
     async def next_reply(self, within: float) -> ReceivedReply:
         """Return the next reply; raise ConnectionLost if none is complete in `within` seconds, however many octets trickle in."""
         if self._waiting is None and not self._lost:
-            self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(within, self._fail, "no reply in time")
-            try:
-                await self._waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
+            await self._wait(within, "no reply in time")
         reply, self._waiting = self._waiting, None
         if reply is None:
             raise ConnectionLost(self._lost)
         return reply
 
+    async def _wait(self, within: float, late: str) -> None:
+        """Return when something has come, or the connection is gone; after `within` seconds it is, for being `late`."""
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(within, self._fail, late)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
     def _wake_waiter(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    # -- TLS --
+
+    @property
+    def protection(self) -> str:
+        """Version, cipher, and whether the server was verified; "" in clear."""
+        return self.tls and f"{self.tls} {'verified' if self.verified else 'unverified'}"
+
+    async def secure(self, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None, within: float) -> None:
+        """Make the TLS handshake, resuming `session` if the server likes; `host` is asked for by name (SNI).
+
+        Raises HandshakeFailed; the connection is closed then.
+        """
+        if self._lost:
+            raise HandshakeFailed(self._lost)
+        raw = self._transport
+        assert raw is not None
+        try:
+            # RFC 6066 section 3: an address is no server name
+            name = None if is_address(host) else host
+            secured = TlsTransport(raw, self, context, server_side=False, server_hostname=name, session=session)
+        except ValueError:
+            self.abort()  # a name that DNS may hold and TLS may not
+            raise HandshakeFailed("the host's name cannot be asked for in TLS") from None
+        self._transport = secured
+        secured.begin()
+        if not self.machine.secure and not self._lost:
+            await self._wait(within, "no TLS handshake in time")
+        if self._lost or not self.machine.secure:
+            raise HandshakeFailed(self._lost)
+
+    def tls_established(self) -> None:
+        """Take note of what the handshake has settled."""
+        assert isinstance(self._transport, TlsTransport)
+        secured = self._transport.tls
+        cipher = secured.cipher()
+        self.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
+        self.machine.secured()
+        self._wake_waiter()
+
+    def tls_failed(self, reason: str) -> None:
+        """Take note that there is none."""
+        self._fail(f"TLS handshake: {reason}")
+
+    def certificate(self) -> Mapping[str, object] | None:
+        """Return the server's certificate as `ssl` parses it, if it has been verified by an authority."""
+        return self._transport.tls.getpeercert() if isinstance(self._transport, TlsTransport) else None
+
+    def session(self) -> tuple[ssl.SSLContext, ssl.SSLSession] | None:
+        """Return what can be resumed by a later connection, with the context that it belongs to."""
+        if not isinstance(self._transport, TlsTransport):
+            return None
+        secured = self._transport.tls
+        return None if secured.session is None else (secured.context, secured.session)
 
     # -- while in use --
 

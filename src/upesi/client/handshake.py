@@ -8,11 +8,12 @@ from __future__ import annotations
 from upesi.client.connection import Connection
 from upesi.protocol.smtp.client import ReceivedReply
 
-__all__ = ["GreetingRefused", "greet"]
+__all__ = ["GreetingRefused", "greet", "introduce", "request_tls"]
 
 # RFC 5321 section 4.5.3.2.1: five minutes for the greeting, and no less for the answer to EHLO
 GREETING_TIMEOUT = 300.0
 EHLO_TIMEOUT = 300.0
+STARTTLS_TIMEOUT = 300.0
 
 
 class GreetingRefused(Exception):
@@ -28,10 +29,15 @@ async def greet(connection: Connection, name: str) -> None:
 
     Raises GreetingRefused for anything but 2xx, ConnectionLost where there is no answer.
     """
-    machine = connection.machine
     reply = await connection.next_reply(GREETING_TIMEOUT)
     if not reply.positive:
         raise GreetingRefused(reply)
+    await introduce(connection, name)
+
+
+async def introduce(connection: Connection, name: str) -> None:
+    """Say EHLO, also again behind the TLS handshake (RFC 3207 section 4.2); raises as `greet` does."""
+    machine = connection.machine
     connection.write(machine.ehlo(name))
     reply = await connection.next_reply(EHLO_TIMEOUT)
     if reply.code >= 500 and not machine.lmtp:
@@ -39,3 +45,9 @@ async def greet(connection: Connection, name: str) -> None:
         reply = await connection.next_reply(EHLO_TIMEOUT)
     if not reply.positive:
         raise GreetingRefused(reply)
+
+
+async def request_tls(connection: Connection) -> ReceivedReply:
+    """Say STARTTLS and return the reply; after a 220 the handshake must come next. Raises ConnectionLost."""
+    connection.write(connection.machine.starttls())
+    return await connection.next_reply(STARTTLS_TIMEOUT)

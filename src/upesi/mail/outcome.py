@@ -32,6 +32,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `code` is the remote reply code, 0 where the reason is ours; `status` an enhanced status ("4.4.1"), always set; `text` is sanitised;
     `remote` names who said it ("mx1.example.net [192.0.2.1]"), empty where the reason is ours.
+    `tls` is how it was sent ("TLSv1.3 TLS_AES_256_GCM_SHA384 verified"), empty in clear and where nothing was sent.
     `action` is what a sender is told who asked to hear of success (RFC 3461 section 5.2): DELIVERED into a mailbox, RELAYED to a host
     that will not tell; None where the next hop will, and for what was not delivered.
     """
@@ -42,3 +43,4 @@ class Outcome(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     text: str = ""
     remote: str = ""
     action: Action | None = None
+    tls: str = ""

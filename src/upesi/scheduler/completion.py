@@ -128,6 +128,8 @@ def _event(
         "seconds": round(now - delivery.received, 3),
         "size": delivery.size,
     }
+    if outcome.tls:
+        fields["tls"] = outcome.tls
     if outcome.kind is not OutcomeKind.DELIVERED:
         fields["class"] = classify(outcome)[1]
         if outcome.kind is OutcomeKind.DEFERRED:

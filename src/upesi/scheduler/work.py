@@ -16,7 +16,7 @@ import msgspec
 from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome
-from upesi.mail.route import Route
+from upesi.mail.route import HostRoute, LmtpRoute, MxRoute, Route
 from upesi.mail.tls import OPPORTUNISTIC, TlsPolicy
 from upesi.spool.records import NewMessage, StoredMessage
 
@@ -63,6 +63,11 @@ class Destination(msgspec.Struct, frozen=True):
     site: str
     route: Route
     hosts: tuple[Host, ...] = ()
+
+    @property
+    def requiretls(self) -> bool:
+        """Whether its mail came with REQUIRETLS."""
+        return isinstance(self.route, MxRoute | HostRoute | LmtpRoute) and self.route.requiretls
 
 
 class Unroutable(Exception):

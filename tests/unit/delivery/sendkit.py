@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -106,6 +107,7 @@ class Session:
         self.rcpts: list[str] = []
         self.rcpt_commands = 0
         self.messages = 0
+        self.tls: ssl.SSLObject | None = None
 
 
 class SmtpServer:
@@ -117,13 +119,18 @@ class SmtpServer:
 
     def __init__(
         self, replies: Replies | None = None, keywords: tuple[str, ...] = ("PIPELINING", "8BITMIME"), *,
-        lmtp: bool = False, strict_dot: bool = False, read_limit: int = 65536,
+        lmtp: bool = False, strict_dot: bool = False, read_limit: int = 65536, tls: ssl.SSLContext | None = None,
+        inside: tuple[str, ...] | None = None, implicit: bool = False,
     ) -> None:  # fmt: skip
         self.replies = dict(replies or {})
         self.keywords = keywords
         self.lmtp = lmtp
         self.strict_dot = strict_dot
         self.read_limit = read_limit
+        # for STARTTLS, which is a keyword where it is offered; `inside` are the keywords inside TLS; `implicit`: from the first octet
+        self.tls = tls
+        self.inside = tuple(word for word in keywords if word != "STARTTLS") if inside is None else inside
+        self.implicit = implicit
         self.sessions: list[Session] = []
         self.commands: list[str] = []
         self.delivered: list[tuple[str | None, tuple[str, ...], bytes]] = []
@@ -149,10 +156,12 @@ class SmtpServer:
         session = Session(len(self.sessions))
         self.sessions.append(session)
         try:
+            if self.implicit and self.tls is not None:
+                await writer.start_tls(self.tls)
             dialogue = _Dialogue(self, session, reader, writer)
             self.dialogues.append(dialogue)
             await dialogue.run()
-        except (ConnectionError, asyncio.IncompleteReadError, EOFError):
+        except (ConnectionError, asyncio.IncompleteReadError, EOFError, ssl.SSLError):
             pass
         finally:
             writer.transport.abort()
@@ -164,6 +173,12 @@ class _Dialogue:
     ) -> None:
         self.server, self.session, self.reader, self.writer = server, session, reader, writer
         self.buffer = bytearray()
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS of the connection; None in clear."""
+        found: ssl.SSLObject | None = self.writer.get_extra_info("ssl_object")
+        return found
 
     async def run(self) -> None:
         await self.answer("greeting", b"220 sink ESMTP\r\n")
@@ -203,9 +218,14 @@ class _Dialogue:
     async def command(self, verb: str, line: str) -> None:
         session = self.session
         if verb in ("EHLO", "LHLO"):
-            lines = ["sink", *self.server.keywords]
+            lines = ["sink", *(self.server.inside if self.tls else self.server.keywords)]
             said = "".join(f"250{' ' if i == len(lines) - 1 else '-'}{text}\r\n" for i, text in enumerate(lines))
             await self.answer(verb, said.encode())
+        elif verb == "STARTTLS":
+            said = await self.answer("STARTTLS", b"220 go ahead\r\n")
+            if said.startswith(b"220") and self.server.tls is not None:
+                await self.writer.start_tls(self.server.tls)
+                session.tls = self.tls
         elif verb == "MAIL":
             said = await self.answer("MAIL", b"503 nested\r\n" if session.mail else b"250 2.1.0 ok\r\n")
             if said.startswith(b"2"):
@@ -275,13 +295,12 @@ def destination(*ports: int, lmtp: bool = False, private: bool = True, site: str
     return Destination(site, route, hosts)
 
 
-def agent(**changes: Any) -> SmtpAgent:
+def agent(emit: Callable[[str, Any], None] = lambda name, fields: None, **changes: Any) -> SmtpAgent:
     """Return an agent on the running loop."""
     loop = asyncio.get_running_loop()
     options = {"connection_idle": Duration("1s")} | changes
-    return SmtpAgent(
-        loop, Connector(loop, NoLookup(), allow_private=False), DeliverySettings(**options), "client.example.org"
-    )
+    connector = Connector(loop, NoLookup(), allow_private=False)
+    return SmtpAgent(loop, connector, DeliverySettings(**options), "client.example.org", emit)
 
 
 async def send(server: SmtpServer, *attempts: Attempt, sender: SmtpAgent | None = None, lmtp: bool = False) -> FakeWork:

@@ -8,10 +8,13 @@ import pytest
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
+from upesi.client.tls import TlsClient
 from upesi.delivery.agents.opening import Unreachable, reach
+from upesi.delivery.agents.securing import Securing
 from upesi.dns.answer import Answer, Status
 from upesi.mail.outcome import OutcomeKind
-from upesi.scheduler.work import Host
+from upesi.mail.route import MxRoute
+from upesi.scheduler.work import Destination, Host
 
 ADDRESSES = {"better.test": ("192.0.2.7",), "alias-of-us.test": ("192.0.2.1",), "worse.test": ("192.0.2.9",)}
 
@@ -28,7 +31,7 @@ class Closed(Connector):
 
     tried: list[str]
 
-    async def open(self, endpoints: list, *, lmtp: bool = False) -> Connection:
+    async def open(self, endpoints: list, *, lmtp: bool = False, implicit: bool = False) -> Connection:
         self.tried += [endpoints.pop(0).address]
         raise ConnectionLost("connection refused")
 
@@ -40,8 +43,9 @@ async def outcome_of(*names: str, private: bool = False):
     )
     connector.tried = []
     hosts = tuple(Host(name, 25, preference, private=private) for preference, name in enumerate(names))
+    securing = Securing(TlsClient(loop.time), "us.test", lambda name, fields: None)
     with pytest.raises(Unreachable) as caught:
-        await reach(loop, connector, hosts, "us.test", lmtp=False)
+        await reach(loop, connector, securing, Destination("mx:x", MxRoute("x.test"), hosts))
     return caught.value.outcome, connector.tried
 
 

@@ -88,7 +88,7 @@ class Wires:
     async def endpoints(self, *_, **__):
         return [self.wire]
 
-    async def open(self, endpoints, *, lmtp):
+    async def open(self, endpoints, *, lmtp, implicit):
         wire = endpoints.pop()
         wire.connection = Connection(wire.loop, ClientConnection(lmtp=lmtp))
         wire.connection.connection_made(wire)
@@ -129,7 +129,8 @@ def sent(keywords, *attempts, woken=None):
         loop.set_exception_handler(lambda loop, context: seen.append(context["exception"]))
         wire = Wire(loop, keywords)
         work = FakeWork(destination(25), *attempts)
-        running = SmtpAgent(loop, Wires(wire), DeliverySettings(connection_idle=Duration("1s")), "c.test").start(work)
+        settings = DeliverySettings(connection_idle=Duration("1s"))
+        running = SmtpAgent(loop, Wires(wire), settings, "c.test", lambda name, fields: None).start(work)
         if woken is not None:
             for _ in itertools.takewhile(lambda _: len(work.outcomes) < len(attempts), range(1000)):
                 await asyncio.sleep(0)

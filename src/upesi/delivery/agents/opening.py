@@ -1,7 +1,7 @@
 """Reaching a destination: its hosts in order, each with all its addresses, until one greets us (C23, C26).
 
-A connection that fails, a greeting or EHLO answered 4xx or 5xx, and a silent server each lead to the next address, then the next
-host. Only when every one refused for good is the outcome FAILED.
+A connection that fails, a greeting or EHLO answered 4xx or 5xx, TLS that is not what the policy wants, and a silent server each lead to
+the next address, then the next host. Only when every one refused for good is the outcome FAILED.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import asyncio
 
 from upesi.client.connecting import Connector, Endpoint, LoopsBack, NoAddress
 from upesi.client.connection import Connection, ConnectionLost
-from upesi.client.handshake import GreetingRefused, greet
+from upesi.client.handshake import GreetingRefused
+from upesi.delivery.agents.securing import Insecure, Securing
 from upesi.delivery.outcomes import deferred, failed, from_reply
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import LmtpRoute
 from upesi.protocol.smtp.client import ReceivedReply
-from upesi.scheduler.work import Host
+from upesi.scheduler.work import Destination, Host
 
 __all__ = ["Unreachable", "reach"]
 
@@ -34,12 +36,12 @@ class Unreachable(Exception):
 
 
 async def reach(
-    loop: asyncio.AbstractEventLoop, connector: Connector, hosts: tuple[Host, ...], name: str, *, lmtp: bool
+    loop: asyncio.AbstractEventLoop, connector: Connector, securing: Securing, destination: Destination
 ) -> Connection:
-    """Return a connection whose machine knows the server's extensions; raise Unreachable."""
+    """Return a connection that is as secure as its host's policy wants, whose machine knows the server's extensions; raise Unreachable."""
     outcomes: list[Outcome] = []
     until = loop.time() + GIVE_UP
-    for host in hosts:
+    for host in destination.hosts:
         try:
             endpoints = await connector.endpoints(host.name, host.port, known=host.addresses, private=host.private)
         except LoopsBack:
@@ -51,21 +53,31 @@ async def reach(
             outcomes.append(deferred("4.4.3", text) if error.temporary else failed("5.4.4", text))
             continue
         while endpoints and loop.time() < until:
-            result = await _try(connector, endpoints, name, lmtp)
+            result = await _try(connector, securing, host, endpoints, destination)
             if not isinstance(result, Outcome):
                 return result
             outcomes.append(result)
     raise Unreachable(_worst(outcomes))
 
 
-async def _try(connector: Connector, endpoints: list[Endpoint], name: str, lmtp: bool) -> Connection | Outcome:
+async def _try(
+    connector: Connector, securing: Securing, host: Host, endpoints: list[Endpoint], destination: Destination
+) -> Connection | Outcome:
+    before = tuple(endpoints)
+    lmtp = isinstance(destination.route, LmtpRoute)
     try:
-        connection = await connector.open(endpoints, lmtp=lmtp)
+        connection = await connector.open(endpoints, lmtp=lmtp, implicit=host.implicit)
     except ConnectionLost as error:
         return deferred("4.4.1", str(error))
     try:
-        await greet(connection, name)
+        await securing.prepare(connection, host, requiretls=destination.requiretls)
         return connection
+    except Insecure as error:
+        connection.abort()
+        if error.again:
+            # once: `securing` remembers that this server is not asked for TLS now
+            endpoints[:0] = [endpoint for endpoint in before if str(endpoint) == connection.remote]
+        return error.outcome
     except GreetingRefused as error:
         connection.close()
         return _greeting(error.reply, connection.remote)

@@ -6,27 +6,37 @@ from collections.abc import Iterator
 
 import msgspec
 
-from upesi.delivery.outcomes import failed
+from upesi.delivery.outcomes import deferred, failed
 from upesi.mail.body import READ_SIZE, Body
 from upesi.mail.envelope import BodyType, Transmission
+from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.extensions import Extensions
-from upesi.protocol.smtp.framing import is_text
+from upesi.protocol.smtp.framing import UnsendableContent, is_text
 from upesi.scheduler.work import Attempt
 from upesi.spool.records import StoredMessage
 
-__all__ = ["BINARY_REFUSED", "SMALL", "UTF8_REFUSED", "refusal", "sliced", "transmission_for", "uses_bdat", "whole"]
+__all__ = [
+    "BINARY_REFUSED", "REQUIRETLS_REFUSED", "SMALL", "UTF8_REFUSED",
+    "fault", "refusal", "sliced", "transmission_for", "uses_bdat", "whole",
+]  # fmt: skip
 
 # Octets up to which a message goes out in one write; larger ones are streamed
 SMALL = 64 * 1024
 
 BINARY_REFUSED = failed("5.6.3", "the message has binary content, which the next server does not take")
 UTF8_REFUSED = failed("5.6.7", "the message needs SMTPUTF8, which the next server does not offer")
+_UNREADABLE = deferred("4.3.0", "the message could not be read from the queue")
+_INTERNAL = deferred("4.3.0", "internal error")
+REQUIRETLS_REFUSED = failed("5.7.10", "the sender demands REQUIRETLS, which this connection does not fulfil")
 
 
-def refusal(attempt: Attempt, offered: Extensions) -> Outcome | None:
-    """Return why this server can never be sent this message; None if it can."""
+def refusal(attempt: Attempt, offered: Extensions, fit: bool) -> Outcome | None:
+    """Return why this server can never be sent this message; None if it can. `fit`: the connection is for REQUIRETLS mail."""
     message = attempt.message
+    if not fit and message.transmission.requiretls:
+        # its own site's connections are (RFC 8689 section 4.2.1); this is the last fence, whoever led it here
+        return REQUIRETLS_REFUSED
     if offered.size is not None:
         size = len(message.prefix) + message.body.size
         if size > offered.size:
@@ -35,6 +45,13 @@ def refusal(attempt: Attempt, offered: Extensions) -> Outcome | None:
     if message.transmission.body is BodyType.BINARY and not offered.binarymime:
         return BINARY_REFUSED
     return UTF8_REFUSED if not offered.smtputf8 and _needs_utf8(attempt) else None
+
+
+def fault(error: Exception) -> Outcome:
+    """Return what an error of ours means for its message: later, unless no attempt can ever go otherwise."""
+    if isinstance(error, UnsendableContent):
+        return BINARY_REFUSED
+    return _UNREADABLE if isinstance(error, OSError | UpesiError) else _INTERNAL
 
 
 def transmission_for(attempt: Attempt, offered: Extensions) -> Transmission:
@@ -51,6 +68,9 @@ def transmission_for(attempt: Attempt, offered: Extensions) -> Transmission:
     elif offered.smtputf8 and not transmission.smtputf8 and not _ascii_paths(attempt):
         # an alias gave the message an address that only SMTPUTF8 can carry
         transmission = msgspec.structs.replace(transmission, smtputf8=True)
+    if transmission.requiretls and not offered.requiretls:
+        # a Unix socket: `refusal` let nothing else through
+        transmission = msgspec.structs.replace(transmission, requiretls=False)
     return transmission
 
 

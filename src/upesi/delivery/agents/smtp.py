@@ -20,15 +20,16 @@ from itertools import chain
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
+from upesi.client.tls import TlsClient
 from upesi.config.settings import DeliverySettings
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.delivery.agents.preparing import BINARY_REFUSED, refusal, sliced, transmission_for, uses_bdat, whole
+from upesi.delivery.agents.preparing import BINARY_REFUSED, fault, refusal, sliced, transmission_for, uses_bdat, whole
+from upesi.delivery.agents.securing import Emit, Securing
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Action, Outcome
-from upesi.mail.route import LmtpRoute
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
 from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.framing import UnsendableContent
@@ -41,22 +42,19 @@ COMMAND_TIMEOUT = 300.0
 BLOCK_TIMEOUT = 180.0
 END_TIMEOUT = 600.0
 
-_UNREADABLE = deferred("4.3.0", "the message could not be read from the queue")
-_INTERNAL = deferred("4.3.0", "internal error")
-
 
 class SmtpAgent:
     """Starts connections; what they share is here: how to connect, who we are (`name`), what is remembered of sites."""
 
-    __slots__ = ("connector", "lookahead", "loop", "name", "settings")
+    __slots__ = ("connector", "lookahead", "loop", "securing", "settings")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connector: Connector, settings: DeliverySettings, name: str
+        self, loop: asyncio.AbstractEventLoop, connector: Connector, settings: DeliverySettings, name: str, emit: Emit
     ) -> None:
         self.loop = loop
         self.connector = connector
         self.settings = settings
-        self.name = name
+        self.securing = Securing(TlsClient(loop.time), name, emit)
         self.lookahead = LookAheadMemory(loop.time)
 
     def start(self, work: Work) -> Running:
@@ -68,8 +66,8 @@ class _Sending:
     """One connection and what is under way on it."""
 
     __slots__ = (
-        "_action", "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_idle", "_limit", "_look_ahead", "_machine",
-        "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_work",
+        "_action", "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_fit", "_idle", "_limit", "_look_ahead",
+        "_machine", "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_tls", "_work",
     )  # fmt: skip
 
     def __init__(self, agent: SmtpAgent, work: Work) -> None:
@@ -80,6 +78,8 @@ class _Sending:
         self._remote = ""
         # what senders hear who asked to be told of success; the next hop tells them itself where it knows how (RFC 3461 section 5.2)
         self._action: Action | None = None
+        self._tls = ""
+        self._fit = False  # for mail with REQUIRETLS
         # commands of the current transaction that wait for the reply before them (no PIPELINING)
         self._queue: deque[Callable[[], bytes]] = deque()
         # replies are about the current transaction until it is complete, then about the one ahead
@@ -143,10 +143,9 @@ class _Sending:
             self._begin(connection)
 
     async def _reach(self) -> Connection:
-        agent, destination = self._agent, self._work.destination
-        lmtp = isinstance(destination.route, LmtpRoute)
+        agent = self._agent
         try:
-            return await reach(agent.loop, agent.connector, destination.hosts, agent.name, lmtp=lmtp)
+            return await reach(agent.loop, agent.connector, agent.securing, self._work.destination)
         finally:
             self._task = None
 
@@ -154,6 +153,8 @@ class _Sending:
         self._connection = connection
         self._machine = connection.machine
         self._remote = connection.remote
+        self._tls = connection.protection
+        self._fit = connection.local or (connection.verified and connection.machine.extensions.requiretls)
         try:
             self._agree(connection.machine.extensions)
             self._next()
@@ -199,9 +200,10 @@ class _Sending:
         extensions = self._machine.extensions
         while (attempt := self._work.take()) is not None:
             try:
-                outcome = refusal(attempt, extensions)
+                outcome = refusal(attempt, extensions, self._fit)
                 if outcome is None:
-                    return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=uses_bdat(attempt, extensions))
+                    bdat = uses_bdat(attempt, extensions)
+                    return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=bdat, tls=self._tls)
             except Exception as error:
                 self._spoiled(attempt, error)
                 return None
@@ -359,8 +361,8 @@ class _Sending:
         except UnsendableContent:
             # nothing was delivered: there was no end of data
             self._abandon(BINARY_REFUSED)
-        except (OSError, UpesiError):
-            self._abandon(_UNREADABLE)
+        except (OSError, UpesiError) as error:
+            self._abandon(fault(error))
 
     def _on_end(self, transaction: Transaction, reply: ReceivedReply) -> None:
         if self._stream is not None:
@@ -441,13 +443,13 @@ class _Sending:
         if self._current is not None:
             # an attempt like any other, on a kept connection too: given back, it would break the next one, for ever
             self._current.kept = False
-        self._abandon(_outcome_of(error))
+        self._abandon(fault(error))
 
     def _spoiled(self, attempt: Attempt, error: Exception) -> None:
         """Finish `attempt`, of which nothing was written; what is under way goes on, and then the connection ends."""
         self._report(error)
         self._limit = 0
-        self._work.finish(attempt, (_outcome_of(error),) * len(attempt.recipients))
+        self._work.finish(attempt, (fault(error),) * len(attempt.recipients))
 
     def _report(self, error: Exception) -> None:
         self._agent.loop.call_exception_handler({"message": "sending a message failed", "exception": error})
@@ -479,13 +481,6 @@ class _Sending:
             self._ended = True
             self._idle = False
             self._work.ended(ending, outcome)
-
-
-def _outcome_of(error: Exception) -> Outcome:
-    """Return what an error of ours means for its message: later, unless no attempt can ever go otherwise."""
-    if isinstance(error, UnsendableContent):
-        return BINARY_REFUSED
-    return _UNREADABLE if isinstance(error, OSError | UpesiError) else _INTERNAL
 
 
 _STEPS: dict[Request, Callable[[_Sending, Transaction, ReceivedReply], None]] = {

@@ -6,6 +6,8 @@ the reply after the end of the data (RFC 5321 section 3.3; LMTP: one such reply 
 
 from __future__ import annotations
 
+import msgspec
+
 from upesi.delivery.agents.preparing import SMALL
 from upesi.delivery.outcomes import from_rcpt_reply, from_reply
 from upesi.mail.outcome import Outcome
@@ -18,16 +20,19 @@ __all__ = ["Transaction"]
 class Transaction:
     """The state of one attempt on one connection.
 
-    `ahead`: its commands went out behind the data of the one before. `kept`: it was started on a connection that had been
-    used already. `replies` counts the replies it got. `data_sent` is set when its end of data has been handed to the transport.
+    `ahead`: its commands went out behind the data of the one before. `kept`: it was started on a connection that had been used
+    already. `tls` is how the connection was protected. `replies` counts the replies it got. `data_sent` is set when its end of data has
+    been handed to the transport.
     """
 
     __slots__ = (
         "accepted", "ahead", "attempt", "bdat", "data_sent", "kept", "mail_accepted", "outcomes", "replies", "size",
+        "tls",
     )  # fmt: skip
 
-    def __init__(self, attempt: Attempt, *, ahead: bool, kept: bool, bdat: bool) -> None:
+    def __init__(self, attempt: Attempt, *, ahead: bool, kept: bool, bdat: bool, tls: str = "") -> None:
         self.attempt = attempt
+        self.tls = tls
         self.ahead = ahead
         self.kept = kept
         self.bdat = bdat
@@ -82,4 +87,5 @@ class Transaction:
 
     def result(self) -> tuple[Outcome, ...]:
         """Return the outcome of every recipient, in order; all must have one."""
-        return tuple(outcome for outcome in self.outcomes if outcome is not None)
+        outcomes = tuple(outcome for outcome in self.outcomes if outcome is not None)
+        return tuple(msgspec.structs.replace(outcome, tls=self.tls) for outcome in outcomes) if self.tls else outcomes
