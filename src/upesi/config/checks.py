@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 
 from upesi.config.access import check_access
+from upesi.config.bounds import check_bounds
 from upesi.config.problems import KeyPath
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import AddressError, domain_from
@@ -44,7 +45,7 @@ def cross_check(config: Config) -> Found:
     yield from _node(config)
     yield from _listeners(config)
     yield from check_access(config)
-    yield from _limits(config)
+    yield from check_bounds(config)
     yield from _routes(config)
     yield from _delivery(config)
     yield from _servers(config)
@@ -94,20 +95,6 @@ def _tls(listener: ListenerSettings, here: KeyPath) -> Found:
         yield (*here, "client_certificates"), "needs tls: a client shows its certificate in the handshake"
     if asks and not listener.client_authorities:
         yield (*here, "client_authorities"), "is missing: without it anybody's certificate would do"
-
-
-def _limits(config: Config) -> Found:
-    limits = config.limits
-    for index, network in enumerate(limits.exempt):
-        try:
-            ip_network(network)
-        except ValueError as error:
-            yield ("limits", "exempt", index), f"{network!r} is no network such as 192.0.2.0/24: {error}"
-    for name, bits in (("ipv4_prefix", 32), ("ipv6_prefix", 128)):
-        if not 1 <= getattr(limits, name) <= bits:
-            yield ("limits", name), f"must be between 1 and {bits}"
-    if not 0 <= limits.connections <= 60000:
-        yield ("limits", "connections"), "must be between 0 (no limit) and 60000"
 
 
 def _metrics(config: Config) -> Found:

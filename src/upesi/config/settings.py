@@ -26,6 +26,8 @@ __all__ = [
     "LogSettings",
     "MetricsSettings",
     "NodeSettings",
+    "OverloadSettings",
+    "Reaction",
     "PluginsSettings",
     "Role",
     "RouteSettings",
@@ -125,6 +127,14 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     xforward: tuple[str, ...] = ()
 
 
+class Reaction(StrEnum):
+    """What is done about a client that talks out of turn."""
+
+    NOTE = "note"
+    DELAY = "delay"
+    REFUSE = "refuse"
+
+
 class Timeouts(Section, frozen=True, kw_only=True):
     """How long the server side waits (RFC 5321 section 4.5.3.2.7: at least five minutes for a command)."""
 
@@ -157,8 +167,20 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     max_commands: int = 200_000
     # octets per second that message data must reach after `min_rate_after`: a drip feed holds a session, not us
     min_rate: Size = Size(500)
-    # how long message data may take before its rate counts
+    # how long message data may take before its rate counts, and how long in all a session may leave a command line unfinished
     min_rate_after: Duration = Duration("60s")
+    # how long the greeting waits for clients that talk before it (not for networks that `limits.exempt` names); 0s: greeted at once
+    greeting_pause: Duration = Duration("0s")
+    # what is done about clients that talk before the greeting: note (plugins see it), delay (every reply waits) or refuse (554)
+    early_talk: Reaction = Reaction.NOTE
+    # what is done about clients that send on behind HELO, EHLO or DATA without awaiting the answer
+    improper_pipelining: Reaction = Reaction.NOTE
+    # how long each reply waits to a client that is delayed
+    delay: Duration = Duration("2s")
+    # replies that wait at once in one worker; beyond them clients are answered at once: a delay must never hold us
+    max_delayed: int = 2000
+    # message data in memory of all sessions and workers; beyond it bodies are written to disk as they come
+    memory: Size = Size("128MB")
     # addresses and headers in UTF-8 (RFC 6531)
     smtputf8: bool = True
     # BDAT (RFC 3030)
@@ -241,6 +263,30 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     errors: Rate = Rate("300/10m")
     # recipients that do not exist (5.1.1); beyond them every RCPT gets 450 4.7.1, so that guessing tells nothing more
     unknown_recipients: Rate = Rate("100/10m")
+
+
+class OverloadSettings(Section, frozen=True, kw_only=True):
+    """When a worker is overloaded, and what is shorter then for clients of listeners with the role mx (docs/operating.md, "Overload")."""
+
+    # the part in use of all sessions, of memory or of descriptors at which it begins; below `leave` of each it ends again
+    enter: float = 0.9
+    leave: float = 0.7
+    # or the event loop is late by so much, on average over a second; it ends below half of it
+    lag: Duration = Duration("500ms")
+    # for how long all must be well before it ends
+    calm: Duration = Duration("10s")
+    # memory of one worker that counts as all of it; beyond it new mail gets 452 4.3.1. 0: half of the machine's, divided by the workers
+    memory: Size = Size(0)
+    # part of all sessions that is kept for listeners with the role submission and for networks that `limits.exempt` names
+    reserve: float = 0.1
+    # instead of `smtp.timeouts.command` and `data_block`
+    command: Duration = Duration("10s")
+    data_block: Duration = Duration("30s")
+    # instead of `smtp.hard_errors` and `smtp.max_idle_commands`
+    hard_errors: int = 3
+    max_idle_commands: int = 10
+    # instead of `smtp.min_rate_after`
+    min_rate_after: Duration = Duration("10s")
 
 
 class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -354,6 +400,7 @@ class Config(Section, frozen=True, kw_only=True):
     submission: SubmissionSettings = SubmissionSettings()
     etrn: EtrnSettings = EtrnSettings()
     limits: LimitsSettings = LimitsSettings()
+    overload: OverloadSettings = OverloadSettings()
     tls: TlsSettings = TlsSettings()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
