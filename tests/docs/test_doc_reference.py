@@ -97,8 +97,14 @@ def _bounds() -> list[tuple[str, str, str]]:
 
 
 def _setting(key: str) -> object:
-    value: object = Config()
-    for part in key.split("."):
+    section, *parts = key.split(".")
+    value: object = getattr(Config(), section)
+    if value == ():
+        # a section that may be repeated and is not there by itself
+        (field,) = [field for field in msgspec.structs.fields(Config) if field.name == section]
+        defaults = {field.name: field.default for field in _fields_of(field.type)}
+        return defaults[parts[0]]
+    for part in parts:
         value = value[0] if isinstance(value, (tuple, list)) else value
         value = getattr(value, part)
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from upesi.config.access import check_access
 from upesi.config.bounds import check_bounds
+from upesi.config.accounts import check_credentials
 from upesi.config.problems import KeyPath
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import AddressError, domain_from
@@ -30,6 +31,7 @@ _POSITIVE: tuple[KeyPath, ...] = (
     ("delivery", "site_connections"), ("delivery", "connections"), ("delivery", "connection_messages"),
     ("delivery", "transaction_recipients"), ("delivery", "expire"), ("delivery", "memory_deliveries"),
     ("dns", "timeout"), ("dns", "cache_size"),
+    ("auth", "timeout"), ("auth", "max_failures"),
 )  # fmt: skip
 _HOST_PORT = re.compile(r"(smtp|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
 _SMTP_PORT = 25
@@ -49,6 +51,7 @@ def cross_check(config: Config) -> Found:
     yield from _routes(config)
     yield from _delivery(config)
     yield from _servers(config)
+    yield from check_credentials(config.credentials)
     yield from _plugins(config)
 
 

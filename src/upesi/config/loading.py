@@ -21,7 +21,7 @@ from upesi.config.defaults import machine_name, zero_text
 from upesi.config.lines import key_lines, line_of
 from upesi.config.overrides import apply_override
 from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
-from upesi.config.settings import Config, ListenerSettings, PluginsSettings
+from upesi.config.settings import Config, CredentialsSettings, ListenerSettings, PluginsSettings
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
@@ -228,8 +228,10 @@ def _completed(config: Config, folder: Path) -> Config:
         spool=spool,
         listener=tuple(_absolute_listener(listener, folder) for listener in config.listener),
         tls=replace(config.tls, certificates=_absolute(config.tls.certificates, folder)),
+        auth=replace(config.auth, sender_map=config.auth.sender_map and _absolute(config.auth.sender_map, folder)),
         plugins=replace(config.plugins, folder=_absolute(config.plugins.folder, folder)),
         route=tuple(replace(route, to=_absolute_route(route.to, folder)) for route in config.route),
+        credentials=tuple(_absolute_credentials(table, folder) for table in config.credentials),
         log=replace(config.log, file=config.log.file and _absolute(config.log.file, folder)),
         control=replace(config.control, socket=_absolute(socket or f"{spool.path}/control.sock", folder)),
     )
@@ -246,6 +248,17 @@ def _absolute_listener(listener: ListenerSettings, folder: Path) -> ListenerSett
         listener,
         certificates=certificates and _absolute(certificates, folder),
         client_authorities=authorities and _absolute(authorities, folder),
+    )
+
+
+def _absolute_credentials(table: CredentialsSettings, folder: Path) -> CredentialsSettings:
+    scheme, colon, path = table.source.partition(":")
+    local = scheme in ("file", "sqlite") and path
+    return msgspec.structs.replace(
+        table,
+        source=f"{scheme}{colon}{_absolute(path, folder)}" if local else table.source,
+        secret_file=table.secret_file and _absolute(table.secret_file, folder),
+        ca_file=table.ca_file and _absolute(table.ca_file, folder),
     )
 
 

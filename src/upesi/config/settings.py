@@ -13,13 +13,17 @@ import msgspec
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = [
+    "AuthMechanism",
+    "AuthSettings",
     "ClientCertificates",
     "Config",
     "ControlSettings",
+    "CredentialsSettings",
     "DeliverySettings",
     "DnsSettings",
     "EtrnSettings",
     "LimitsSettings",
+    "ListenerAuth",
     "ListenerSettings",
     "ListenerTls",
     "LogFormat",
@@ -31,6 +35,7 @@ __all__ = [
     "PluginsSettings",
     "Role",
     "RouteSettings",
+    "SenderRule",
     "SmtpSettings",
     "SpoolSettings",
     "SubmissionSettings",
@@ -94,6 +99,15 @@ class ClientCertificates(StrEnum):
     REQUIRE = "require"
 
 
+class ListenerAuth(Section, frozen=True, kw_only=True):
+    """AUTH on one listener."""
+
+    # whether clients may authenticate here, once `auth` says who can
+    enabled: bool = True
+    # also on links without TLS, where everybody on the way can read passwords: for loopback, a VPN, or behind a proxy that has ended TLS
+    without_tls: bool = False
+
+
 class ListenerSettings(Section, frozen=True, kw_only=True):
     """One listening address."""
 
@@ -125,6 +139,7 @@ class ListenerSettings(Section, frozen=True, kw_only=True):
     xclient: tuple[str, ...] = ()
     # networks that may say, for the log, where each message came from (XFORWARD): a filter behind which we stand
     xforward: tuple[str, ...] = ()
+    auth: ListenerAuth = ListenerAuth()
 
 
 class Reaction(StrEnum):
@@ -196,6 +211,12 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     vrfy: bool = True
     # delivery status notifications (RFC 3461): announced, so that senders may ask for notices of success and delay, or for none at all
     dsn: bool = True
+    # the least time within which a sender may ask for delivery or return (DELIVERBY, RFC 2852). One try, and one more if a connection
+    # breaks, need about a minute; a promise below that would return mail that is only on its way. 0: not offered
+    deliver_by: Duration = Duration("1m")
+    # how long a submission listener holds mail that is to go later (FUTURERELEASE, RFC 4865): a month covers what people plan, and is a
+    # bound on what one may leave lying in the queue. Kept over restarts. 0: not offered
+    future_release: Duration = Duration("30d")
     timeouts: Timeouts = Timeouts()
 
 
@@ -210,12 +231,6 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     ciphers: str = ""
     # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
     max_handshakes: int = 1000
-    # the least time within which a sender may ask for delivery or return (DELIVERBY, RFC 2852). One try, and one more if a connection
-    # breaks, need about a minute; a promise below that would return mail that is only on its way. 0: not offered
-    deliver_by: Duration = Duration("1m")
-    # how long a submission listener holds mail that is to go later (FUTURERELEASE, RFC 4865): a month covers what people plan, and is a
-    # bound on what one may leave lying in the queue. Kept over restarts. 0: not offered
-    future_release: Duration = Duration("30d")
     # of these, from one client (IPv6: one /64)
     max_client_handshakes: int = 20
 
@@ -240,6 +255,109 @@ class EtrnSettings(Section, frozen=True, kw_only=True):
     identities: tuple[str, ...] = ()
     # the domains whose queues may be started; ".example.com" is every domain below. Empty: any
     domains: tuple[str, ...] = ()
+
+
+class AuthMechanism(StrEnum):
+    """What a client can authenticate with."""
+
+    EXTERNAL = "EXTERNAL"
+    SCRAM_SHA_256_PLUS = "SCRAM-SHA-256-PLUS"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_1_PLUS = "SCRAM-SHA-1-PLUS"
+    SCRAM_SHA_1 = "SCRAM-SHA-1"
+    OAUTHBEARER = "OAUTHBEARER"
+    XOAUTH2 = "XOAUTH2"
+    PLAIN = "PLAIN"
+    LOGIN = "LOGIN"
+    CRAM_MD5 = "CRAM-MD5"
+
+
+class SenderRule(StrEnum):
+    """Which addresses an authenticated user may send as."""
+
+    OWN_ADDRESSES = "own-addresses"
+    OWN_DOMAINS = "own-domains"
+    ANY = "any"
+
+
+class AuthSettings(Section, frozen=True, kw_only=True):
+    """Who may authenticate (AUTH, RFC 4954), how often one may be wrong, and what one may send as.
+
+    AUTH is offered on links under TLS, and only where somebody can judge it: a source of credentials, `auth.oauth`, or a plugin with an
+    `auth` hook. Each default is argued in docs/limits.md.
+    """
+
+    # what is offered where it can be served. CRAM-MD5 is not: it needs passwords that are kept readable, and MD5 is broken
+    mechanisms: tuple[AuthMechanism, ...] = (
+        AuthMechanism.EXTERNAL,
+        AuthMechanism.SCRAM_SHA_256_PLUS,
+        AuthMechanism.SCRAM_SHA_256,
+        AuthMechanism.SCRAM_SHA_1_PLUS,
+        AuthMechanism.SCRAM_SHA_1,
+        AuthMechanism.OAUTHBEARER,
+        AuthMechanism.XOAUTH2,
+        AuthMechanism.PLAIN,
+        AuthMechanism.LOGIN,
+    )
+    # how long a source may take for one answer; then 454 4.7.0
+    timeout: Duration = Duration("10s")
+    # failed attempts in one session; the last one ends it
+    max_failures: int = 3
+    # failures of one client (IPv6: its /64) on one account; beyond them 454 4.7.0 until the window has moved on
+    pair_failures: Rate = Rate("10/15m")
+    # failures of one client on any account
+    network_failures: Rate = Rate("60/1h")
+    # failures on one account from anywhere but networks that it was used from in the last week
+    account_failures: Rate = Rate("60/1h")
+    # how long a failed attempt takes at least, so that its time tells nothing; doubled with each further one of the same client
+    delay: Duration = Duration("1s")
+    # where the doubling ends
+    longest_delay: Duration = Duration("16s")
+    # what the envelope sender and the From field may be: own-addresses (those of the account), own-domains (any address in their
+    # domains) or any. Others get 553 5.7.1
+    senders: SenderRule = SenderRule.OWN_ADDRESSES
+    # whether that counts for the From and Sender fields of the message too
+    check_header: bool = True
+    # a file of further addresses: "anna: office@example.org @example.net" gives the account anna one address and one domain more
+    sender_map: str = ""
+
+
+class CredentialsSettings(Section, frozen=True, kw_only=True):
+    """Where users' passwords are checked. The first table that names the user's domain decides; docs/accounts.md has an example of each."""
+
+    # "file:PATH" (written by `upesi passwd`), "sqlite:PATH", "postgresql://USER@HOST/DATABASE", "ldap://HOST", "ldaps://HOST",
+    # "dovecot:///PATH/TO/SOCKET", "dovecot://HOST:PORT", "https://HOST/PATH", "smtp://HOST" (with STARTTLS), "smtps://HOST"
+    source: str
+    # users whose names end in "@" and one of these; empty: everybody whom no table before names
+    domains: tuple[str, ...] = ()
+    # SQL: gives hash and addresses of the user whose name is $1; $2 is what stands before its last "@", $3 what stands behind
+    query: str = ""
+    # LDAP: the user's entry, with {user}, {local_part} or {domain} in it; the password is tried with it at once
+    dn: str = ""
+    # LDAP: where the user's entry is looked for
+    base: str = ""
+    # LDAP: what finds it there, and nobody else's: "(mail={user})"
+    filter: str = ""
+    # LDAP: who looks; empty: nobody (anonymous)
+    bind_dn: str = ""
+    # LDAP: the attribute of the entry that names the account
+    name_attribute: str = "uid"
+    # LDAP: the attribute with the addresses that the account may send as; empty: none is known
+    address_attribute: str = ""
+    # a file, readable by its owner and group only, with our own password (SQL, LDAP) or token (HTTP) for the source
+    secret_file: str = ""
+    # a PEM file with the authorities that may vouch for the source; empty: those of the system
+    ca_file: str = ""
+    # ask another machine without TLS (dovecot, ldap, postgresql): whoever is on the way learns passwords, or decides who is let in
+    plaintext: bool = False
+    # every account has keys for SCRAM-SHA-256 (file, SQL); a client that is offered it tries nothing else
+    scram: bool = False
+    # for an answer; later it is none: 454, and the client comes again
+    timeout: Duration = Duration("5s")
+    # questions at once, of one worker
+    concurrency: int = 8
+    # how long a password that was right is right without asking again; a changed one and a closed account work as long. 0: always ask
+    remember: Duration = Duration("0s")
 
 
 class LimitsSettings(Section, frozen=True, kw_only=True):
@@ -336,6 +454,11 @@ class DeliverySettings(Section, frozen=True, kw_only=True):
     jitter: float = 0.2
     # RFC 5321 section 4.5.4.1: at least four to five days
     expire: Duration = Duration("5d")
+    # how long mail waits until its sender is told, once; after that it is tried on until `expire`. Greylisting, a restart or a short outage
+    # are over in four hours and need no notice; whoever has heard nothing after half a working day can still telephone. Told are those
+    # who asked (NOTIFY=DELAY, RFC 3461), and senders at a submission listener: nobody else, for a stranger's address may be forged.
+    # 0: nobody
+    delay_notice: Duration = Duration("4h")
     # loopback and private addresses found by MX or A are refused unless allowed: a stranger's DNS must not steer us into our own network
     allow_private: bool = False
     # deliveries held in memory by one worker, the rest waits in the spool
@@ -399,9 +522,11 @@ class Config(Section, frozen=True, kw_only=True):
     smtp: SmtpSettings = SmtpSettings()
     submission: SubmissionSettings = SubmissionSettings()
     etrn: EtrnSettings = EtrnSettings()
+    auth: AuthSettings = AuthSettings()
     limits: LimitsSettings = LimitsSettings()
     overload: OverloadSettings = OverloadSettings()
     tls: TlsSettings = TlsSettings()
+    credentials: tuple[CredentialsSettings, ...] = ()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
@@ -409,8 +534,3 @@ class Config(Section, frozen=True, kw_only=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()
-    # how long mail waits until its sender is told, once; after that it is tried on until `expire`. Greylisting, a restart or a short outage
-    # are over in four hours and need no notice; whoever has heard nothing after half a working day can still telephone. Told are those
-    # who asked (NOTIFY=DELAY, RFC 3461), and senders at a submission listener: nobody else, for a stranger's address may be forged.
-    # 0: nobody
-    delay_notice: Duration = Duration("4h")
