@@ -12,10 +12,12 @@ from upesi.config.settings import ListenerSettings, ListenerTls, Role, SmtpSetti
 from upesi.dns.confirmed import confirmed_name
 from upesi.listener.listener import Listener
 from upesi.protocol.smtp.limits import ServerLimits
+from upesi.runtime.authentication import Authentication
 from upesi.runtime.ground import Ground
 from upesi.runtime.messages import InheritedListener
 from upesi.runtime.security import Security
 from upesi.runtime.sockets import listener_label
+from upesi.sasl.authenticator import Authenticator
 from upesi.session.clients import Clients
 from upesi.session.context import SessionContext
 from upesi.session.intake import Intake
@@ -39,13 +41,15 @@ def make_listeners(
     spawn: Callable[[Awaitable[object]], None],
     clients: Clients,
     security: Security,
+    authentication: Authentication,
 ) -> list[tuple[str, Listener]]:
     """Return the listeners with their labels; they accept nobody before they are started."""
     listeners = []
     for inherited, sock in sockets:
         settings = ground.config.listener[inherited.index]
         tls = security.acceptor(inherited.index)
-        context = _context(ground, intake, spawn, clients, settings, listener_label(settings, sock), tls)
+        auth = authentication.of(settings)
+        context = _context(ground, intake, spawn, clients, settings, listener_label(settings, sock), tls, auth)
         # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
         most = max(1, settings.max_sessions // inherited.sockets)
         listeners.append((context.listener, Listener(sock, context, max_sessions=most, backlog=settings.backlog)))
@@ -60,11 +64,12 @@ def _context(
     settings: ListenerSettings,
     label: str,
     tls: Acceptor | None,
+    auth: Authenticator | None,
 ) -> SessionContext:
     smtp = ground.config.smtp
     return SessionContext(
         hooks=ground.hooks,
-        limits=_limits(smtp, settings),
+        limits=_limits(smtp, settings, auth),
         settings=smtp,
         hostname=ground.config.node.name,
         ids=ground.ids,
@@ -77,10 +82,11 @@ def _context(
         resolve=partial(confirmed_name, ground.resolver),
         clients=clients,
         tls=tls,
+        auth=auth,
     )
 
 
-def _limits(smtp: SmtpSettings, settings: ListenerSettings) -> ServerLimits:
+def _limits(smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator | None) -> ServerLimits:
     return ServerLimits(
         max_message_size=smtp.max_message_size,
         smtputf8=smtp.smtputf8,
@@ -92,4 +98,5 @@ def _limits(smtp: SmtpSettings, settings: ListenerSettings) -> ServerLimits:
         priorities=True,
         starttls=settings.tls in (ListenerTls.STARTTLS, ListenerTls.REQUIRED),
         requiretls=True,
+        auth=() if auth is None else auth.mechanisms,
     )

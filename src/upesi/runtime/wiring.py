@@ -22,6 +22,7 @@ from upesi.mail.ids import MessageIds
 from upesi.observe.lag import LoopLag
 from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors
+from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.ground import Ground
 from upesi.runtime.house import House
@@ -96,7 +97,9 @@ async def build(
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
     clients = Clients(ground.counters, ground.config.limits, ground.emit)
     security = Security(ground.config, ground.emit, ground.loop)
-    listeners = make_listeners(ground, intake, sockets, unawaited.run, clients, security)
+    listeners = make_listeners(
+        ground, intake, sockets, unawaited.run, clients, security, Authentication(ground)
+    )
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
     return House(ground, sending, listeners, clients, security, shares, owners, hints, lag)

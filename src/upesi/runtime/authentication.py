@@ -1,0 +1,98 @@
+"""Makes what AUTH needs: one source of credentials and one verifier of tokens for the worker, one authenticator for each listener."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from upesi.config.settings import AuthSettings, ListenerSettings
+from upesi.mail.errors import UpesiError
+from upesi.runtime.ground import Ground
+from upesi.sasl.attempts import AttemptRules, Attempts
+from upesi.sasl.authenticator import Authenticator, AuthenticatorSettings, Tokens
+from upesi.sasl.credentials import Credentials
+
+__all__ = ["Authentication"]
+
+_SECRET = "auth.secret"
+_SECRET_OCTETS = 32
+
+
+class Authentication:
+    """Who can authenticate with this worker. Raises UpesiError."""
+
+    def __init__(self, ground: Ground, source: Credentials | None = None, tokens: Tokens | None = None) -> None:
+        self._ground = ground
+        self._source = source
+        self._tokens = tokens
+        self._attempts = Attempts(ground.counters, _rules(ground.config.auth))
+        self._secret = _server_secret(Path(ground.config.spool.path))
+
+    def of(self, listener: ListenerSettings) -> Authenticator | None:
+        """Return what authenticates clients of `listener`, None where nobody could judge them or none is to be judged."""
+        if not listener.auth.enabled:
+            return None
+        auth, ground = self._ground.config.auth, self._ground
+        made = Authenticator(
+            AuthenticatorSettings(
+                hostname=ground.config.node.name,
+                mechanisms=frozenset(mechanism.value for mechanism in auth.mechanisms),
+                max_failures=auth.max_failures,
+                timeout=float(auth.timeout),
+                without_tls=listener.auth.without_tls,
+            ),
+            self._source,
+            self._tokens,
+            self._attempts,
+            random=os.urandom,
+            secret=self._secret,
+            now=time.time,
+            monotonic=ground.loop.time,
+            judged_by_plugins=bool(ground.hooks.auth.hooks),
+        )
+        return made if made.mechanisms else None
+
+
+def _rules(auth: AuthSettings) -> AttemptRules:
+    return AttemptRules(
+        pair=auth.pair_failures,
+        network=auth.network_failures,
+        account=auth.account_failures,
+        delay=auth.delay,
+        longest_delay=auth.longest_delay,
+    )
+
+
+def _server_secret(spool: Path) -> bytes:
+    """Return octets that nobody outside knows, the same for all workers and over restarts; raise UpesiError.
+
+    They make up SCRAM keys for users that do not exist: if those changed at a restart, they would show who exists.
+    """
+    path = spool / _SECRET
+    try:
+        if not path.exists():
+            _write_secret(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise UpesiError(f"{path} cannot be used: {error.strerror}") from error
+    if len(secret) != _SECRET_OCTETS:
+        raise UpesiError(f"{path} is damaged: remove it, and another one is made")
+    return secret
+
+
+def _write_secret(path: Path) -> None:
+    """Write a new secret unless another worker is first: whoever reads the file reads a whole one."""
+    mine = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, os.urandom(_SECRET_OCTETS))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        pass
+    finally:
+        mine.unlink()
