@@ -14,6 +14,8 @@ from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
 from upesi.mail.route import Route
+from upesi.mail.timing import Timing
+from upesi.mail.security import TlsInfo
 
 if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
@@ -51,7 +53,9 @@ class Session:
     """One client's session.
 
     `role` is what the listener is for: "mx", "submission" or "lmtp". `protocol` is "SMTP", "ESMTP" or "LMTP" as the greeting verb
-    made it; `relaying` says that this client may send anywhere; `identity` is who authenticated.
+    made it; `relaying` says that this client may send anywhere; `identity` is who authenticated; `tls` says how
+    the connection is protected, and whose certificate the client has shown, None in clear; `via` is the address of the proxy that
+    named the client, empty where it speaks for itself.
     """
 
     __slots__ = (
@@ -69,6 +73,7 @@ class Session:
         "role",
         "tls",
         "transaction",
+        "via",
     )
 
     def __init__(self, id: str, client: Client, listener: str, role: str = "mx") -> None:
@@ -78,12 +83,13 @@ class Session:
         self.role = role
         self.helo = ""
         self.protocol = "SMTP"
-        self.tls: str | None = None
+        self.tls: TlsInfo | None = None
         self.identity: str | None = None
         self.relaying = False
         self.errors = 0
         self.messages = 0
         self.transaction: Transaction | None = None
+        self.via = ""
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
 
@@ -140,7 +146,8 @@ class TransactionRecipient:
 class Transaction:
     """One mail transaction: envelope, then the message. `body` is None until the whole message is here.
 
-    `added` holds fields that go on top of the message (complete lines with CRLF), below our Received field.
+    `added` holds fields that go on top of the message (complete lines with CRLF), below our Received field. `timing` is what the
+    client asked of time, and got; None for nearly all mail.
     """
 
     __slots__ = (
@@ -155,6 +162,7 @@ class Transaction:
         "recipients",
         "reverse_path",
         "session",
+        "timing",
         "transmission",
     )
 
@@ -173,6 +181,7 @@ class Transaction:
         self.declared_size = declared_size
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
+        self.timing: Timing | None = None
         self._added: list[bytes] | None = None
         self._headers: Headers | None = None
         self._results: dict[str, Result] | None = None

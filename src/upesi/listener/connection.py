@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
+from upesi.listener.arrival import Arrival, peer
 from upesi.protocol.smtp.events import NEED_DATA, PAUSED
 from upesi.protocol.smtp.server import ServerConnection
 from upesi.protocol.smtp.states import State
 from upesi.session import replies
-from upesi.session.answers import COMMITTING, Answer, Slowed, Waiting
+from upesi.session.answers import COMMITTING, SECURING, Answer, Slowed, Waiting
 from upesi.session.context import SessionContext
 from upesi.session.engine import SessionEngine
 from upesi.session.greeting import early_talk, greet
+from upesi.session.starttls import secured
 from upesi.session.verbs import handle
+from upesi.tls.transport import TlsTransport
 
 if TYPE_CHECKING:
     from upesi.protocol.smtp.events import Event
@@ -64,19 +67,23 @@ class Connection(asyncio.Protocol):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
-        "_base", "_began", "_choked", "_clean", "_closing", "_commands", "_context", "_deadline", "_engine", "_eof",
-        "_held", "_home", "_loop", "_network", "_parked", "_paused", "_protocol", "_reason", "_since", "_task", "_timer",
-        "_transport", "_waiting",
+        "_arrival", "_base", "_began", "_choked", "_clean", "_closing", "_commands", "_context", "_deadline", "_engine", "_eof",
+        "_held", "_home", "_loop", "_network", "_parked", "_paused", "_protocol", "_reason", "_shaking", "_since",
+        "_task", "_timer", "_transport", "_waiting",
     )  # fmt: skip
 
     _engine: SessionEngine
     _protocol: ServerConnection
     _transport: asyncio.Transport
 
-    def __init__(self, home: Home, context: SessionContext, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, home: Home, context: SessionContext, loop: asyncio.AbstractEventLoop, arrival: Arrival | None = None
+    ) -> None:
         self._home = home
         self._context = context
         self._loop = loop
+        # what a proxy said of the client
+        self._arrival = arrival
         self._protocol = ServerConnection(context.limits, lmtp=context.lmtp)
         # a command waits for a hook, the spool or the delay of errors
         self._parked = False
@@ -100,6 +107,8 @@ class Connection(asyncio.Protocol):
         self._reason = "lost"
         # the client as its limits know it
         self._network = b""
+        # a TLS handshake is under way, and counted
+        self._shaking = False
         self._task: asyncio.Task[object] | None = None
         self._waiting: Waiting | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -109,7 +118,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the client, or turn it away."""
         self._transport = cast("asyncio.Transport", transport)
-        address, port = _peer(transport.get_extra_info("peername"))
+        arrival = self._arrival
+        if arrival is None:
+            address, port = peer(transport.get_extra_info("peername"))
+        else:
+            address, port = arrival.address, arrival.port
         # asked here and not when the loop asks for a protocol: it accepts many clients before it connects the first
         refusal = self._enter(address)
         if refusal is not None:
@@ -117,7 +130,19 @@ class Connection(asyncio.Protocol):
             return
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
         self._engine = SessionEngine(self._context, self, address, port, self._network)
-        self._pump(greet(self._engine))
+        if arrival is not None:
+            arrival.mark(self._engine.session)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Greet the client, or where TLS is implicit, shake hands first (RFC 8314 section 3)."""
+        tls = self._context.tls
+        if tls is None or not tls.implicit:
+            self._pump(greet(self._engine))
+        elif tls.handshakes.begin(self._engine.session.client.address):
+            self._shake()
+        else:
+            self._give_up("too many handshakes")
 
     def _enter(self, address: str) -> Reply | None:
         """Take a place here and among the client's own; return the reply where there is none."""
@@ -139,8 +164,57 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, reply: Reply) -> None:
         self._transport.set_protocol(asyncio.Protocol())
-        self._transport.write(reply.wire)
+        if self._context.tls is None or not self._context.tls.implicit:
+            self._transport.write(reply.wire)
         self._transport.close()
+
+    # -- TLS
+
+    def _shake(self, octets: bytes = b"") -> None:
+        """Begin a TLS handshake, with `octets` that were read already: nothing is said, and nothing read, until it is over."""
+        acceptor = self._context.tls
+        assert acceptor is not None
+        self._shaking = self._parked = True
+        self._held = 0
+        self._deadline = self._loop.time() + self._context.settings.timeouts.handshake
+        transport = TlsTransport(self._transport, self, acceptor.context(), server_side=True)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._transport = transport
+        transport.begin(octets)
+
+    def _shaken(self) -> None:
+        """Take note that a handshake is over, however it went."""
+        if self._shaking and self._context.tls is not None:
+            self._shaking = False
+            self._context.tls.handshakes.end(self._engine.session.client.address)
+
+    def tls_established(self) -> None:
+        """Go on under TLS: greet where that was still to be done, else wait for another EHLO."""
+        self._shaken()
+        self._parked = False
+        acceptor, transport = self._context.tls, cast("TlsTransport", self._transport)
+        if acceptor is None or self._closing:
+            return
+        secured(self._engine, acceptor.info(transport.tls))
+        if self._protocol.state is State.GREETING:
+            self._pump(greet(self._engine))
+        else:
+            self._settle()
+
+    def tls_failed(self, reason: str) -> None:
+        """End a session whose handshake failed: neither side can say anything that the other would understand."""
+        self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        if not self._closing:
+            self._closing = True
+            self._reason = f"handshake: {reason}"
+            self._deadline = self._loop.time() + _LINGER
+        self._transport.close()
+
+    # -- what the transport calls, again
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -182,6 +256,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._waiting = self._timer = None
+        self._shaken()
         self._home.closed(self)
         self._leave()
         self._engine.ended(self._reason)
@@ -204,6 +279,9 @@ class Connection(asyncio.Protocol):
         if self._closing:
             if now >= self._deadline:
                 self._transport.abort()
+        elif self._shaking:
+            if now >= self._deadline:
+                self._give_up("timeout")
         elif not self._parked or self._timer is not None:
             if now >= self._deadline:
                 self._dismiss(replies.TIMEOUT, "timeout")
@@ -279,6 +357,8 @@ class Connection(asyncio.Protocol):
             self._finish("quit")
         elif not self._parked:
             self._settle()
+        elif self._shaking:
+            self._shake()
 
     def _rest(self) -> None:
         """Let others run before going on: one client that pipelines without end must not have the loop for itself."""
@@ -325,6 +405,9 @@ class Connection(asyncio.Protocol):
             self._await(answer)
         elif answer is COMMITTING:
             self._parked = True
+        elif answer is SECURING:
+            self._shaking = self._parked = True
+            return self._protocol.send(replies.START_TLS)
         elif isinstance(answer, Slowed):
             return self._reply(answer.reply, late=True)
         elif isinstance(answer, Reply):
@@ -424,11 +507,3 @@ class Connection(asyncio.Protocol):
         self._held += len(data)
         if self._held > _MAX_JUNK:
             self._transport.abort()
-
-
-def _peer(name: object) -> tuple[str, int]:
-    """Return address and port of a client; those of IPv4 clients on IPv6 sockets unmapped, none for Unix sockets."""
-    if not isinstance(name, tuple):
-        return "", 0
-    address = str(name[0])
-    return address.removeprefix("::ffff:") if "." in address else address, int(name[1])

@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from upesi.config.networks import Networks
+from upesi.listener.arrival import Arrival
 from upesi.listener.connection import Connection
+from upesi.listener.proxied import Porch
 from upesi.session.context import SessionContext
 
 __all__ = ["Listener"]
@@ -25,16 +28,31 @@ class Listener:
     """
 
     __slots__ = (
-        "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_server", "_slice", "_slices", "_socket", "_timer",
+        "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket", "_timer",
         "accepted", "draining", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, context: SessionContext, *, max_sessions: int, backlog: int = 1024) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: SessionContext,
+        *,
+        max_sessions: int,
+        backlog: int = 1024,
+        proxies: Networks | None = None,
+    ) -> None:
+        """`proxies`: connections come from there only, and begin with a PROXY header."""
         self._socket = sock
         self._context = context
         self._max_sessions = max_sessions
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
+        self._porch: Porch | None = None
+        if proxies:
+            self._porch = Porch(
+                self._loop, proxies, self._proxied, context.emit, listener=context.listener,
+                seconds=context.settings.timeouts.proxy, bound=max_sessions,
+            )  # fmt: skip
         self._server: asyncio.AbstractServer | None = None
         self._slices: tuple[set[Connection], ...] = tuple(set() for _ in range(_SLICES))
         self._slice = 0
@@ -48,10 +66,14 @@ class Listener:
 
     async def start(self) -> None:
         """Begin to accept."""
-        self._server = await self._loop.create_server(self._protocol, sock=self._socket, backlog=self._backlog)
+        factory = self._protocol if self._porch is None else self._porch.gate
+        self._server = await self._loop.create_server(factory, sock=self._socket, backlog=self._backlog)
 
     def _protocol(self) -> Connection:
         return Connection(self, self._context, self._loop)
+
+    def _proxied(self, arrival: Arrival) -> Connection:
+        return Connection(self, self._context, self._loop, arrival)
 
     async def drain(self, deadline: float, *, patient: bool = False) -> None:
         """Stop accepting, send idle clients away, and let the others finish their transaction, for `deadline` seconds at most.
@@ -63,6 +85,8 @@ class Listener:
         self.patient = patient
         if self._server is not None:
             self._server.close()
+        if self._porch is not None:
+            self._porch.close()
         for connection in self._connections():
             connection.retire()
         if not await self._emptied(deadline):

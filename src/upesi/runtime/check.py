@@ -29,11 +29,14 @@ class CheckFailed(UpesiError):
 
 def check(path: Path | None, overrides: Sequence[str]) -> Config:
     """Load everything that a worker would load and return the configuration; raise UpesiError."""
+    from upesi.runtime.security import check_security
     from upesi.runtime.wiring import build_hooks, build_routes
 
     config = load(path, overrides)
     build_routes(config)
     build_hooks(config, path)
+    for warning in check_security(config):
+        sys.stderr.write(f"warning: {warning}\n")
     return config
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from upesi.config.networks import Networks
 from upesi.config.settings import ListenerSettings, ListenerTls, Role, SmtpSettings
 from upesi.dns.confirmed import confirmed_name
 from upesi.listener.listener import Listener
@@ -52,7 +53,9 @@ def make_listeners(
         context = _context(ground, intake, spawn, clients, settings, listener_label(settings, sock), tls, auth)
         # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
         most = max(1, settings.max_sessions // inherited.sockets)
-        listeners.append((context.listener, Listener(sock, context, max_sessions=most, backlog=settings.backlog)))
+        proxies = Networks(settings.proxy)
+        listener = Listener(sock, context, max_sessions=most, backlog=settings.backlog, proxies=proxies)
+        listeners.append((context.listener, listener))
     return listeners
 
 

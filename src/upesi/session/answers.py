@@ -10,16 +10,19 @@ from collections.abc import Awaitable, Callable
 
 from upesi.mail.reply import Reply
 
-__all__ = ["COMMITTING", "Answer", "Later", "Slowed", "Waiting"]
+__all__ = ["COMMITTING", "SECURING", "Answer", "Later", "Slowed", "Waiting"]
 
 
 class Later(enum.Enum):
-    """The answer will be given to the engine's `answered`."""
+    """There is no reply yet: it will be given to the engine's `answered`, or the session begins anew under TLS."""
 
     COMMITTING = "committing"
+    # say 220; what comes next is the handshake
+    SECURING = "securing"
 
 
 COMMITTING = Later.COMMITTING
+SECURING = Later.SECURING
 
 
 class Waiting:

@@ -9,10 +9,11 @@ from upesi.hooks.registry import Hooks
 from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.limits import ServerLimits
-from upesi.session.clients import Clients
 from upesi.sasl.authenticator import Authenticator
+from upesi.session.clients import Clients
 from upesi.session.intake import Intake
 from upesi.session.trace import Dates
+from upesi.tls.acceptor import Acceptor
 
 __all__ = ["Emit", "SessionContext"]
 
@@ -25,13 +26,13 @@ class SessionContext:
 
     `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
     `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address. `clients` are the
-    limits of one client over all sessions.
-    `auth` is None where nobody can authenticate; where it is not, `limits.auth` names what it knows.
+    limits of one client over all sessions. `auth` is None where nobody can authenticate; where it is not, `limits.auth` names them.
+    `tls` is None where there is none; `ehlo_reply` and `keywords` are for sessions in clear, their secure twins for those under TLS.
     """
 
     __slots__ = (
-        "clients",
         "auth",
+        "clients",
         "dates",
         "ehlo_reply",
         "emit",
@@ -48,8 +49,11 @@ class SessionContext:
         "now",
         "resolve",
         "role",
+        "secure_ehlo_reply",
+        "secure_keywords",
         "settings",
         "spawn",
+        "tls",
     )
 
     def __init__(
@@ -69,6 +73,7 @@ class SessionContext:
         resolve: Callable[[str], Awaitable[str | None]] | None = None,
         clients: Clients | None = None,
         auth: Authenticator | None = None,
+        tls: Acceptor | None = None,
     ) -> None:
         self.hooks = hooks
         self.limits = limits
@@ -83,11 +88,17 @@ class SessionContext:
         self.role = role
         self.lmtp = lmtp = role is Role.LMTP
         self.resolve = resolve
-        self.clients = clients
         self.auth = auth
+        self.clients = clients
+        self.tls = tls
         self.dates = Dates()
-        self.keywords = limits.ehlo_keywords()
+        # RFC 3207 section 4.2: STARTTLS is not offered under TLS
+        keywords = limits.ehlo_keywords()
+        # RFC 8689 section 2: named under TLS only
+        self.secure_keywords = (*keywords, "REQUIRETLS") if limits.requiretls else keywords
+        self.keywords = (*keywords, "STARTTLS") if limits.starttls else keywords
         # RFC 5321 section 4.3.1: the name comes first in both
         self.greeting = Reply.make(220, "", f"{hostname} {'LMTP' if lmtp else 'ESMTP'}")
         self.helo_reply = Reply.make(250, "", hostname)
         self.ehlo_reply = Reply.make(250, "", hostname, *self.keywords)
+        self.secure_ehlo_reply = Reply.make(250, "", hostname, *self.secure_keywords)

@@ -19,6 +19,7 @@ from upesi.mail.address import Address
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
 from upesi.mail.route import MaildirRoute
+from upesi.mail.security import TlsInfo
 from upesi.protocol.smtp.refusals import DataRefused
 from upesi.session import replies
 from upesi.session.answers import Answer, Slowed, Waiting
@@ -202,6 +203,8 @@ class SessionEngine:
                 "listener": session.listener,
                 "helo": session.helo,
                 **({"identity": session.identity} if session.identity is not None else {}),
+                **({"via": session.via} if session.via else {}),
+                **({} if session.tls is None else _protection(session.tls)),
                 "commands": self.commands,
                 "messages": session.messages,
                 "errors": session.errors,
@@ -313,6 +316,11 @@ class SessionEngine:
             self.refused = None
         self.context.emit(event, fields)
         self.tell(self.context.hooks.reset, tx)
+
+
+def _protection(tls: TlsInfo) -> dict[str, object]:
+    """Return what the event says of TLS: protocol and cipher, and who the client is by its certificate."""
+    return {"tls": str(tls)} if tls.peer is None else {"tls": str(tls), "certificate": tls.peer.subject}
 
 
 def spool_reply(error: SpoolError) -> Reply:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from upesi.hooks.session import Transaction
 from upesi.hooks.verdict import Verdict
+from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import MailCommand
 from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
+from upesi.session.requests import grant
 
 __all__ = ["mail"]
 
@@ -18,6 +20,8 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
     session = engine.session
     if session.transaction is not None or engine.improper:
         return replies.BAD_SEQUENCE
+    if session.tls is None and context.tls is not None and context.tls.required:
+        return replies.TLS_REQUIRED
     if command.size is not None and command.size > context.settings.max_message_size:
         return replies.MESSAGE_TOO_BIG
     if context.intake.full():
@@ -26,7 +30,14 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         refusal = context.clients.mail(engine.network, context.listener)
         if refusal is not None:
             return refusal
-    tx = Transaction(session, context.ids.next(), command.reverse_path, command.transmission, command.size)
+    transmission, timing = command.transmission, None
+    if command.requests is not None:
+        granted = grant(engine, transmission, command.requests)
+        if isinstance(granted, Reply):
+            return granted
+        transmission, timing = granted.transmission, granted.timing
+    tx = Transaction(session, context.ids.next(), command.reverse_path, transmission, command.size)
+    tx.timing = timing
     engine.begin_transaction(tx)
     return engine.ask(context.hooks.mail, _begun, tx, command.reverse_path)
 
@@ -34,7 +45,7 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
 def _begun(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:
     reply = engine.refusal(opinion)
     if reply is None:
-        return replies.MAIL_OK
+        return replies.MAIL_OK if tx.timing is None or not tx.timing.lowered else replies.PRIORITY_CHANGED
     engine.last_refusal = reply
     engine.end_transaction("transaction.refused", reason="MAIL")
     return reply

@@ -8,14 +8,15 @@ from __future__ import annotations
 from upesi.mail.reply import Reply
 
 __all__ = [
+    "ALREADY_SECURE",
     "BAD_SEQUENCE",
     "BYE",
-    "CHUNK_OK",
     "BY_BEFORE_RELEASE",
     "BY_TOO_SOON",
+    "CHUNK_OK",
     "FAILED",
-    "HELP",
     "HELD_TOO_LONG",
+    "HELP",
     "IMPROPER_PIPELINING",
     "MAIL_OK",
     "MESSAGE_TOO_BIG",
@@ -27,18 +28,21 @@ __all__ = [
     "NOT_VERIFIED",
     "NO_RECIPIENTS",
     "PARTING",
-    "RCPT_OK",
     "PRIORITY_CHANGED",
-    "RSET_OK",
+    "RCPT_OK",
     "REQUIRETLS_NEEDS_TLS",
+    "RSET_OK",
     "SESSION_TOO_LONG",
     "SPOOL_FULL",
     "START_DATA",
+    "START_TLS",
     "STOPPING",
     "SYNTAX",
     "TIMEOUT",
-    "TOO_MANY_AUTH_FAILURES",
+    "TLS_NOT_NOW",
+    "TLS_REQUIRED",
     "TOO_FAST_CONNECTIONS",
+    "TOO_MANY_AUTH_FAILURES",
     "TOO_MANY_CLIENT_ERRORS",
     "TOO_MANY_COMMANDS",
     "TOO_MANY_CONNECTIONS",
@@ -59,7 +63,20 @@ START_DATA = Reply.make(354, "", "End data with <CR><LF>.<CR><LF>")
 CHUNK_OK = Reply.make(250, "2.0.0", "Ok")
 RSET_OK = Reply.make(250, "2.0.0", "Ok")
 NOOP_OK = Reply.make(250, "2.0.0", "Ok")
+# RFC 3207 section 4 and 4.1
+START_TLS = Reply.make(220, "2.0.0", "Ready to start TLS")
+TLS_NOT_NOW = Reply.make(454, "4.7.0", "TLS not available due to temporary reason")
+TLS_REQUIRED = Reply.make(530, "5.7.0", "Must issue a STARTTLS command first")
+ALREADY_SECURE = Reply.make(503, "5.5.1", "TLS is active already")
 BYE = Reply.make(221, "2.0.0", "Bye")
+
+# RFC 6710 section 4 and the status that it registers
+PRIORITY_CHANGED = Reply.make(250, "2.3.6", "Ok, with a lower priority than asked for")
+# RFC 8689 section 2: meant for sessions inside TLS only
+REQUIRETLS_NEEDS_TLS = Reply.make(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
+HELD_TOO_LONG = Reply.make(501, "5.5.4", "Mail is not held for that long: see FUTURERELEASE in the answer to EHLO")
+BY_TOO_SOON = Reply.make(501, "5.5.4", "Time of BY is below the least: see DELIVERBY in the answer to EHLO")
+BY_BEFORE_RELEASE = Reply.make(501, "5.5.4", "Time of BY is over before the mail may go")
 
 # CMD-16: the same words whether the user exists or not (RFC 5321 section 7.3)
 NOT_VERIFIED = Reply.make(252, "2.0.0", "Cannot VRFY user, but will take mail and try")
@@ -70,14 +87,6 @@ HELP = Reply.make(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HE
 
 SPOOL_FULL = Reply.make(452, "4.3.1", "Insufficient system storage")
 NOT_STORED = Reply.make(451, "4.3.0", "Mail system error, try again later")
-# RFC 6710 section 4 and the status that it registers
-PRIORITY_CHANGED = Reply.make(250, "2.3.6", "Ok, with a lower priority than asked for")
-# RFC 8689 section 2: meant for sessions inside TLS only
-REQUIRETLS_NEEDS_TLS = Reply.make(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
-HELD_TOO_LONG = Reply.make(501, "5.5.4", "Mail is not held for that long: see FUTURERELEASE in the answer to EHLO")
-BY_TOO_SOON = Reply.make(501, "5.5.4", "Time of BY is below the least: see DELIVERBY in the answer to EHLO")
-BY_BEFORE_RELEASE = Reply.make(501, "5.5.4", "Time of BY is over before the mail may go")
-
 MESSAGE_TOO_BIG = Reply.make(552, "5.3.4", "Message is larger than the limit")
 NOT_RELAYED = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
 # RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another transaction

@@ -13,6 +13,7 @@ import re
 import time
 
 from upesi.hooks.session import Session, Transaction
+from upesi.mail.security import TlsInfo
 
 __all__ = ["Dates", "origin_clause", "received", "with_keyword"]
 
@@ -55,6 +56,13 @@ def with_keyword(session: Session, *, smtputf8: bool = False) -> str:
     return f"{base}{'S' if session.tls else ''}{'A' if session.identity else ''}"
 
 
+def _protection(tls: TlsInfo) -> str:
+    """Return the comment that says how the message was protected on its way here, and from whom it came for certain."""
+    if tls.peer is None:
+        return f" ({tls})"
+    return f" ({tls})\r\n\t(verified client certificate: {tls.peer.name})"
+
+
 def origin_clause(session: Session, hostname: str) -> str:
     """Return the first two lines of the field up to "with": the same for all messages of a session."""
     address = session.client.address
@@ -70,6 +78,8 @@ def received(origin: str, tx: Transaction, id: str, date: str) -> bytes:
     `for` names the recipient only where there is one: with more it would show the blind copies (RFC 5321 section 7.2).
     """
     keyword = with_keyword(tx.session, smtputf8=tx.transmission.smtputf8)
+    if tx.session.tls is not None:
+        keyword += _protection(tx.session.tls)
     if len(tx.recipients) == 1:
         return f"{origin}{keyword} id {id}\r\n\tfor <{tx.recipients[0].address}>; {date}\r\n".encode()
     return f"{origin}{keyword} id {id};\r\n\t{date}\r\n".encode()

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from upesi.protocol.smtp import events
-from upesi.session import auth, data, helo, mail, rcpt, replies, simple
+from upesi.session import auth, data, helo, mail, rcpt, replies, simple, starttls
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
 
@@ -32,7 +32,7 @@ HANDLERS: MappingProxyType[type, _Handler] = MappingProxyType(
         events.ExpnCommand: simple.expn,
         events.HelpCommand: simple.help_,
         events.UnknownCommand: simple.unknown,
-        events.StartTlsCommand: simple.not_offered,
+        events.StartTlsCommand: starttls.starttls,
         events.AuthCommand: auth.auth,
         events.AuthResponse: auth.response,
     }

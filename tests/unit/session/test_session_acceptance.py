@@ -10,8 +10,11 @@ from sessionkit import NOW, Dialogue
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, accept, defer, reject
 from upesi.mail.route import DiscardRoute, MxRoute
+from upesi.mail.security import TlsInfo
 from upesi.session.trace import Dates
 from upesi.spool.store import SpoolError, SpoolFull
+
+_TLS = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
 
 
 def judged(**by_local: Verdict) -> object:
@@ -74,13 +77,13 @@ def test_several_recipients_are_not_named() -> None:
 @pytest.mark.parametrize(
     ("verb", "tls", "identity", "utf8", "keyword"),
     [
-        ("HELO", None, None, False, b"SMTP"), ("EHLO", None, None, False, b"ESMTP"), ("EHLO", "TLSv1.3", None, False, b"ESMTPS"),
-        ("EHLO", None, "joe", False, b"ESMTPA"), ("EHLO", "TLSv1.3", "joe", False, b"ESMTPSA"),
-        ("EHLO", "TLSv1.3", None, True, b"UTF8SMTPS"),
+        ("HELO", None, None, False, b"SMTP"), ("EHLO", None, None, False, b"ESMTP"), ("EHLO", _TLS, None, False, b"ESMTPS"),
+        ("EHLO", None, "joe", False, b"ESMTPA"), ("EHLO", _TLS, "joe", False, b"ESMTPSA"),
+        ("EHLO", _TLS, None, True, b"UTF8SMTPS"),
     ],
 )  # fmt: skip
 def test_the_with_clause_names_the_protocol(
-    verb: str, tls: str | None, identity: str | None, utf8: bool, keyword: bytes
+    verb: str, tls: TlsInfo | None, identity: str | None, utf8: bool, keyword: bytes
 ) -> None:
     """C07: the keywords of RFC 3848 and RFC 6531 section 4.3."""
     talk = Dialogue()
@@ -91,7 +94,8 @@ def test_the_with_clause_names_the_protocol(
         f"{verb} client.example", f"MAIL FROM:<a@example.org>{' SMTPUTF8' if utf8 else ''}", "RCPT TO:<b@example.net>"
     )
     talk.send()
-    assert b" with " + keyword + b" id " in talk.intake.accepted[0].prefix
+    protection = b" (TLSv1.3 TLS_AES_256_GCM_SHA384)" if tls else b""
+    assert b" with " + keyword + protection + b" id " in talk.intake.accepted[0].prefix
 
 
 @pytest.mark.parametrize(
