@@ -9,7 +9,10 @@ import msgspec
 from upesi.mail.address import Address
 from upesi.mail.timing import DeliverBy
 
-__all__ = ["BodyType", "Notify", "Recipient", "ReturnContent", "Transmission"]
+__all__ = ["TOLD", "BodyType", "Notify", "Recipient", "ReturnContent", "Transmission"]
+
+# of a recipient whose sender has had the notice of delay, or is not to have one
+TOLD = float("inf")
 
 
 class BodyType(enum.StrEnum):
@@ -40,13 +43,13 @@ class Recipient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One recipient as it will be sent on: forward-path and RFC 3461 parameters.
 
     `original` is the ORCPT value ("rfc822;a@b", xtext decoded); None where none was given. `notify` None means the default.
-    `delay_told`: the sender has had the notice of delay, or is never to have one; once is enough.
+    `tell_delay` is when the sender is told that the mail still waits (RFC 2852, mode N): None by the general rule, TOLD never again.
     """
 
     address: Address
     original: str | None = None
     notify: int | None = None
-    delay_told: bool = False
+    tell_delay: float | None = None
 
 
 class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

@@ -32,13 +32,16 @@ class DeliverBy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
-    """What was granted: nothing is sent before `release`, nor after `deadline`; `head_start` (seconds) may be negative.
+    """What was granted: nothing is sent before `release`, nor after `deadline`; who waits at `notice` is told of.
+
+    `head_start` (seconds) may be negative.
 
     `lowered` says that a higher priority was asked for than this client may have.
     """
 
     release: float = 0.0
     deadline: float | None = None
+    notice: float | None = None
     head_start: float = 0.0
     lowered: bool = False
 

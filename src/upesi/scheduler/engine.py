@@ -20,6 +20,7 @@ from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.scheduler.backlog import Backlog
 from upesi.scheduler.completion import expired
 from upesi.scheduler.consultation import Consultation
+from upesi.scheduler.delays import Delays
 from upesi.scheduler.dispatch import Dispatch
 from upesi.scheduler.gate import Gate
 from upesi.scheduler.hooks import DeliveryHooks
@@ -80,7 +81,8 @@ class Scheduler:
         self._path_most = max(1, settings.memory_deliveries // _PATH_PART)
         retry = RetrySchedule(settings.retry, settings.jitter, random)
         consultation = Consultation(hooks, self._tasks, emit) if hooks is not None and hooks.outcomes else None
-        self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit, consultation)
+        delays = Delays(settings.delay_notice, settings.expire)
+        self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit, consultation, delays)
         self._dispatch = Dispatch(
             self._memory, self._settlement, router, deliverer, shares, retry, settings, loop, self._tasks, emit
         )

@@ -16,8 +16,10 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
+from upesi.mail.timing import ByMode
 from upesi.scheduler.completion import Conclusion, conclude, delivered, expired, postponed, tells_success
 from upesi.scheduler.consultation import Consultation, Steps
+from upesi.scheduler.delays import Delays
 from upesi.scheduler.hooks import SHORTEST
 from upesi.scheduler.memory import Entry, Held, Memory
 from upesi.scheduler.retry import RetrySchedule
@@ -52,8 +54,9 @@ class Settlement:
         loop: asyncio.AbstractEventLoop,
         emit: Emit,
         consultation: Consultation | None = None,
+        delays: Delays | None = None,
     ) -> None:
-        """`consultation` is None where no plugin hears of outcomes."""
+        """`consultation` is None where no plugin hears of outcomes, `delays` where nobody is told of them."""
         self._store = store
         self._memory = memory
         self._reporter = reporter
@@ -63,6 +66,7 @@ class Settlement:
         self._loop = loop
         self._emit = emit
         self._consultation = consultation
+        self._delays = delays
         # whether a follow-up delivery for this queue may be born in memory
         self.wants: Callable[[str], bool] = _never
         # takes in what was born in memory: the deliveries and their message where we have it
@@ -91,7 +95,7 @@ class Settlement:
             self._offer(entry, Completion(delivery.id, delivery.message, (), (), (event,)), 1)
             return
         sent = delivery.recipients[:number]
-        due = self._retry.due(now, delivery.attempts + 1)
+        due = self._due(entry, now)
         self._begin(entry)
         if self._consultation is not None and entry.held is not None:
             self._consultation.run(
@@ -159,7 +163,22 @@ class Settlement:
         due = self._retry.due(self._wall(), delivery.attempts + 1)
         # chance may make the real due time later than this one by the jitter: anything that comes near its expiry is read
         late = due + (due - self._wall()) > delivery.expires
-        return late or any(outcome.kind == "failed" for outcome in outcomes)
+        if late or any(outcome.kind == "failed" for outcome in outcomes):
+            return True
+        return self._delays is not None and self._delays.concerns(delivery, self._wall(), due)
+
+    def _due(self, entry: Entry, now: float) -> float:
+        """Return when to try again: by the schedule, but not beyond a time that the sender has set (RFC 2852)."""
+        delivery = entry.delivery
+        due = self._retry.due(now, delivery.attempts + 1)
+        if self._delays is not None:
+            due = self._delays.capped(delivery, now, due)
+        if due > delivery.expires > now + SHORTEST and entry.held is not None:
+            by = entry.held.message.transmission.by
+            if by is not None and by.mode is ByMode.RETURN:
+                # a last try when the time is over, not a return before it
+                due = delivery.expires
+        return due
 
     def _consulted(
         self,
@@ -191,16 +210,24 @@ class Settlement:
         """Write down what follows from an attempt of the first `number` recipients; the sender hears of those in `told`."""
         delivery = entry.delivery
         remaining = conclusion.remaining
+        late: tuple[tuple[Recipient, Outcome], ...] = ()
+        if remaining and self._delays is not None and entry.held is not None:
+            remaining, late = self._delays.told(entry.held.message, delivery, remaining, now)
         if number < len(delivery.recipients):
             remaining += (_untried(delivery, site, delivery.recipients[number:], now, self.wants(site)),)
         spawn: tuple[NewMessage, ...] = ()
         events = conclusion.events
-        if conclusion.failed or conclusion.succeeded:
-            spawn, events = self._reports(entry, conclusion, told, now)
+        if conclusion.failed or conclusion.succeeded or late:
+            spawn, events = self._reports(entry, conclusion, told, late, now)
         self._offer(entry, Completion(delivery.id, delivery.message, remaining, spawn, events), 1)
 
     def _reports(
-        self, entry: Entry, conclusion: Conclusion, told: tuple[tuple[Recipient, Outcome], ...], now: float
+        self,
+        entry: Entry,
+        conclusion: Conclusion,
+        told: tuple[tuple[Recipient, Outcome], ...],
+        late: tuple[tuple[Recipient, Outcome], ...],
+        now: float,
     ) -> tuple[tuple[NewMessage, ...], tuple[SpoolEvent, ...]]:
         """Return the notices that are born with this outcome, and all its events."""
         message = entry.delivery.message
@@ -215,6 +242,10 @@ class Settlement:
         if told and (report := self._reporter.failed(stored, told, ids.next(), now)):
             reports.append(self._claimed(report))
             events = (*events, SpoolEvent(now, "message.bounced", message, _fields(report, told)))
+        until = entry.delivery.expires
+        if late and (report := self._reporter.delayed(stored, late, ids.next(), now, until)):
+            reports.append(self._claimed(report))
+            events = (*events, SpoolEvent(now, "message.delayed", message, _fields(report, late)))
         done = conclusion.succeeded
         if done and (report := self._reporter.succeeded(stored, done, ids.next(), now)):
             reports.append(self._claimed(report))

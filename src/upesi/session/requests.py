@@ -77,6 +77,7 @@ def _deliver_by(by: ByRequest | None, now: float) -> DeliverBy | None:
 def _timing(kept: Transmission, release: float, *, lowered: bool) -> Timing | None:
     by = kept.by
     deadline = by.at if by is not None and by.mode is ByMode.RETURN else None
-    if not (release or deadline or kept.priority or lowered):
+    notice = by.at if by is not None and by.mode is ByMode.NOTIFY else None
+    if not (release or by or kept.priority or lowered):
         return None
-    return Timing(release, deadline, kept.priority * HEAD_START, lowered)
+    return Timing(release, deadline, notice, kept.priority * HEAD_START, lowered)

@@ -387,6 +387,8 @@ class FakeReporter:
 
     def __init__(self) -> None:
         self.reports: list[tuple[StoredMessage, tuple[tuple[Recipient, Outcome], ...]]] = []
+        # what else senders were told: "delayed" or "succeeded", when, of whom
+        self.notices: list[tuple[str, float, tuple[tuple[Recipient, Outcome], ...]]] = []
 
     def failed(
         self, message: StoredMessage, recipients: tuple[tuple[Recipient, Outcome], ...], id: MessageId, now: float
@@ -394,6 +396,28 @@ class FakeReporter:
         if message.reverse_path is None:
             return None
         self.reports.append((message, recipients))
+        return self._report(message, id, now)
+
+    def delayed(
+        self,
+        message: StoredMessage,
+        recipients: tuple[tuple[Recipient, Outcome], ...],
+        id: MessageId,
+        now: float,
+        until: float,
+    ) -> NewMessage | None:
+        assert until > now
+        self.notices.append(("delayed", now, recipients))
+        return self._report(message, id, now)
+
+    def succeeded(
+        self, message: StoredMessage, recipients: tuple[tuple[Recipient, Outcome], ...], id: MessageId, now: float
+    ) -> NewMessage | None:
+        self.notices.append(("succeeded", now, recipients))
+        return self._report(message, id, now)
+
+    def _report(self, message: StoredMessage, id: MessageId, now: float) -> NewMessage:
+        assert message.reverse_path is not None
         to = NewDelivery("host:bounce:25", HostRoute("bounce"), (Recipient(message.reverse_path),), now, now + 5000.0)
         return NewMessage(id, now, None, Transmission(), b"", MemoryBody(b"report"), (to,))
 
