@@ -6,6 +6,9 @@ on its client: if that hangs up, the commit goes on and its outcome is logged (t
 
 from __future__ import annotations
 
+import msgspec
+
+from upesi.config.settings import Role
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import VerdictKind
 from upesi.mail.address import Address
@@ -92,12 +95,19 @@ class Acceptance:
                 self._discarded += 1
             else:
                 by_route.setdefault(route, []).append(recipient.recipient())
-        expires = now + intake.lifetime
+        timing = self._tx.timing
+        due, expires, held = now, now + intake.lifetime, False
+        if timing is not None:
+            due, expires, held = timing.due(now), timing.expires(now, intake.lifetime), timing.held(now)
+            if timing.notice is not None:
+                by_route = {route: _to_be_told(who, timing.notice) for route, who in by_route.items()}
         made = []
         for route, recipients in by_route.items():
             place = intake.place(route)
             made.append(
-                NewDelivery(place.queue, route, tuple(recipients), now, expires, place.state, claim=place.claim)
+                NewDelivery(
+                    place.queue, route, tuple(recipients), due, expires, place.state, claim=place.claim and not held
+                )
             )
         return tuple(made)
 
@@ -111,6 +121,9 @@ class Acceptance:
             prefix += b"".join(tx.added)
         body = tx.body or _EMPTY
         origin = {"client": session.client.address, "helo": session.helo, "listener": session.listener}
+        if session.role != Role.MX:
+            # whoever submits is known, and hears of delays (`scheduler.delays`)
+            origin["role"] = session.role
         fields: dict[str, str | int | float] = {
             "recipients": len(tx.recipients),
             "size": body.size,
@@ -181,6 +194,10 @@ def _check(tx: Transaction) -> None:
     for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():
         if type(name) is not str or type(note) is not bytes:
             raise TypeError(f"queued note {name!r} must be bytes")
+
+
+def _to_be_told(recipients: list[Recipient], at: float) -> list[Recipient]:
+    return [msgspec.structs.replace(recipient, tell_delay=at) for recipient in recipients]
 
 
 def _failed(reply: Reply) -> Outcome:
