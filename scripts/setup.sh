@@ -60,6 +60,7 @@ test_programs() {
   command -v swaks >/dev/null || missing+=(swaks)
   command -v strace >/dev/null || missing+=(strace)
   { command -v postfix || [ -x /usr/sbin/postfix ]; } >/dev/null || missing+=(postfix)
+  { command -v haproxy || [ -x /usr/sbin/haproxy ]; } >/dev/null || missing+=(haproxy)
   [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}" || echo "setup: tests that need ${missing[*]} will say that they were skipped" >&2
 }
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.unit.protocol.proxykit import SIGNATURE, tls, tlv, v2
 
 from upesi.protocol.proxy.header import ProxyError, ProxyHeader
-from upesi.protocol.proxy.reader import MAX_HEADER, ProxyReader
+from upesi.protocol.proxy.reader import ProxyReader
+from upesi.protocol.proxy.v2 import MAX_V2
 
 PIECES = [
     b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"192.0.2.1 ", b"2001:db8::1 ", b"::ffff:192.0.2.1 ", b"25 ", b"65536", b" ", b"0",
@@ -33,7 +34,7 @@ def outcome(segments: list[bytes]) -> tuple[ProxyHeader | str | None, bytes]:
             return str(error), b""
         if header is not None:
             return header, reader.rest + b"".join(segments[number + 1 :])
-        assert len(reader.rest) <= MAX_HEADER
+        assert len(reader.rest) <= MAX_V2
     return None, reader.rest
 
 
@@ -52,13 +53,13 @@ def test_any_octets_are_a_header_or_an_error(data: bytes) -> None:
     """PRX-02: nothing but ProxyError is raised; what is read is one line of printable text, and no longer than the bound."""
     found, rest = outcome([data])
     if isinstance(found, ProxyHeader):
-        assert len(data) - len(rest) <= MAX_HEADER
+        assert len(data) - len(rest) <= MAX_V2
         said = [found.authority]
         if found.tls is not None:
             said += [found.tls.version, found.tls.cipher, found.tls.common_name]
         assert all(text.isprintable() or text == "" for text in said)
     elif found is None:
-        assert len(data) < MAX_HEADER
+        assert len(data) < MAX_V2
 
 
 @given(st.ip_addresses(), st.integers(0, 65535), st.integers(0, 65535), st.booleans())

@@ -4,7 +4,8 @@ import pytest
 from proxykit import SIGNATURE, tls, tlv, v2
 
 from upesi.protocol.proxy.header import Endpoint, ProxyError, ProxyHeader, TlsClaim
-from upesi.protocol.proxy.reader import MAX_HEADER, ProxyReader
+from upesi.protocol.proxy.reader import ProxyReader
+from upesi.protocol.proxy.v2 import MAX_V2
 
 HERE, THERE = Endpoint("192.0.2.1", 40000), Endpoint("198.51.100.2", 25)
 HERE6, THERE6 = Endpoint("2001:db8::1", 0), Endpoint("2001:db8::2", 65535)
@@ -116,7 +117,7 @@ def test_the_longest_headers_fit() -> None:
     assert header.source == Endpoint("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535)
     assert read(b"PROXY UNKNOWN ".ljust(105, b"x") + b"\r\n")[0] == ProxyHeader(1)
     full = v2("192.0.2.1", "198.51.100.2", (40000, 25), tlv(0xEE, bytes(536 - 16 - 12 - 3)))
-    assert len(full) == MAX_HEADER == 536
+    assert len(full) == MAX_V2 == 536
     assert read(full + b"x") == (ProxyHeader(2, source=HERE, destination=THERE), b"x")
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from upesi.protocol.proxy.header import ProxyError, ProxyHeader
-from upesi.protocol.proxy.v1 import MAX_V1, V1_START, read_v1
-from upesi.protocol.proxy.v2 import MAX_V2, V2_START, read_v2
+from upesi.protocol.proxy.v1 import V1_START, read_v1
+from upesi.protocol.proxy.v2 import V2_START, read_v2
 
-__all__ = ["MAX_HEADER", "ProxyReader"]
-
-# the longest header of either version: no reader ever holds more than this and one segment
-MAX_HEADER = max(MAX_V1, MAX_V2)
+__all__ = ["ProxyReader"]
 
 
 class ProxyReader:
-    """Collects one header from segments of any size. Then `rest` is what came behind it."""
+    """Collects one header from segments of any size. Then `rest` is what came behind it.
+
+    It holds no more than a header of the version in question and the segment that came last (`v1.MAX_V1`, `v2.MAX_V2`).
+    """
 
     __slots__ = ("_data",)
 

@@ -148,8 +148,9 @@ def read_unknown(verb: str, argument: str) -> UnknownCommand:
     return UnknownCommand(verb, argument)
 
 
-# a browser tricked into talking to us, or a scanner: what follows would be run as commands (cross-protocol request forgery)
-_FOREIGN = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI"))
+# a browser tricked into talking to us, or a scanner: what follows would be run as commands (cross-protocol request forgery). PROXY is a
+# proxy at the wrong listener, or somebody who would like to be one (PRX-01)
+_FOREIGN = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "PROXY"))
 
 
 _BAD_NAME = Reply.make(501, "5.5.2", "Syntax: a domain name or an address literal is needed")

@@ -1,0 +1,132 @@
+"""HAProxy in front of us, speaking both versions of the PROXY protocol: the client that we see is the one that HAProxy sees."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import MakeServer, program
+from integration.receiver import Receiver
+from integration.server import UpesiServer, free_port, wait_until
+
+# any address of the loopback can be a client's
+CLIENT = "127.0.0.77"
+
+_CONFIG = """\
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+listen front
+    bind 127.0.0.1:{front}
+    server upesi 127.0.0.1:{back} {options}
+"""
+
+MakeHaproxy = Callable[[int, str], int]
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[MakeHaproxy]:
+    """Start HAProxy instances: `haproxy(port, options of its server line)` returns the port of its front."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def make(back: int, options: str) -> int:
+        front = free_port()
+        file = tmp_path / f"haproxy-{len(processes)}.cfg"
+        file.write_text(_CONFIG.format(front=front, back=back, options=options))
+        with (tmp_path / "haproxy.log").open("ab") as log:
+            argv = [program("haproxy"), "-db", "-f", str(file)]
+            processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        wait_until(lambda: _open(front), what="HAProxy's port")
+        return front
+
+    yield make
+    for process in processes:
+        process.terminate()
+        process.wait(10)
+
+
+def _open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def behind(upesi_server: MakeServer, receiver: Receiver) -> tuple[UpesiServer, int]:
+    """A server with one listener for everybody and one behind proxies of this machine; the port of the latter."""
+    port = free_port()
+    more = (
+        f'[[route]]\ndomains = ["*"]\nto = "smtp://127.0.0.1:{receiver.port}"\n'
+        f'[[listener]]\nname = "behind"\nport = {port}\nproxy = ["127.0.0.0/8"]\n'
+        '[smtp.timeouts]\nproxy = "1s"\n'
+    )
+    return upesi_server(more), port
+
+
+def events(server: UpesiServer, name: str) -> list[dict[str, object]]:
+    """Return the events of that name."""
+    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+@pytest.mark.parametrize("options", ["send-proxy", "send-proxy-v2"])
+def test_the_client_is_the_one_that_haproxy_sees(
+    behind: tuple[UpesiServer, int], haproxy: MakeHaproxy, receiver: Receiver, options: str
+) -> None:
+    """PRX-02: HAProxy's header of either version: Received and the log name the client, and the proxy beside it."""
+    server, port = behind
+    front = haproxy(port, options)
+    with smtplib.SMTP("127.0.0.1", front, timeout=20, source_address=(CLIENT, 0)) as client:
+        client.ehlo("client.example")
+        client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
+    (message,) = receiver.wait_for(1)
+    assert message.data.startswith(f"Received: from client.example ([{CLIENT}])".encode())
+    wait_until(lambda: [event for event in events(server, "session.ended") if event["client"] == CLIENT])
+    (ended,) = [event for event in events(server, "session.ended") if event["client"] == CLIENT]
+    assert (ended["via"], ended["listener"]) == ("127.0.0.1", "behind")
+
+
+def test_health_checks_are_haproxys_own(behind: tuple[UpesiServer, int], haproxy: MakeHaproxy) -> None:
+    """PRX-02: checks come with LOCAL: HAProxy finds the server up, and no client is made up for them."""
+    server, port = behind
+    haproxy(port, "send-proxy-v2 check-send-proxy check inter 100ms")
+    wait_until(lambda: events(server, "session.ended"), what="a health check")
+    assert all(event["client"] == "127.0.0.1" and "via" not in event for event in events(server, "session.ended"))
+    assert events(server, "proxy.refused") == []
+
+
+def test_haproxy_that_sends_no_header_is_closed(behind: tuple[UpesiServer, int], haproxy: MakeHaproxy) -> None:
+    """PRX-02: without a header nobody is greeted, and the wait for one ends."""
+    server, port = behind
+    front = haproxy(port, "")
+    with socket.create_connection(("127.0.0.1", front), timeout=20) as client:
+        assert client.recv(100) == b""
+    wait_until(lambda: events(server, "proxy.refused"))
+    assert events(server, "proxy.refused")[0]["reason"] == "no header in time"
+
+
+@pytest.mark.parametrize("options", ["send-proxy", "send-proxy-v2"])
+def test_a_header_is_nothing_where_no_proxy_is_listed(
+    behind: tuple[UpesiServer, int], haproxy: MakeHaproxy, options: str
+) -> None:
+    """PRX-01: to a listener without proxies a header is no SMTP: the client is sent away, and stays who it was."""
+    server, _ = behind
+    front = haproxy(server.port, options)
+    with socket.create_connection(("127.0.0.1", front), timeout=20) as client:
+        heard = b""
+        while piece := client.recv(1000):
+            heard += piece
+    assert b"\r\n421 4.7.0 " in heard
+    assert b"\r\n250" not in heard
