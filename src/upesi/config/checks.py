@@ -9,8 +9,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from upesi.config.access import check_access
-from upesi.config.bounds import check_bounds
 from upesi.config.accounts import check_credentials
+from upesi.config.bounds import check_bounds
+from upesi.config.destinations import check_destinations
 from upesi.config.problems import KeyPath
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import AddressError, domain_from
@@ -33,10 +34,10 @@ _POSITIVE: tuple[KeyPath, ...] = (
     ("dns", "timeout"), ("dns", "cache_size"),
     ("auth", "timeout"), ("auth", "max_failures"),
 )  # fmt: skip
-_HOST_PORT = re.compile(r"(smtp|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
+_HOST_PORT = re.compile(r"(smtps?|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
 _SMTP_PORT = 25
-_SCHEMES = ("mx", "smtp", "lmtp", "maildir", "discard")
-_FORMS = "mx, smtp://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
+_SCHEMES = ("mx", "smtp", "smtps", "lmtp", "maildir", "discard")
+_FORMS = "mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
 
 
 def cross_check(config: Config) -> Found:
@@ -49,6 +50,7 @@ def cross_check(config: Config) -> Found:
     yield from check_access(config)
     yield from check_bounds(config)
     yield from _routes(config)
+    yield from check_destinations(config)
     yield from _delivery(config)
     yield from _servers(config)
     yield from check_credentials(config.credentials)
@@ -172,9 +174,9 @@ def _delivery(config: Config) -> Found:
 
 
 def _smarthost_problem(smarthost: str) -> str:
-    if not smarthost.startswith("smtp:"):
-        return f"{smarthost!r} is not of the form smtp://HOST:PORT"
-    return _host_port_problem(smarthost, "smtp")
+    if not smarthost.startswith(("smtp:", "smtps:")):
+        return f"{smarthost!r} is not of the form smtp://HOST:PORT or smtps://HOST:PORT"
+    return _host_port_problem(smarthost, smarthost.partition(":")[0])
 
 
 def _servers(config: Config) -> Found:

@@ -21,7 +21,14 @@ from upesi.config.defaults import machine_name, zero_text
 from upesi.config.lines import key_lines, line_of
 from upesi.config.overrides import apply_override
 from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
-from upesi.config.settings import Config, CredentialsSettings, ListenerSettings, PluginsSettings
+from upesi.config.settings import (
+    Config,
+    CredentialsSettings,
+    DestinationSettings,
+    ListenerSettings,
+    PluginsSettings,
+    RouteSettings,
+)
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
@@ -230,7 +237,12 @@ def _completed(config: Config, folder: Path) -> Config:
         tls=replace(config.tls, certificates=_absolute(config.tls.certificates, folder)),
         auth=replace(config.auth, sender_map=config.auth.sender_map and _absolute(config.auth.sender_map, folder)),
         plugins=replace(config.plugins, folder=_absolute(config.plugins.folder, folder)),
-        route=tuple(replace(route, to=_absolute_route(route.to, folder)) for route in config.route),
+        route=tuple(_absolute_route(route, folder) for route in config.route),
+        destination=tuple(_absolute_destination(destination, folder) for destination in config.destination),
+        delivery=replace(
+            config.delivery,
+            smarthost_password_file=_absolute_if(config.delivery.smarthost_password_file, folder),
+        ),
         credentials=tuple(_absolute_credentials(table, folder) for table in config.credentials),
         log=replace(config.log, file=config.log.file and _absolute(config.log.file, folder)),
         control=replace(config.control, socket=_absolute(socket or f"{spool.path}/control.sock", folder)),
@@ -262,6 +274,19 @@ def _absolute_credentials(table: CredentialsSettings, folder: Path) -> Credentia
     )
 
 
-def _absolute_route(to: str, folder: Path) -> str:
-    scheme, colon, path = to.partition(":")
-    return f"maildir:{_absolute(path, folder)}" if scheme == "maildir" and colon and path else to
+def _absolute_if(path: str, folder: Path) -> str:
+    return path and _absolute(path, folder)
+
+
+def _absolute_route(route: RouteSettings, folder: Path) -> RouteSettings:
+    scheme, colon, path = route.to.partition(":")
+    to = f"maildir:{_absolute(path, folder)}" if scheme == "maildir" and colon and path else route.to
+    return msgspec.structs.replace(route, to=to, password_file=_absolute_if(route.password_file, folder))
+
+
+def _absolute_destination(destination: DestinationSettings, folder: Path) -> DestinationSettings:
+    return msgspec.structs.replace(
+        destination,
+        tls_authorities=_absolute_if(destination.tls_authorities, folder),
+        tls_certificate=_absolute_if(destination.tls_certificate, folder),
+    )

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from upesi.config.units import Duration, Rate, Size
+from upesi.mail.tls import TlsLevel
 
 __all__ = [
     "AuthMechanism",
@@ -20,6 +21,7 @@ __all__ = [
     "ControlSettings",
     "CredentialsSettings",
     "DeliverySettings",
+    "DestinationSettings",
     "DnsSettings",
     "EtrnSettings",
     "LimitsSettings",
@@ -31,8 +33,8 @@ __all__ = [
     "MetricsSettings",
     "NodeSettings",
     "OverloadSettings",
-    "Reaction",
     "PluginsSettings",
+    "Reaction",
     "Role",
     "RouteSettings",
     "SenderRule",
@@ -422,15 +424,44 @@ class RouteSettings(Section, frozen=True, kw_only=True):
 
     # "example.com", ".example.com" (below it), "*" (all)
     domains: tuple[str, ...]
-    # "mx", "smtp://HOST:PORT", "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET", "maildir:FOLDER" (a Maildir per local part), "discard"
+    # "mx", "smtp://HOST:PORT", "smtps://HOST:PORT" (TLS from the first octet, port 465), "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET",
+    # "maildir:FOLDER" (a Maildir per local part), "discard"
     to: str
+    # log in there under this name, inside TLS only, and to a server whose certificate is right unless a `[[destination]]` says otherwise
+    user: str = ""
+    # a file, readable by its owner and group only, whose first line is the password; read for each connection
+    password_file: str = ""
+
+
+class DestinationSettings(Section, frozen=True, kw_only=True):
+    """What is asked of TLS on the way to some destinations. The first table that names the domain decides; "*" is the default of all.
+
+    "none": never; "may": where it is offered, plaintext where it is not or fails; "encrypt": always, mail waits where it cannot be;
+    "verify": always, and the server must show a certificate that is trusted and bears the right name. Without any table: "may".
+    """
+
+    # "example.com", ".example.com" (below it), "[192.0.2.1]", "*": of recipients' addresses, or the hosts of routes that name one
+    domains: tuple[str, ...] = ()
+    # hosts that MX records lead to, written likewise: for these it can only become stricter, since whoever forges DNS names the host
+    hosts: tuple[str, ...] = ()
+    tls: TlsLevel = TlsLevel.MAY
+    # verify: names of which the certificate must bear one: "example.com", ".example.com" (below it), "mx" (the host that DNS named: no
+    # protection from forged DNS). Empty: the domain itself or a name below it; for routes that name a host and for `hosts`, the host
+    tls_names: tuple[str, ...] = ()
+    # verify: a PEM file with the authorities to be trusted; empty: those of the system
+    tls_authorities: str = ""
+    # a PEM file with a certificate, its chain and its key, to be shown when the server asks
+    tls_certificate: str = ""
 
 
 class DeliverySettings(Section, frozen=True, kw_only=True):
     """Sending."""
 
-    # everything without a route of its own goes here ("smtp://HOST:PORT"); empty: by MX
+    # everything without a route of its own goes here ("smtp://HOST:PORT", "smtps://HOST:PORT"); empty: by MX
     smarthost: str = ""
+    # name and file with the password for the smarthost, as for a route
+    smarthost_user: str = ""
+    smarthost_password_file: str = ""
     # connections to one site at once, over all workers; large receivers take 20, small ones are hurt by more
     site_connections: int = 20
     # connections to all sites at once, over all workers
@@ -529,6 +560,7 @@ class Config(Section, frozen=True, kw_only=True):
     credentials: tuple[CredentialsSettings, ...] = ()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
+    destination: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
     dns: DnsSettings = DnsSettings()
     log: LogSettings = LogSettings()
