@@ -234,7 +234,7 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
     max_handshakes: int = 1000
     # of these, from one client (IPv6: one /64)
-    max_client_handshakes: int = 20
+    max_client_handshakes: int = 100
 
 
 class SubmissionSettings(Section, frozen=True, kw_only=True):
@@ -444,6 +444,7 @@ class DestinationSettings(Section, frozen=True, kw_only=True):
     domains: tuple[str, ...] = ()
     # hosts that MX records lead to, written likewise: for these it can only become stricter, since whoever forges DNS names the host
     hosts: tuple[str, ...] = ()
+    # "none", "may", "encrypt" or "verify"
     tls: TlsLevel = TlsLevel.MAY
     # verify: names of which the certificate must bear one: "example.com", ".example.com" (below it), "mx" (the host that DNS named: no
     # protection from forged DNS). Empty: the domain itself or a name below it; for routes that name a host and for `hosts`, the host
@@ -459,8 +460,9 @@ class DeliverySettings(Section, frozen=True, kw_only=True):
 
     # everything without a route of its own goes here ("smtp://HOST:PORT", "smtps://HOST:PORT"); empty: by MX
     smarthost: str = ""
-    # name and file with the password for the smarthost, as for a route
+    # log in at the smarthost under this name, as for a route
     smarthost_user: str = ""
+    # as for a route
     smarthost_password_file: str = ""
     # connections to one site at once, over all workers; large receivers take 20, small ones are hurt by more
     site_connections: int = 20

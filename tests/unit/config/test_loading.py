@@ -24,7 +24,7 @@ def complaints(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 
 NO_ADDRESS = "is not an IP address such as 127.0.0.1, 0.0.0.0 (all) or ::"
 WAYS = (
-    "What can be said here: mx, smtp://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
+    "What can be said here: mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
 )
 
 # (text, complaint): one mistake each
@@ -59,7 +59,18 @@ MISTAKES = [
     ("[delivery]\nretry = []", "upesi.toml:2: delivery.retry: is empty: a deferred message would never be tried again"),
     ("[delivery]\nretry = [60, 0]", "upesi.toml:2: delivery.retry[1]: must be more than 0: a deferred message would be tried without rest"),
     ("[delivery]\njitter = 2", "upesi.toml:2: delivery.jitter: must be between 0 and 1"),
-    ('[delivery]\nsmarthost = "relay.example"', "upesi.toml:2: delivery.smarthost: 'relay.example' is not of the form smtp://HOST:PORT"),
+    ('[delivery]\nsmarthost = "relay.example"',
+     "upesi.toml:2: delivery.smarthost: 'relay.example' is not of the form smtp://HOST:PORT or smtps://HOST:PORT"),
+    ('[[destination]]\ntls = "verify"', "upesi.toml:1: destination[0].domains: is empty, and so is hosts: this would be about nobody"),
+    ('[[destination]]\nhosts = ["a.example"]', "upesi.toml:2: destination[0].hosts: can only make the policy stricter: encrypt or verify"),
+    ('[[destination]]\ndomains = ["*"]\ntls_names = ["mx"]', """upesi.toml:3: destination[0].tls_names: says nothing unless tls = "verify\""""),
+    ('[[destination]]\ndomains = ["a b"]',
+     "upesi.toml:2: destination[0].domains[0]: 'a b' is no name of a domain: domain is not valid"),
+    ('[[destination]]\ndomains = ["*"]\ntls = "must"',
+     "upesi.toml:3: destination[0].tls: 'must' is not valid; known here: encrypt, may, none, verify"),
+    ('[[route]]\ndomains = ["*"]\nto = "mx"\nuser = "a"', "upesi.toml:4: route[0].user: is for smtp:// and smtps:// only"),
+    ('[delivery]\nsmarthost = "smtp://h.example:25"\nsmarthost_user = "a"',
+     "upesi.toml:1: delivery.smarthost_password_file: is missing: what is the password of smarthost_user?"),
     ("[smtp]\nmax_recipients = 0", "upesi.toml:2: smtp.max_recipients: must be more than 0"),
     ("[smtp]\nsoft_errors = 30", "upesi.toml:2: smtp.soft_errors: is above hard_errors, so it would never count"),
     ('[dns]\nservers = ["127.0.0.1:dns"]', "upesi.toml:2: dns.servers[0]: port 'dns' is not between 1 and 65535"),
