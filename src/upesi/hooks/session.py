@@ -62,6 +62,7 @@ class Session:
         "_notes",
         "_results",
         "client",
+        "delay",
         "errors",
         "helo",
         "id",
@@ -87,11 +88,18 @@ class Session:
         self.identity: str | None = None
         self.relaying = False
         self.errors = 0
+        # seconds that each reply waits from now on; plugins may set it. `smtp.max_delayed` bounds how many wait at once
+        self.delay = 0.0
         self.messages = 0
         self.transaction: Transaction | None = None
         self.via = ""
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any were left, without making room for them."""
+        return bool(self._results)
 
     @property
     def results(self) -> dict[str, Result]:

@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Protocol, cast
 
+from upesi.listener.arrival import Arrival, peer
+from upesi.listener.patience import Patience
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
-from upesi.listener.arrival import Arrival, peer
 from upesi.protocol.smtp.events import NEED_DATA, PAUSED
 from upesi.protocol.smtp.server import ServerConnection
 from upesi.protocol.smtp.states import State
@@ -54,8 +55,8 @@ class Home(Protocol):
     # whether a session that has brought no message yet may bring one first
     patient: bool
 
-    def opened(self, connection: Connection) -> bool:
-        """Take note of a session, if there is room for it."""
+    def opened(self, connection: Connection, *, known: bool) -> bool:
+        """Take note of a session, if there is room for it; the last places are for `known` clients."""
         ...
 
     def closed(self, connection: Connection) -> None:
@@ -67,8 +68,8 @@ class Connection(asyncio.Protocol):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
-        "_arrival", "_base", "_began", "_choked", "_clean", "_closing", "_commands", "_context", "_deadline", "_engine", "_eof",
-        "_held", "_home", "_loop", "_network", "_parked", "_paused", "_protocol", "_reason", "_shaking", "_since",
+        "_arrival", "_choked", "_clean", "_closing", "_context", "_deadline", "_delayed", "_engine", "_eof",
+        "_held", "_home", "_loop", "_network", "_parked", "_patience", "_paused", "_protocol", "_reason", "_shaking",
         "_task", "_timer", "_transport", "_waiting",
     )  # fmt: skip
 
@@ -98,12 +99,11 @@ class Connection(asyncio.Protocol):
         # and nothing that it said is unread
         self._clean = False
         self._held = 0
-        # how many commands had come when the deadline was set
-        self._commands = -1
-        self._began = self._deadline = loop.time()
-        # when message data began to come, 0.0 while none comes, and how many octets of the session had come by then
-        self._since = 0.0
-        self._base = 0
+        self._patience = Patience(loop.time())
+        # when a handshake, or listening to a client that was sent away, ends
+        self._deadline = 0.0
+        # a reply waits, and is counted
+        self._delayed = False
         self._reason = "lost"
         # the client as its limits know it
         self._network = b""
@@ -138,11 +138,25 @@ class Connection(asyncio.Protocol):
         """Greet the client, or where TLS is implicit, shake hands first (RFC 8314 section 3)."""
         tls = self._context.tls
         if tls is None or not tls.implicit:
-            self._pump(greet(self._engine))
+            self._welcome()
         elif tls.handshakes.begin(self._engine.session.client.address):
             self._shake()
         else:
             self._give_up("too many handshakes")
+
+    def _welcome(self) -> None:
+        """Greet the client; a stranger a moment later, since who talks before the greeting has never waited for any (CMD-21)."""
+        pause = self._context.settings.greeting_pause
+        if pause and self._network:
+            self._parked = True
+            self._timer = self._loop.call_later(pause, self._greet)
+        else:
+            self._pump(greet(self._engine))
+
+    def _greet(self) -> None:
+        self._timer = None
+        self._parked = False
+        self._pump(greet(self._engine))
 
     def _enter(self, address: str) -> Reply | None:
         """Take a place here and among the client's own; return the reply where there is none."""
@@ -153,7 +167,7 @@ class Connection(asyncio.Protocol):
             if refusal is not None:
                 return refusal
         self._network = network
-        if self._home.opened(self):
+        if self._home.opened(self, known=not network):
             return None
         self._leave()
         return replies.TOO_MANY_SESSIONS
@@ -199,7 +213,7 @@ class Connection(asyncio.Protocol):
             return
         secured(self._engine, acceptor.info(transport.tls))
         if self._protocol.state is State.GREETING:
-            self._pump(greet(self._engine))
+            self._welcome()
         else:
             self._settle()
 
@@ -255,6 +269,8 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        if self._delayed:
+            self._context.delays.end()
         self._waiting = self._timer = None
         self._shaken()
         self._home.closed(self)
@@ -283,17 +299,14 @@ class Connection(asyncio.Protocol):
             if now >= self._deadline:
                 self._give_up("timeout")
         elif not self._parked or self._timer is not None:
-            if now >= self._deadline:
-                self._dismiss(replies.TIMEOUT, "timeout")
-            elif now - self._began >= self._context.settings.timeouts.session:
-                self._dismiss(replies.SESSION_TOO_LONG, "timeout")
-            elif self._since and self._drips(now - self._since):
-                self._dismiss(replies.TOO_SLOW, "too slow")
-
-    def _drips(self, seconds: float) -> bool:
-        """Whether message data comes too slowly (FRM-24): this bounds how long a drip feed holds a session."""
-        settings = self._context.settings
-        return seconds >= settings.min_rate_after and self._engine.octets - self._base < settings.min_rate * seconds
+            verdict = self._patience.ended(
+                now,
+                self._context.settings,
+                self._engine.octets,
+                unfinished=not self._parked and self._protocol.pipelined,
+            )
+            if verdict is not None:
+                self._dismiss(*verdict)
 
     def retire(self) -> None:
         """Send away a client outside a transaction: the server stops. The others are sent away when theirs is over."""
@@ -329,7 +342,7 @@ class Connection(asyncio.Protocol):
         turns = _TURN
         while True:
             if answer is not None:
-                if type(answer) is Reply and answer.code < 400 and not (session.errors or engine.over):
+                if type(answer) is Reply and answer.code < 400 and not (session.errors or engine.over or session.delay):
                     out += protocol.send(answer)
                 else:
                     out += self._say(answer)
@@ -383,19 +396,10 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         engine = self._engine
-        now = self._loop.time()
-        timeouts = self._context.settings.timeouts
         if engine.receiving:
-            self._deadline = now + timeouts.data_block
-            if not self._since:
-                self._since = now
-                self._base = engine.octets
+            self._patience.await_content(self._loop.time(), engine.octets)
         else:
-            self._since = 0.0
-            if engine.commands != self._commands:
-                # octets that make no command buy no time (FLD-03)
-                self._commands = engine.commands
-                self._deadline = now + timeouts.command
+            self._patience.await_command(self._loop.time(), engine.commands)
             if self._home.draining:
                 self.retire()
 
@@ -420,10 +424,11 @@ class Connection(asyncio.Protocol):
         """Return the octets of `reply` and of what is to follow it, or park until it is time for them."""
         engine = self._engine
         engine.judge(reply)
-        if not (late or engine.slow) or engine.over or engine.parting is not None:
+        delay = max(engine.session.delay, _SOFT_DELAY if late or engine.slow else 0.0)
+        if not delay or engine.over or engine.parting is not None or not self._context.delays.begin():
             return self._last_words(reply)
-        self._parked = True
-        self._timer = self._loop.call_later(_SOFT_DELAY, self._delayed, reply)
+        self._parked = self._delayed = True
+        self._timer = self._loop.call_later(delay, self._say_late, reply)
         return b""
 
     def _last_words(self, reply: Reply) -> bytes:
@@ -437,9 +442,11 @@ class Connection(asyncio.Protocol):
         self._engine.over = True
         return wire if reply.code == 421 else wire + parting.wire
 
-    def _delayed(self, reply: Reply) -> None:
+    def _say_late(self, reply: Reply) -> None:
         """Send a reply that had to wait."""
         self._timer = None
+        self._delayed = False
+        self._context.delays.end()
         if self._closing:
             return
         self._parked = False

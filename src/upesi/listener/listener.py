@@ -9,6 +9,8 @@ import asyncio
 import socket
 
 from upesi.config.networks import Networks
+from upesi.config.settings import Role
+from upesi.listener.admission import Admission
 from upesi.listener.arrival import Arrival
 from upesi.listener.connection import Connection
 from upesi.listener.proxied import Porch
@@ -28,8 +30,8 @@ class Listener:
     """
 
     __slots__ = (
-        "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket", "_timer",
-        "accepted", "draining", "patient", "sessions", "turned_away",
+        "_admission", "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket",
+        "_timer", "accepted", "draining", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -40,11 +42,13 @@ class Listener:
         max_sessions: int,
         backlog: int = 1024,
         proxies: Networks | None = None,
+        admission: Admission | None = None,
     ) -> None:
-        """`proxies`: connections come from there only, and begin with a PROXY header."""
+        """`proxies`: connections come from there only, and begin with a PROXY header. `admission`: the places of the whole worker."""
         self._socket = sock
         self._context = context
         self._max_sessions = max_sessions
+        self._admission = admission or Admission(max_sessions)
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
         self._porch: Porch | None = None
@@ -109,9 +113,10 @@ class Listener:
 
     # -- what the connections call
 
-    def opened(self, connection: Connection) -> bool:
-        """Take note of a session, if there is room for it."""
-        if self.sessions >= self._max_sessions:
+    def opened(self, connection: Connection, *, known: bool) -> bool:
+        """Take note of a session, if there is room for it; the worker's last places are for our own users, and for `known` clients."""
+        favoured = known or self._context.role is Role.SUBMISSION
+        if self.sessions >= self._max_sessions or not self._admission.enter(favoured=favoured):
             self.turned_away += 1
             return False
         self.accepted += 1
@@ -124,6 +129,7 @@ class Listener:
     def closed(self, connection: Connection) -> None:
         """Take note of its end."""
         self.sessions -= 1
+        self._admission.leave()
         self._slices[_slice_of(connection)].discard(connection)
         if not self.sessions:
             # without sessions nothing ticks

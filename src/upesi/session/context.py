@@ -1,4 +1,4 @@
-"""What all sessions of one listener share; made once by `runtime`, never changed."""
+"""What all sessions of one listener share; made once by `runtime`. Only `settings` changes: in overload they are harder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from upesi.mail.reply import Reply
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.sasl.authenticator import Authenticator
 from upesi.session.clients import Clients
+from upesi.session.delays import Delays
 from upesi.session.intake import Intake
 from upesi.session.trace import Dates
 from upesi.tls.acceptor import Acceptor
@@ -34,6 +35,7 @@ class SessionContext:
         "auth",
         "clients",
         "dates",
+        "delays",
         "ehlo_reply",
         "emit",
         "greeting",
@@ -72,6 +74,7 @@ class SessionContext:
         role: Role = Role.MX,
         resolve: Callable[[str], Awaitable[str | None]] | None = None,
         clients: Clients | None = None,
+        delays: Delays | None = None,
         auth: Authenticator | None = None,
         tls: Acceptor | None = None,
     ) -> None:
@@ -90,6 +93,7 @@ class SessionContext:
         self.resolve = resolve
         self.auth = auth
         self.clients = clients
+        self.delays = delays or Delays(settings.max_delayed)
         self.tls = tls
         self.dates = Dates()
         # RFC 3207 section 4.2: STARTTLS is not offered under TLS

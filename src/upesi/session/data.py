@@ -28,8 +28,8 @@ def data(engine: SessionEngine, _: DataCommand) -> Answer:
 
 
 def _begin_data(engine: SessionEngine, _: None, opinion: Verdict | None) -> Answer:
-    reply = engine.refusal(opinion) or _open(engine)
-    engine.note_pipelining("DATA")
+    refusal = engine.refusal(opinion)
+    reply = engine.out_of_turn("DATA") or refusal or _open(engine)
     if reply is not None:
         return reply
     engine.improper = 0

@@ -12,6 +12,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
+from upesi.config.settings import Reaction
 from upesi.hooks.chain import Chain
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
@@ -84,9 +85,7 @@ class SessionEngine:
         "writer",
     )
 
-    def __init__(
-        self, context: SessionContext, owner: Owner, address: str, port: int, network: bytes = b""
-    ) -> None:
+    def __init__(self, context: SessionContext, owner: Owner, address: str, port: int, network: bytes = b"") -> None:
         self.context = context
         client = Client(address, port, context.resolve)
         self.session = Session(context.ids.next().hex(), client, context.listener, context.role)
@@ -143,6 +142,19 @@ class SessionEngine:
         if verb == "DATA":
             self.improper = self.commands
         return True
+
+    def out_of_turn(self, verb: str) -> Reply | None:
+        """Take note as `note_pipelining` does, and do what the configuration says about it; return the reply that refuses the client."""
+        return self.react(self.context.settings.improper_pipelining) if self.note_pipelining(verb) else None
+
+    def react(self, reaction: Reaction) -> Reply | None:
+        """Deal with a client that talked out of turn; return the reply that refuses it, None where it may go on."""
+        if reaction is Reaction.DELAY:
+            self.session.delay = max(self.session.delay, self.context.settings.delay)
+        elif reaction is Reaction.REFUSE:
+            self.parting = replies.PARTING
+            return replies.OUT_OF_TURN
+        return None
 
     def resume(self, waiting: Waiting, opinion: object) -> Answer:
         """Go on behind an asynchronous chain."""
@@ -210,6 +222,7 @@ class SessionEngine:
                 "errors": session.errors,
                 "seconds": round(self.context.now() - self.started, 3),
                 "reason": reason,
+                **_out_of_turn(session),
             },
         )
 
@@ -321,6 +334,13 @@ class SessionEngine:
 def _protection(tls: TlsInfo) -> dict[str, object]:
     """Return what the event says of TLS: protocol and cipher, and who the client is by its certificate."""
     return {"tls": str(tls)} if tls.peer is None else {"tls": str(tls), "certificate": tls.peer.subject}
+
+
+def _out_of_turn(session: Session) -> dict[str, object]:
+    """Return what the event says of a client that talked before its turn."""
+    if not session.has_results:
+        return {}
+    return {kind: session.results[kind][1] for kind in ("early_talk", "pipelining") if kind in session.results}
 
 
 def spool_reply(error: SpoolError) -> Reply:

@@ -12,6 +12,12 @@ __all__ = ["early_talk", "greet"]
 
 def greet(engine: SessionEngine) -> Answer:
     """Return the greeting."""
+    session = engine.session
+    if session.has_results and "early_talk" in session.results:
+        refusal = engine.react(engine.context.settings.early_talk)
+        if refusal is not None:
+            # RFC 2034 section 4: no enhanced status in a greeting
+            return Reply.make(554, "", *refusal.lines)
     return engine.ask(engine.context.hooks.connect, _greeting, None)
 
 

@@ -20,7 +20,9 @@ def helo(engine: SessionEngine, command: HeloCommand) -> Answer:
     """Greet the client: a transaction that was open is gone (RFC 5321 section 4.1.4)."""
     if engine.idled(replies.NOOP_OK) is replies.TOO_MANY_IDLE:
         return replies.TOO_MANY_IDLE
-    engine.note_pipelining(command.verb)
+    refusal = engine.out_of_turn(command.verb)
+    if refusal is not None:
+        return refusal
     engine.end_transaction("transaction.refused", reason=command.verb)
     return engine.ask(engine.context.hooks.helo, _named, command, command.name)
 

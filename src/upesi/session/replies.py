@@ -27,6 +27,7 @@ __all__ = [
     "NOT_STORED",
     "NOT_VERIFIED",
     "NO_RECIPIENTS",
+    "OUT_OF_TURN",
     "PARTING",
     "PRIORITY_CHANGED",
     "RCPT_OK",
@@ -91,6 +92,8 @@ MESSAGE_TOO_BIG = Reply.make(552, "5.3.4", "Message is larger than the limit")
 NOT_RELAYED = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
 # RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another transaction
 TOO_MANY_RECIPIENTS = Reply.make(452, "4.5.3", "Too many recipients")
+# RFC 5321 section 3.1, RFC 2920 section 3.1: a client that does not await the greeting, or an answer that it must await
+OUT_OF_TURN = Reply.make(554, "5.5.1", "You spoke before it was your turn")
 NO_RECIPIENTS = Reply.make(554, "5.5.1", "No valid recipients")
 NOT_ACCEPTED_BY_ALL = Reply.make(451, "4.7.1", "Not accepted for every recipient, try each by itself")
 

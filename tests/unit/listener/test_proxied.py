@@ -224,7 +224,7 @@ def test_closing_lets_nobody_wait() -> None:
 def test_a_session_that_is_turned_away_hears_why() -> None:
     """Limits count the client of the header; a full listener says 421 as without a proxy."""
     world = World()
-    world.talk.home.opened = lambda connection: False  # type: ignore[method-assign]
+    world.talk.home.opened = lambda connection, known: False  # type: ignore[method-assign]
     wire = world.connect()
     assert said(wire, HEADER + b"EHLO x\r\n").startswith(b"421 4.3.2 ")
     assert wire.closed

@@ -215,7 +215,7 @@ class Home:
         self.patient = False
         self.open: set[Connection] = set()
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: Connection, *, known: bool = True) -> bool:
         self.open.add(connection)
         return True
 
