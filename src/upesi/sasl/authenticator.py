@@ -7,17 +7,23 @@ when it said something else (AUT-07). It knows no replies and no hooks: those ar
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from upesi.sasl.attempts import Attempts
+from upesi.sasl.circumstances import Circumstances, Link
 from upesi.sasl.credentials import Ability, Credentials, Identity, Origin, Refused, Unavailable
-from upesi.sasl.mechanisms import MECHANISMS, Circumstances, Link, Mechanism
+from upesi.sasl.mechanisms import MECHANISMS, Mechanism
 from upesi.sasl.steps import Answer, CheckPassword, CheckToken, Exchange, FetchKeys, Question
 
 __all__ = ["Authenticator", "AuthenticatorSettings", "Tokens"]
+
+
+# 144 bits, and no padding in base64
+_NONCE_OCTETS = 18
 
 
 class Tokens(Protocol):
@@ -98,8 +104,14 @@ class Authenticator:
 
     def exchange(self, mechanism: str, initial: bytes | None, link: Link) -> Exchange:
         """Make the exchange of an offered `mechanism`."""
-        circumstances = Circumstances(link, self.settings.hostname, self._random, self._secret, self._now())
+        if not any(mechanism.binding for mechanism in self._offers):
+            # who cannot bind must not take a client's "you cannot" for somebody's lie
+            link = msgspec.structs.replace(link, bindings={})
+        circumstances = Circumstances(link, self.settings.hostname, self._nonce, self._secret, self._now())
         return Exchange(mechanism, MECHANISMS[mechanism].begin(initial, circumstances))
+
+    def _nonce(self) -> str:
+        return base64.b64encode(self._random(_NONCE_OCTETS)).decode()
 
     async def ask(self, question: Question, origin: Origin) -> Answer:
         """Return the answer to `question`, within the bound."""

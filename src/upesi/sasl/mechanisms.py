@@ -6,45 +6,20 @@ that have no opinion take the first that they know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 
 import msgspec
 
-from upesi.sasl import passwords
+from upesi.sasl import bearer, passwords
+from upesi.sasl.circumstances import Circumstances
+from upesi.sasl.crammd5 import cram_md5
 from upesi.sasl.credentials import Ability
+from upesi.sasl.external import external
+from upesi.sasl.scram import Hash, scram
 from upesi.sasl.steps import Steps
 
-__all__ = ["MECHANISMS", "Circumstances", "Link", "Mechanism"]
-
-
-class Link(msgspec.Struct, frozen=True):
-    """What is known of the client's link.
-
-    `secured`: it is TLS. `bindings`: channel bindings by name (RFC 5929, RFC 9266), as far as the TLS library gives them.
-    `certificate`: the verified identity of the client's certificate, "" where there is none.
-    """
-
-    secured: bool = False
-    bindings: Mapping[str, bytes] = {}
-    certificate: str = ""
-
-
-class Circumstances(msgspec.Struct, frozen=True):
-    """What a mechanism may use beside the client's words.
-
-    `random` gives that many octets no one can guess; `secret` is this server's own (it makes up keys for users that do not exist);
-    `now` is the wall clock in seconds.
-    """
-
-    link: Link
-    hostname: str
-    random: Callable[[int], bytes]
-    secret: bytes
-    now: float
-
-    def __repr__(self) -> str:
-        return "Circumstances()"
+__all__ = ["MECHANISMS", "Mechanism"]
 
 
 Begin = Callable[[bytes | None, Circumstances], Steps]
@@ -69,7 +44,25 @@ def _table(*mechanisms: Mechanism) -> MappingProxyType[str, Mechanism]:
     return MappingProxyType({mechanism.name: mechanism for mechanism in mechanisms})
 
 
+def _scram(hash: Hash, *, plus: bool) -> Mechanism:
+    def begin(initial: bytes | None, here: Circumstances) -> Steps:
+        return scram(hash, initial, here, plus=plus)
+
+    return Mechanism(f"{hash.ability.value}{'-PLUS' if plus else ''}", begin, hash.ability, binding=plus)
+
+
+_SHA_256 = Hash("sha256", Ability.SCRAM_SHA_256, 32)
+_SHA_1 = Hash("sha1", Ability.SCRAM_SHA_1, 20)
+
 MECHANISMS = _table(
+    Mechanism("EXTERNAL", external, Ability.KNOWN, certificate=True),
+    _scram(_SHA_256, plus=True),
+    _scram(_SHA_256, plus=False),
+    _scram(_SHA_1, plus=True),
+    _scram(_SHA_1, plus=False),
+    Mechanism("OAUTHBEARER", lambda initial, _: bearer.oauthbearer(initial), None),
+    Mechanism("XOAUTH2", lambda initial, _: bearer.xoauth2(initial), None),
     Mechanism("PLAIN", lambda initial, _: passwords.plain(initial), Ability.VERIFY, password=True),
     Mechanism("LOGIN", lambda initial, _: passwords.login(initial), Ability.VERIFY, password=True),
+    Mechanism("CRAM-MD5", cram_md5, Ability.SHARED_SECRET),
 )

@@ -17,11 +17,13 @@ from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.verdict import Verdict
 from upesi.mail.errors import InvariantError
 from upesi.mail.reply import Reply
+from upesi.mail.security import PeerCertificate
 from upesi.protocol.smtp.auth import challenge_text
 from upesi.protocol.smtp.events import AuthCommand, AuthResponse
 from upesi.sasl.authenticator import Authenticator
+from upesi.sasl.circumstances import Link
 from upesi.sasl.credentials import Identity, Origin
-from upesi.sasl.mechanisms import MECHANISMS, Link
+from upesi.sasl.mechanisms import MECHANISMS
 from upesi.sasl.steps import Answer as Found
 from upesi.sasl.steps import Challenge, CheckPassword, CheckToken, Exchange, Failure, MechanismFailed, Question, Step
 from upesi.session import replies
@@ -118,6 +120,7 @@ def response(engine: SessionEngine, event: AuthResponse) -> Answer:
     state = engine.auth
     if state is None or state.exchange is None:
         return replies.BAD_SEQUENCE
+    state.asked = state.authenticator.monotonic()
     if event.data is None:
         return _failed(engine, state, Failure.CANCELLED)
     return _advance(engine, state, partial(state.exchange.respond, event.data))
@@ -264,4 +267,18 @@ def _state(engine: SessionEngine) -> AuthState:
 
 
 def _link(engine: SessionEngine) -> Link:
-    return Link(secured=engine.session.tls is not None)
+    tls = engine.session.tls
+    if tls is None:
+        return Link()
+    # the one binding that is known to both ends of every version of TLS; Python's ssl has no exporter for RFC 9266
+    bindings = {"tls-server-end-point": tls.end_point} if tls.end_point else {}
+    return Link(secured=True, bindings=bindings, certificate=_accounts(tls.peer))
+
+
+def _accounts(peer: PeerCertificate | None) -> tuple[str, ...]:
+    """Return the names of a verified certificate that may be accounts, mail addresses first."""
+    if peer is None:
+        return ()
+    # a "?" stands for what could not be kept as it was: such a name is nobody's
+    names = [name for name in peer.names if "?" not in name]
+    return tuple(sorted(names, key=lambda name: "@" not in name))
