@@ -17,6 +17,7 @@ from upesi.protocol.smtp.events import (
     BdatCommand,
     Command,
     DataCommand,
+    EtrnCommand,
     ExpnCommand,
     HeloCommand,
     HelpCommand,
@@ -28,7 +29,10 @@ from upesi.protocol.smtp.events import (
     StartTlsCommand,
     UnknownCommand,
     VrfyCommand,
+    XclientCommand,
+    XforwardCommand,
 )
+from upesi.protocol.smtp.forwarding import XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, read_attributes
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.protocol.smtp.parameters import Parameters, mail_parameters, rcpt_parameters
 from upesi.protocol.smtp.refusals import (
@@ -47,6 +51,7 @@ __all__ = [
     "VERBS",
     "read_bdat",
     "read_data",
+    "read_etrn",
     "read_hello",
     "read_mail",
     "read_rcpt",
@@ -211,6 +216,29 @@ def _expn(argument: str) -> ExpnCommand:
     return ExpnCommand(argument)
 
 
+_NODE = re.compile(r"([@#]?)([!-~]+)")
+
+
+def read_etrn(argument: str) -> EtrnCommand:
+    """Read ETRN: `["@" / "#"] node-name` (RFC 1985 section 5.2)."""
+    match = _NODE.fullmatch(argument)
+    if match is None:
+        raise needs_argument() if not argument else refuse(BAD_PARAMETER)
+    option, name = match.groups()
+    try:
+        return EtrnCommand(option, name if option == "#" else domain_from(name))
+    except AddressError:
+        raise refuse(BAD_PARAMETER) from None
+
+
+def _xclient(argument: str) -> XclientCommand:
+    return XclientCommand(read_attributes(argument, XCLIENT_ATTRIBUTES))
+
+
+def _xforward(argument: str) -> XforwardCommand:
+    return XforwardCommand(read_attributes(argument, XFORWARD_ATTRIBUTES))
+
+
 # None: read by the machine, because what it means depends on the session or the listener too
 VERBS: dict[str, tuple[Kind, Callable[[str], Command] | None]] = {
     "HELO": (Kind.HELO, None),
@@ -228,4 +256,7 @@ VERBS: dict[str, tuple[Kind, Callable[[str], Command] | None]] = {
     "VRFY": (Kind.VRFY, _vrfy),
     "EXPN": (Kind.EXPN, _expn),
     "HELP": (Kind.HELP, HelpCommand),
+    "ETRN": (Kind.ETRN, None),
+    "XCLIENT": (Kind.XCLIENT, _xclient),
+    "XFORWARD": (Kind.XFORWARD, _xforward),
 }

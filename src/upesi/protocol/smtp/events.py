@@ -27,6 +27,7 @@ __all__ = [
     "DataChunk",
     "DataCommand",
     "DataEnd",
+    "EtrnCommand",
     "Event",
     "ExpnCommand",
     "HeloCommand",
@@ -40,6 +41,8 @@ __all__ = [
     "StartTlsCommand",
     "UnknownCommand",
     "VrfyCommand",
+    "XclientCommand",
+    "XforwardCommand",
 ]
 
 
@@ -177,6 +180,25 @@ class AuthResponse(msgspec.Struct, frozen=True, gc=False):
         return "AuthResponse()"
 
 
+class EtrnCommand(msgspec.Struct, frozen=True, gc=False):
+    """ETRN (RFC 1985): `option` is "", "@" (the domain and all below) or "#" (a queue by its own name), `name` what is asked for."""
+
+    option: str
+    name: str
+
+
+class XclientCommand(msgspec.Struct, frozen=True, gc=False):
+    """XCLIENT: who the client is, says whoever stands in front of us. None: not known there."""
+
+    attributes: dict[str, str | None]
+
+
+class XforwardCommand(msgspec.Struct, frozen=True, gc=False):
+    """XFORWARD: where the next message came from, for the log."""
+
+    attributes: dict[str, str | None]
+
+
 class UnknownCommand(msgspec.Struct, frozen=True, gc=False):
     """A well-formed line whose verb is none of ours; a `command` hook may know it."""
 
@@ -187,5 +209,6 @@ class UnknownCommand(msgspec.Struct, frozen=True, gc=False):
 Command = (
     HeloCommand | MailCommand | RcptCommand | DataCommand | RsetCommand | NoopCommand | QuitCommand
     | VrfyCommand | ExpnCommand | HelpCommand | StartTlsCommand | AuthCommand | AuthResponse | UnknownCommand
+    | EtrnCommand | XclientCommand | XforwardCommand
 )  # fmt: skip
 Event = Command | BdatCommand | DataChunk | DataEnd | ChunkEnd

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["MAX_AUTH_LINE", "MAX_COMMAND_LINE", "MAX_MAIL_LINE", "MAX_RCPT_LINE", "MAX_UNENDED_LINE", "ServerLimits"]
+__all__ = [
+    "MAX_AUTH_LINE",
+    "MAX_COMMAND_LINE",
+    "MAX_FORWARDING_LINE",
+    "MAX_MAIL_LINE",
+    "MAX_RCPT_LINE",
+    "MAX_UNENDED_LINE",
+    "ServerLimits",
+]
 
 # RFC 5321 section 4.5.3.1.4: octets of a command line with its CRLF. Each extension adds what its parameter can need:
 MAX_COMMAND_LINE = 512
@@ -13,7 +21,9 @@ _BODY = 17  # RFC 6152 section 2
 _SMTPUTF8 = 10  # RFC 6531 section 3.1
 _AUTH = 500  # RFC 4954 section 3
 _RET, _ENVID = len(" RET=FULL"), len(" ENVID=") + 100  # RFC 3461 section 4.4
-_BY = len(" BY=-999999999;NT")  # RFC 2852 section 4
+# RFC 2852 section 4: by-time has at most nine digits
+MAX_BY = 999_999_999
+_BY = len(f" BY=-{MAX_BY};NT")
 _HOLD = len(" HOLDUNTIL=2026-11-22T10:16:17.123456789+00:00")  # RFC 4865 section 4, RFC 3339
 _PRIORITY = len(" MT-PRIORITY=-9")  # RFC 6710 section 3
 _REQUIRETLS = len(" REQUIRETLS")  # RFC 8689 section 2
@@ -24,6 +34,8 @@ MAX_RCPT_LINE = MAX_COMMAND_LINE + _SMTPUTF8 + _NOTIFY + _ORCPT
 # RFC 4954 section 4: octets of a line of an exchange with its CRLF. The AUTH command itself has 512, but clients with tokens of kilobytes
 # (XOAUTH2) put them behind the verb all the same
 MAX_AUTH_LINE = 12288
+# Postfix's XCLIENT and XFORWARD: a host name and a user of 255 characters each would not fit otherwise
+MAX_FORWARDING_LINE = 1024
 # a line that has not ended after this many octets never will; the session is ended
 MAX_UNENDED_LINE = 64 * 1024
 
@@ -35,7 +47,8 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     them in no case, since who drives the machine knows when they may be offered. `dsn` announces DSN; its parameters are
     understood always. `deliver_by` is the least time of DELIVERBY in seconds and `future_release` the longest for which mail is held; 0
     turns them off. REQUIRETLS and FUTURERELEASE depend on the session and on the time: EHLO names them elsewhere. `blank_after_colon` takes
-    `MAIL FROM: <a@b>`, which the grammar forbids and many devices send.
+    `MAIL FROM: <a@b>`, which the grammar forbids and many devices send. `rcpt_max` and `mail_max` are what LIMITS announces (RFC 9422); 0
+    announces nothing.
     """
 
     max_message_size: int
@@ -48,6 +61,9 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
     requiretls: bool = False
     starttls: bool = False
     auth: tuple[str, ...] = ()
+    etrn: bool = False
+    rcpt_max: int = 0
+    mail_max: int = 0
     blank_after_colon: bool = False
 
     def ehlo_keywords(self) -> tuple[str, ...]:
@@ -64,4 +80,9 @@ class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
         if self.priorities:
             # RFC 6710 section 8: the profile says how many levels there are; this is that of X.400 gateways, and what others announce
             keywords.append("MT-PRIORITY MIXER")
+        if self.etrn:
+            keywords.append("ETRN")
+        limits = {"RCPTMAX": self.rcpt_max, "MAILMAX": self.mail_max}
+        if any(limits.values()):
+            keywords.append(" ".join(["LIMITS", *(f"{name}={count:d}" for name, count in limits.items() if count)]))
         return tuple(keywords)

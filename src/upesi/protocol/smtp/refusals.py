@@ -90,7 +90,6 @@ _KNOWN_ELSEWHERE = frozenset(
         "SOML",
         "SAML",
         "TURN",
-        "ETRN",
         "ATRN",
         "BURL",
         "STARTTLS",
@@ -98,8 +97,6 @@ _KNOWN_ELSEWHERE = frozenset(
         "DEBUG",
         "WIZ",
         "XEXCH50",
-        "XCLIENT",
-        "XFORWARD",
     )
 )
 

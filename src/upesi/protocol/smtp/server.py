@@ -22,6 +22,7 @@ from upesi.protocol.smtp.commands import (
     VERBS,
     read_bdat,
     read_data,
+    read_etrn,
     read_hello,
     read_mail,
     read_rcpt,
@@ -43,6 +44,7 @@ from upesi.protocol.smtp.events import (
 from upesi.protocol.smtp.limits import (
     MAX_AUTH_LINE,
     MAX_COMMAND_LINE,
+    MAX_FORWARDING_LINE,
     MAX_MAIL_LINE,
     MAX_RCPT_LINE,
     MAX_UNENDED_LINE,
@@ -77,7 +79,9 @@ _END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.L
 _OTHER = (Kind.UNKNOWN, None)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_LINE = max(MAX_MAIL_LINE, MAX_RCPT_LINE)
-_LINE_LIMITS = {b"MAIL": MAX_MAIL_LINE, b"RCPT": MAX_RCPT_LINE}
+_LINE_LIMITS = {
+    b"MAIL": MAX_MAIL_LINE, b"RCPT": MAX_RCPT_LINE, b"XCLI": MAX_FORWARDING_LINE, b"XFOR": MAX_FORWARDING_LINE,
+}  # fmt: skip
 
 
 class ServerConnection:
@@ -382,7 +386,7 @@ class ServerConnection:
         return self._read_offered(kind, verb.upper(), argument)
 
     def _refuse_sequence(self, kind: Kind) -> NoReturn:
-        reply = out_of_sequence(self._state, kind)
+        reply = NOT_IMPLEMENTED if kind is Kind.ETRN and not self._limits.etrn else out_of_sequence(self._state, kind)
         raise DataRefused(reply.text, reply) if kind is _DATA else refuse(reply)
 
     def _read_data(self, argument: str) -> DataCommand:
@@ -401,6 +405,8 @@ class ServerConnection:
             return read_starttls(argument)
         if kind is Kind.AUTH and self._limits.auth:
             return read_auth(argument)
+        if kind is Kind.ETRN and self._limits.etrn:
+            return read_etrn(argument)
         raise refuse(NOT_IMPLEMENTED)
 
     def _begin_chunk(self, argument: str) -> Event | Pause:

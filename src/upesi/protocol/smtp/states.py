@@ -51,6 +51,9 @@ class Kind(enum.StrEnum):
     STARTTLS = "STARTTLS"
     AUTH = "AUTH"
     RESPONSE = "answer to a challenge"
+    XCLIENT = "XCLIENT"
+    XFORWARD = "XFORWARD"
+    ETRN = "ETRN"
     UNKNOWN = "unknown command"
     MALFORMED = "malformed or out of sequence"  # in no row of ACCEPTED: it cannot get a positive reply
 
@@ -83,6 +86,13 @@ ACCEPTED: dict[tuple[State, Kind], State] = {
     # RFC 3207 section 4.2: all that was said before is forgotten
     (State.START, Kind.STARTTLS): State.START,
     (State.READY, Kind.STARTTLS): State.START,
+    # "at any time, except in the middle of a mail delivery transaction"; behind XCLIENT the session is as if it had just been greeted
+    (State.START, Kind.XCLIENT): State.START,
+    (State.READY, Kind.XCLIENT): State.START,
+    (State.START, Kind.XFORWARD): State.START,
+    (State.READY, Kind.XFORWARD): State.READY,
+    # RFC 1985 section 5: behind EHLO
+    (State.READY, Kind.ETRN): State.READY,
     # RFC 4954 section 4: not during a mail transaction
     (State.READY, Kind.AUTH): State.READY,
     (State.AUTH, Kind.RESPONSE): State.READY,
