@@ -6,7 +6,7 @@ import socket
 
 from bench.errors import BenchError
 
-__all__ = ["AIOSMTPD", "DISCARD", "DNS", "HARAKA", "POSTFIX", "RELAY", "SINK", "require_free"]
+__all__ = ["AIOSMTPD", "DISCARD", "DNS", "HARAKA", "POSTFIX", "RELAY", "SINK", "TLS", "require_free"]
 
 SINK = 2603
 POSTFIX = 2606
@@ -15,6 +15,7 @@ RELAY = 2608
 DISCARD = 2609
 AIOSMTPD = 2610
 DNS = 2611
+TLS = 2612
 
 
 def require_free(port: int, address: str = "127.0.0.1") -> None:

@@ -7,10 +7,12 @@ from typing import Protocol
 from bench.duels.discard import DiscardDuel
 from bench.duels.domains import DomainsDuel
 from bench.duels.idle import IdleDuel
+from bench.duels.idle_tls import IdleTlsDuel
 from bench.duels.latency import LatencyDuel
 from bench.duels.million import MillionDuel
 from bench.duels.relay import RelayDuel
 from bench.duels.slow_disk import SlowDiskDuel
+from bench.duels.starttls import StarttlsDuel
 from bench.load import Load
 from bench.result import Result
 from bench.setting import Setting
@@ -55,6 +57,8 @@ DUELS: tuple[Duel, ...] = (
     DomainsDuel(),
     LatencyDuel(),
     IdleDuel(),
+    StarttlsDuel(),
+    IdleTlsDuel(),
     MillionDuel(),
     SlowDiskDuel(),
 )

@@ -6,6 +6,7 @@ import asyncio
 import resource
 import smtplib
 import time
+from collections.abc import Callable
 from typing import cast
 
 import uvloop
@@ -18,7 +19,7 @@ from bench.processes import pss_kb
 from bench.result import Claim, Result
 from bench.setting import Setting
 
-__all__ = ["IdleDuel"]
+__all__ = ["Held", "IdleDuel", "measure", "sessions_possible"]
 
 _CONFIG = """\
 [node]
@@ -41,7 +42,7 @@ _PROMISED = 10_000
 _OPENING = 200  # connections being opened at once: below any backlog
 
 
-class _Held(asyncio.Protocol):
+class Held(asyncio.Protocol):
     """A session that stops after RCPT."""
 
     _lines = (b"EHLO a.example\r\n", b"MAIL FROM:<a@example.com>\r\n", b"RCPT TO:<b@example.com>\r\n")
@@ -59,7 +60,12 @@ class _Held(asyncio.Protocol):
             return
         if last[:1] != b"2":
             self._ready.set_exception(BenchError(f"refused: {data[:80]!r}"))
-        elif self._step == len(self._lines):
+        else:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Say the next line; behind the last one, stand still."""
+        if self._step == len(self._lines):
             self._ready.set_result(None)
         else:
             self.transport.write(self._lines[self._step])
@@ -70,19 +76,29 @@ class _Held(asyncio.Protocol):
             self._ready.set_exception(BenchError("the server hung up"))
 
 
-async def _hold(port: int, count: int) -> tuple[list[_Held], float]:
-    """Open `count` sessions from many addresses; return them and the seconds until the last stood after RCPT."""
+async def _hold(port: int, count: int, kind: Kind) -> tuple[list[Held], float]:
+    """Open `count` sessions of a `kind` from many addresses; return them and the seconds until the last one stood."""
     loop, gate, held, start = asyncio.get_running_loop(), asyncio.Semaphore(_OPENING), [], time.monotonic()
 
     async def one(index: int) -> None:
         async with gate:
             ready: asyncio.Future[None] = loop.create_future()
             source = (f"127.0.{1 + index // 200 % 250}.{1 + index % 200}", 0)
-            held.append((await loop.create_connection(lambda: _Held(ready), "127.0.0.1", port, local_addr=source))[1])
+            held.append((await loop.create_connection(lambda: kind(ready), "127.0.0.1", port, local_addr=source))[1])
             await ready
 
     await asyncio.gather(*(one(index) for index in range(count)))
     return held, time.monotonic() - start
+
+
+Kind = Callable[[asyncio.Future[None]], Held]
+
+
+def sessions_possible(setting: Setting) -> int:
+    """Return how many sessions the promise speaks of, fewer where files or patience are short."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return min(int(_PROMISED * max(setting.scale, 0.2)), hard - 500)
 
 
 def _probe(port: int) -> float:
@@ -92,11 +108,11 @@ def _probe(port: int) -> float:
     return 1000 * (time.monotonic() - start)
 
 
-async def _measure(peer: Peer, count: int) -> tuple[float, float, float, float]:
+async def measure(peer: Peer, count: int, kind: Kind) -> tuple[float, float, float, float]:
     """Return kB of each session, seconds to take all in, median and largest milliseconds of a probe."""
     await asyncio.to_thread(_probe, peer.port)
     before = pss_kb(peer.pid)
-    held, took = await _hold(peer.port, count)
+    held, took = await _hold(peer.port, count, kind)
     await asyncio.sleep(1)
     after = pss_kb(peer.pid)
     probes = sorted([await asyncio.to_thread(_probe, peer.port) for _ in range(50)])
@@ -116,15 +132,13 @@ class IdleDuel:
 
     def run(self, setting: Setting) -> Result:
         """Hold them at ours and, for comparison, at Haraka."""
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        count = min(int(_PROMISED * max(setting.scale, 0.2)), hard - 500)
+        count = sessions_possible(setting)
         columns = ("server", "sessions", "kB each (Pss)", "all taken in, s", "probe p50, ms", "probe max, ms")
         result = Result(self.name, self.title, "python -m bench --only idle", columns)
         for peer in (HarakaDiscard(setting.work), UpesiConfigured(setting.work, _CONFIG, "idle")):
             try:
                 with peer:
-                    kb, took, median, largest = uvloop.run(_measure(peer, count))
+                    kb, took, median, largest = uvloop.run(measure(peer, count, Held))
             except (BenchError, OSError) as error:
                 result.rows.append((peer.name, f"could not be measured: {error}", "", "", "", ""))
                 continue
