@@ -49,6 +49,7 @@ async def reach(server, hosts, table=None, *, allow_private=True):
         DeliverySettings(connection_idle=0.5),
         "us.test",
         lambda name, fields: None,
+        lambda: 0.0,
     )
     sender.start(work)
     await work.end.wait()

@@ -57,7 +57,7 @@ def make_sending(
     router = _router(ground)
     connector = Connector(loop, ground.resolver, allow_private=config.delivery.allow_private, ourselves=ourselves)
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
-    smtp = SmtpAgent(loop, connector, config.delivery, config.node.name, ground.emit)
+    smtp = SmtpAgent(loop, connector, config.delivery, config.node.name, ground.emit, time.time)
     agents = AgentDeliverer(smtp, maildir, DiscardAgent(loop))
     reporter = DsnReporter(
         config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire)

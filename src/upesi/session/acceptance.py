@@ -16,7 +16,7 @@ from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, Route
+from upesi.mail.route import DiscardRoute, Route, requiring_tls
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
 from upesi.session.engine import SessionEngine, spool_reply
@@ -91,6 +91,8 @@ class Acceptance:
             if refused and id(recipient) in refused:
                 continue
             route = recipient.route or intake.default_route(recipient.address)
+            if self._tx.transmission.requiretls:
+                route = requiring_tls(route)
             if type(route) is DiscardRoute:
                 self._discarded += 1
             else:

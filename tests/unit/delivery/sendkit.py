@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -300,7 +301,7 @@ def agent(emit: Callable[[str, Any], None] = lambda name, fields: None, **change
     loop = asyncio.get_running_loop()
     options = {"connection_idle": Duration("1s")} | changes
     connector = Connector(loop, NoLookup(), allow_private=False)
-    return SmtpAgent(loop, connector, DeliverySettings(**options), "client.example.org", emit)
+    return SmtpAgent(loop, connector, DeliverySettings(**options), "client.example.org", emit, time.time)
 
 
 async def send(server: SmtpServer, *attempts: Attempt, sender: SmtpAgent | None = None, lmtp: bool = False) -> FakeWork:

@@ -34,7 +34,7 @@ REQUIRETLS_REFUSED = failed("5.7.10", "the sender demands REQUIRETLS, which this
 def refusal(attempt: Attempt, offered: Extensions, fit: bool) -> Outcome | None:
     """Return why this server can never be sent this message; None if it can. `fit`: the connection is for REQUIRETLS mail."""
     message = attempt.message
-    if not fit and message.transmission.requiretls:
+    if not fit and message.transmission.requiretls and message.reverse_path is not None:
         # its own site's connections are (RFC 8689 section 4.2.1); this is the last fence, whoever led it here
         return REQUIRETLS_REFUSED
     if offered.size is not None:
@@ -54,8 +54,8 @@ def fault(error: Exception) -> Outcome:
     return _UNREADABLE if isinstance(error, OSError | UpesiError) else _INTERNAL
 
 
-def transmission_for(attempt: Attempt, offered: Extensions) -> Transmission:
-    """Return MAIL's parameters as this server can take them.
+def transmission_for(attempt: Attempt, offered: Extensions, fit: bool) -> Transmission:
+    """Return MAIL's parameters as this server can take them. `fit`: the connection is for REQUIRETLS mail.
 
     Without 8BITMIME, eight-bit content is sent as it is and not declared, as nearly every server does: RFC 6152 would
     have us convert or bounce it, which breaks signatures or loses mail; the bit-stripping servers it meant are gone.
@@ -68,8 +68,8 @@ def transmission_for(attempt: Attempt, offered: Extensions) -> Transmission:
     elif offered.smtputf8 and not transmission.smtputf8 and not _ascii_paths(attempt):
         # an alias gave the message an address that only SMTPUTF8 can carry
         transmission = msgspec.structs.replace(transmission, smtputf8=True)
-    if transmission.requiretls and not offered.requiretls:
-        # a Unix socket: `refusal` let nothing else through
+    if transmission.requiretls and not (fit and offered.requiretls):
+        # a Unix socket, or a notice: RFC 8689 section 5 would rather have it in clear than lost. `refusal` let nothing else through
         transmission = msgspec.structs.replace(transmission, requiretls=False)
     return transmission
 

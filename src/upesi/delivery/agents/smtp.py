@@ -22,12 +22,14 @@ from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.tls import TlsClient
 from upesi.config.settings import DeliverySettings
+from upesi.delivery.agents.deadline import overdue, seconds_left
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
 from upesi.delivery.agents.preparing import BINARY_REFUSED, fault, refusal, sliced, transmission_for, uses_bdat, whole
 from upesi.delivery.agents.securing import Emit, Securing
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
+from upesi.mail.envelope import Transmission
 from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Action, Outcome
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
@@ -44,16 +46,26 @@ END_TIMEOUT = 600.0
 
 
 class SmtpAgent:
-    """Starts connections; what they share is here: how to connect, who we are (`name`), what is remembered of sites."""
+    """Starts connections; what they share is here: how to connect, who we are (`name`), what is remembered of sites.
 
-    __slots__ = ("connector", "lookahead", "loop", "securing", "settings")
+    `wall` gives wall-clock seconds, for times that senders have set.
+    """
+
+    __slots__ = ("connector", "lookahead", "loop", "securing", "settings", "wall")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connector: Connector, settings: DeliverySettings, name: str, emit: Emit
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connector: Connector,
+        settings: DeliverySettings,
+        name: str,
+        emit: Emit,
+        wall: Callable[[], float],
     ) -> None:
         self.loop = loop
         self.connector = connector
         self.settings = settings
+        self.wall = wall
         self.securing = Securing(TlsClient(loop.time), name, emit)
         self.lookahead = LookAheadMemory(loop.time)
 
@@ -200,7 +212,7 @@ class _Sending:
         extensions = self._machine.extensions
         while (attempt := self._work.take()) is not None:
             try:
-                outcome = refusal(attempt, extensions, self._fit)
+                outcome = refusal(attempt, extensions, self._fit) or self._overdue(attempt.message.transmission)
                 if outcome is None:
                     bdat = uses_bdat(attempt, extensions)
                     return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=bdat, tls=self._tls)
@@ -209,6 +221,11 @@ class _Sending:
                 return None
             self._work.finish(attempt, (outcome,) * len(attempt.recipients))
         return None
+
+    def _overdue(self, transmission: Transmission) -> Outcome | None:
+        if transmission.by is None:
+            return None
+        return overdue(transmission, self._machine.extensions, self._agent.wall(), final=self._machine.lmtp)
 
     def _group_ahead(self) -> bytes:
         """Take the next message and return its group; nothing where it cannot be built, which is no fault of the one before it."""
@@ -228,10 +245,11 @@ class _Sending:
         machine, attempt = self._machine, transaction.attempt
         message = attempt.message
         size = len(message.prefix) + message.body.size
-        transmission = transmission_for(attempt, machine.extensions)
+        transmission = transmission_for(attempt, machine.extensions, self._fit)
+        left = seconds_left(transmission, self._agent.wall()) if transmission.by is not None else None
         commands: list[Callable[[], bytes]] = [machine.rset] if self._reset else []
         self._reset = False
-        commands.append(lambda: machine.mail(message.reverse_path, transmission, size))
+        commands.append(lambda: machine.mail(message.reverse_path, transmission, size, left))
         commands += [lambda r=recipient: machine.rcpt(r) for recipient in attempt.recipients]  # type: ignore[misc]
         return commands
 

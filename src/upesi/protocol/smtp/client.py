@@ -23,8 +23,9 @@ from upesi.mail.reply import Said
 from upesi.protocol.smtp.events import NEED_DATA, Pause
 from upesi.protocol.smtp.extensions import NO_EXTENSIONS, Extensions
 from upesi.protocol.smtp.framing import stuffed
+from upesi.protocol.smtp.limits import MAX_BY
 from upesi.protocol.smtp.replies import ParsedReply, ReplyParser
-from upesi.protocol.smtp.xtext import encode_xtext
+from upesi.protocol.smtp.xtext import encode_unicode, encode_xtext
 
 __all__ = ["ClientConnection", "ReceivedReply", "Request"]
 
@@ -73,8 +74,6 @@ _MESSAGE_ENDS = frozenset((Request.CONTENT, Request.BDAT_LAST))
 _LINE_BREAK = re.compile(r"[\x00\r\n]")
 # RFC 4954 section 4: the one intermediate reply besides 354
 _CHALLENGE = (Request.AUTH, 334)
-# RFC 6533 section 3: QCHAR; anything else of a utf-8 address is written as \x{HEX}
-_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 _NOTIFY = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
 
 
@@ -235,11 +234,13 @@ class ClientConnection:
         """Answer a 334; None cancels the exchange."""
         return self._command(Request.AUTH, "*" if response is None else b64encode(response).decode())
 
-    def mail(self, reverse_path: Address | None, transmission: Transmission, size: int | None = None) -> bytes:
-        """Open a mail transaction; None is the null reverse-path, `size` is in octets.
+    def mail(
+        self, reverse_path: Address | None, transmission: Transmission, size: int | None = None, left: int | None = None
+    ) -> bytes:
+        """Open a mail transaction; None is the null reverse-path, `size` is in octets, `left` the seconds until `transmission.by`.
 
-        SIZE, RET and ENVID are left out where the server did not announce them. Raises LocalProtocolError where the message needs
-        8BITMIME, BINARYMIME, SMTPUTF8 or REQUIRETLS and the server lacks it: the caller converts or gives up before.
+        SIZE, RET, ENVID, BY and MT-PRIORITY are left out where the server did not announce them. Raises LocalProtocolError where the
+        message needs 8BITMIME, BINARYMIME, SMTPUTF8 or REQUIRETLS and the server lacks it: the caller converts or gives up before.
         """
         offered = self.extensions
         parts = [f"MAIL FROM:<{'' if reverse_path is None else reverse_path}>"]
@@ -262,6 +263,11 @@ class ClientConnection:
                 parts.append(f"RET={transmission.ret}")
             if transmission.envid is not None:
                 parts.append(f"ENVID={encode_xtext(transmission.envid)}")
+        if transmission.priority and offered.priorities:
+            parts.append(f"MT-PRIORITY={transmission.priority}")
+        by = transmission.by
+        if by is not None and left is not None and offered.deliver_by is not None:
+            parts.append(f"BY={max(-MAX_BY, min(left, MAX_BY))};{by.mode}{'T' if by.trace else ''}")
         octets = self._command(Request.MAIL, " ".join(parts))
         self._recipients = 0
         return octets
@@ -331,11 +337,7 @@ def _dsn_parameters(recipient: Recipient) -> str:
     if recipient.original is not None:
         kind, _, address = recipient.original.partition(";")
         if kind.lower() == "utf-8":
-            text += f" ORCPT={kind};{_NOT_QCHAR.sub(_embedded, address)}"
+            text += f" ORCPT={kind};{encode_unicode(address)}"
         elif address.isascii() and address.isprintable():
             text += f" ORCPT={kind};{encode_xtext(address)}"
     return text
-
-
-def _embedded(match: re.Match[str]) -> str:
-    return f"\\x{{{ord(match[0]):02X}}}"

@@ -17,7 +17,8 @@ class Extensions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The service extensions of one server.
 
     `size` in octets, None where unknown (absent, 0 or nonsense). `mail_max`, `rcpt_max` and `rcpt_domain_max` are
-    LIMITS (RFC 9422), None where none is set. `auth` holds mechanisms in upper case.
+    LIMITS (RFC 9422), None where none is set. `auth` holds mechanisms in upper case. `deliver_by` is the least time of DELIVERBY in
+    seconds (RFC 2852), 0 where the server names none, None where it does not offer it.
     """
 
     pipelining: bool = False
@@ -30,6 +31,8 @@ class Extensions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     enhanced: bool = False
     starttls: bool = False
     requiretls: bool = False
+    deliver_by: int | None = None
+    priorities: bool = False
     auth: tuple[str, ...] = ()
     mail_max: int | None = None
     rcpt_max: int | None = None
@@ -57,6 +60,8 @@ class Extensions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             enhanced="ENHANCEDSTATUSCODES" in words,
             starttls="STARTTLS" in words,
             requiretls="REQUIRETLS" in words,
+            deliver_by=_number(next(iter(words["DELIVERBY"]), "")) or 0 if "DELIVERBY" in words else None,
+            priorities="MT-PRIORITY" in words,
             auth=tuple(dict.fromkeys(words.get("AUTH", ())))[:_MAX_MECHANISMS],
             mail_max=limits.get("MAILMAX"),
             rcpt_max=limits.get("RCPTMAX"),
