@@ -124,8 +124,10 @@ class Backlog:
 
     def _follow_hints(self) -> None:
         self._hint_timer = None
-        self._tasks.run(self._claim_all(tuple(self._hinted)))
-        self._hinted.clear()
+        # a claim that is under way may have read the index before the hinted mail was there: looked at again when it is done
+        ready = tuple(self._hinted.difference(self._claiming))
+        self._hinted.difference_update(ready)
+        self._tasks.run(self._claim_all(ready))
 
     def _poll_in(self, delay: float) -> None:
         if self._poll_timer is not None:
@@ -223,6 +225,8 @@ class Backlog:
             return 0
         finally:
             del self._claiming[queue]
+            if queue in self._hinted:
+                self.hint((queue,))
         path = self._dispatch.paths.get(queue)
         if path is not None:
             path.backlog = len(got) >= room

@@ -147,8 +147,8 @@ class FakeStore:
         return min((row.due for row in self._due(float("inf"))), default=None)
 
     async def claim(self, queue: str, now: float, limit: int) -> list[Delivery]:
-        await asyncio.sleep(self.delay)
         due = sorted((row for row in self._due(now) if row.queue == queue), key=lambda row: (row.due, row.id))[:limit]
+        await asyncio.sleep(self.delay)
         for row in due:
             self.rows[row.id] = _state(row, DeliveryState.ACTIVE)
         self.claims.append((queue, limit, len(due)))

@@ -31,6 +31,19 @@ def test_a_hint_is_followed_at_once(world: World) -> None:
     assert len(world.store.claims) == 1
 
 
+def test_a_hint_that_comes_during_a_claim_is_followed_after_it(world: World) -> None:
+    """The claim under way has read the index already: without a second look the mail would wait for the next poll, up to a second."""
+    world.store.delay = 0.1
+    world.pass_time(5.5)
+    world.put("a@x.example")
+    world.scheduler.hint({"host:x.example:25"})
+    world.pass_time(0.05)
+    world.put("b@x.example")
+    world.scheduler.hint({"host:x.example:25"})
+    world.pass_time(0.4)
+    assert len(world.site("x.example").delivered) == 2
+
+
 def test_a_large_backlog_is_claimed_in_pieces(world: World) -> None:
     """Memory holds what is due and has room, and all of it is sent."""
     for n in range(3000):
