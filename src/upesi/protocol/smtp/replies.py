@@ -24,6 +24,9 @@ MAX_LINE = 4096
 # EHLO answers have some twenty lines, banners with legal notices some forty
 MAX_LINES = 512
 MAX_OCTETS = 64 * 1024
+# Replies that a connection remembers by their octets: "250 2.1.0 Ok" comes with every message (2.5 us to read, 0.4 to find). The first
+# ones stay, since those are what a server says to every MAIL, RCPT and DATA; a reply with a queue id never comes twice
+_REMEMBERED = 16
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _STATUS = re.compile(r"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?= |$)")
@@ -40,13 +43,14 @@ class ParsedReply(msgspec.Struct, frozen=True, gc=False):
 class ReplyParser:
     """Octets in, replies out. `with_status` in `next` is False where a leading "2.0.0" would be plain text."""
 
-    __slots__ = ("_buffer", "_code", "_lines", "_octets")
+    __slots__ = ("_buffer", "_code", "_known", "_lines", "_octets")
 
     def __init__(self) -> None:
         self._buffer = ReceiveBuffer()
         self._code = b""
         self._lines: list[str] = []
         self._octets = 0
+        self._known: dict[bytes, ParsedReply] = {}
 
     @property
     def pending(self) -> bool:
@@ -66,8 +70,14 @@ class ReplyParser:
                 if len(buffer) > MAX_LINE:
                     raise RemoteProtocolError("reply line too long")
                 return None
+            alone = not self._lines
+            if alone and (known := self._known.get(line)) is not None:
+                return known
             if self._add(line):
-                return self._finish()
+                reply = self._finish()
+                if alone and len(self._known) < _REMEMBERED:
+                    self._known[line] = reply
+                return reply
         return None
 
     def _add(self, line: bytes) -> bool:
