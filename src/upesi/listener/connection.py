@@ -172,6 +172,19 @@ class Connection(asyncio.Protocol):
         self._leave()
         return replies.TOO_MANY_SESSIONS
 
+    def moved(self, address: str) -> Reply | None:
+        """Count the client at `address` in the place of the one that came (XCLIENT); return the reply where that one is over its limits."""
+        clients = self._context.clients
+        if clients is None:
+            return None
+        self._leave()
+        self._network = self._engine.network = b""
+        network = clients.network(address)
+        refusal = clients.enter(network, self._context.listener) if network else None
+        if refusal is None:
+            self._network = self._engine.network = network
+        return refusal
+
     def _leave(self) -> None:
         if self._network and self._context.clients is not None:
             self._context.clients.leave(self._network)

@@ -30,8 +30,8 @@ class Listener:
     """
 
     __slots__ = (
-        "_admission", "_backlog", "_context", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket",
-        "_timer", "accepted", "draining", "patient", "sessions", "turned_away",
+        "_admission", "_backlog", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket",
+        "_timer", "accepted", "context", "draining", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -46,7 +46,7 @@ class Listener:
     ) -> None:
         """`proxies`: connections come from there only, and begin with a PROXY header. `admission`: the places of the whole worker."""
         self._socket = sock
-        self._context = context
+        self.context = context
         self._max_sessions = max_sessions
         self._admission = admission or Admission(max_sessions)
         self._backlog = backlog
@@ -74,10 +74,10 @@ class Listener:
         self._server = await self._loop.create_server(factory, sock=self._socket, backlog=self._backlog)
 
     def _protocol(self) -> Connection:
-        return Connection(self, self._context, self._loop)
+        return Connection(self, self.context, self._loop)
 
     def _proxied(self, arrival: Arrival) -> Connection:
-        return Connection(self, self._context, self._loop, arrival)
+        return Connection(self, self.context, self._loop, arrival)
 
     async def drain(self, deadline: float, *, patient: bool = False) -> None:
         """Stop accepting, send idle clients away, and let the others finish their transaction, for `deadline` seconds at most.
@@ -111,11 +111,16 @@ class Listener:
             self._empty = None
         return not self.sessions
 
+    @property
+    def occupied(self) -> float:
+        """The part of our places that is taken."""
+        return self.sessions / self._max_sessions
+
     # -- what the connections call
 
     def opened(self, connection: Connection, *, known: bool) -> bool:
         """Take note of a session, if there is room for it; the worker's last places are for our own users, and for `known` clients."""
-        favoured = known or self._context.role is Role.SUBMISSION
+        favoured = known or self.context.role is Role.SUBMISSION
         if self.sessions >= self._max_sessions or not self._admission.enter(favoured=favoured):
             self.turned_away += 1
             return False

@@ -15,7 +15,6 @@ import msgspec
 from upesi.config.settings import OverloadSettings, SmtpSettings
 from upesi.limits.memory import MemoryBudget
 from upesi.limits.overload import Load, Marks, Overload
-from upesi.listener.admission import Admission
 from upesi.session.context import Emit, SessionContext
 
 __all__ = ["OverloadWatch", "harder"]
@@ -44,7 +43,7 @@ class OverloadWatch:
     """Watches one worker. `began` counts how often the mode was entered, for ever."""
 
     __slots__ = (
-        "_admission", "_budget", "_contexts", "_descriptors", "_emit", "_hard", "_lag", "_loop", "_memory", "_normal",
+        "_budget", "_contexts", "_descriptors", "_emit", "_hard", "_lag", "_loop", "_memory", "_normal", "_sessions",
         "_state", "_timer", "began",
     )  # fmt: skip
 
@@ -55,20 +54,20 @@ class OverloadWatch:
         smtp: SmtpSettings,
         *,
         contexts: Sequence[SessionContext],
-        admission: Admission,
+        sessions: Callable[[], float],
         budget: MemoryBudget,
         memory: Callable[[], float],
         descriptors: Callable[[], float],
         lag: Callable[[], float],
         emit: Emit,
     ) -> None:
-        """`contexts` are those of the listeners that get harder terms. `memory` and `descriptors` give the part in use, `lag` seconds."""
+        """`contexts` are those of the listeners that get harder terms. `sessions`, `memory` and `descriptors` give the part in use."""
         self._loop = loop
         self._contexts = contexts
         self._normal = smtp
         self._hard = harder(smtp, settings)
         self._state = Overload(Marks(settings.enter, settings.leave, settings.lag, settings.calm))
-        self._admission = admission
+        self._sessions = sessions
         self._budget = budget
         self._memory = memory
         self._descriptors = descriptors
@@ -95,7 +94,7 @@ class OverloadWatch:
     def _look(self) -> None:
         self._timer = self._loop.call_later(_PERIOD, self._look)
         load = Load(
-            sessions=self._admission.sessions / self._admission.most,
+            sessions=self._sessions(),
             memory=self._memory(),
             descriptors=self._descriptors(),
             lag=self._lag(),

@@ -29,6 +29,12 @@ class Metrics:
         self.clients_limited = counter(
             "upesi_clients_limited_total", "Refusals because of what one client did over all sessions", ["limit"]
         )
+        self.overloaded: Gauge = gauge("upesi_overloaded_workers", "Workers in overload mode now").child()
+        self.overloads: Counter = counter("upesi_overloads_total", "Times that overload mode was entered").child()
+        self.delayed: Gauge = gauge("upesi_delayed_replies", "Replies that are kept waiting now").child()
+        self.session_bodies: Gauge = gauge(
+            "upesi_session_bodies_bytes", "Message data in memory that sessions are receiving or have not stored"
+        ).child()
 
         transactions = counter("upesi_transactions_total", "Mail transactions by their end", ["outcome"])
         self.transactions_accepted: Counter = transactions.child("accepted")

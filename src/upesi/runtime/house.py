@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from upesi.control.hints import Hints
 from upesi.limits.shares import Holder
 from upesi.listener.listener import Listener
+from upesi.listener.overload import OverloadWatch
 from upesi.observe.lag import LoopLag
 from upesi.runtime.ground import Ground
-from upesi.runtime.observer import count_clients, count_sessions
+from upesi.runtime.observer import count_sessions
 from upesi.runtime.owners import Owners
+from upesi.runtime.pressure import Pressure, count_pressure
 from upesi.runtime.security import Security
 from upesi.runtime.sending import Sending
-from upesi.session.clients import Clients
 
 __all__ = ["House"]
 
@@ -27,7 +28,8 @@ class House:
         ground: Ground,
         sending: Sending,
         listeners: Sequence[tuple[str, Listener]],
-        clients: Clients,
+        pressure: Pressure,
+        watch: OverloadWatch,
         security: Security,
         shares: Holder,
         owners: Owners,
@@ -40,7 +42,8 @@ class House:
         self._ground = ground
         self._sending = sending
         self._listeners = listeners
-        self._clients = clients
+        self._pressure = pressure
+        self._watch = watch
         self._security = security
         self._owners = owners
         self._hints = hints
@@ -49,6 +52,7 @@ class House:
     async def open(self) -> None:
         """Begin to accept and to deliver."""
         self.scheduler.start()
+        self._watch.start()
         self._security.watch.start()
         for _, listener in self._listeners:
             await listener.start()
@@ -97,12 +101,13 @@ class House:
         metrics.log_dropped.set(self.events.dropped)
         metrics.connections.set(self._sending.connector.opened)
         count_sessions(metrics, self._listeners)
-        count_clients(metrics, self._clients)
+        count_pressure(metrics, self._pressure, self._watch)
         return metrics.export()
 
     async def close(self) -> None:
         """Let go of everything; what was handed to the store is written first."""
         self._lag.stop()
+        self._watch.stop()
         self._security.watch.stop()
         await self._ground.hooks.end()
         self._sending.maildir.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from upesi.config.settings import DeliverySettings
 from upesi.control.hints import Hints
 from upesi.delivery.routes import RouteTable
+from upesi.limits.memory import MemoryBudget
 from upesi.mail.address import Address
 from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome
@@ -20,7 +21,7 @@ from upesi.scheduler.work import Router
 from upesi.session.intake import BodyWriter, Placement
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.records import Delivery, DeliveryState, NewMessage
-from upesi.spool.store import SpoolError, Store
+from upesi.spool.store import SpoolError, SpoolFull, Store
 
 __all__ = ["SpoolIntake", "place"]
 
@@ -37,7 +38,7 @@ def place(router: Router, route: Route) -> tuple[str, DeliveryState]:
 class SpoolIntake:
     """Implements `session.intake.Intake` for one worker."""
 
-    __slots__ = ("_bodies", "_hints", "_owners", "_reporter", "_router", "_routes", "_scheduler", "_store", "lifetime")
+    __slots__ = ("_bodies", "_budget", "_hints", "_owners", "_reporter", "_router", "_routes", "_scheduler", "_store", "lifetime")
 
     def __init__(
         self,
@@ -50,7 +51,9 @@ class SpoolIntake:
         owners: Owners,
         hints: Hints,
         settings: DeliverySettings,
+        budget: MemoryBudget,
     ) -> None:
+        self._budget = budget
         self._store = store
         self._bodies = bodies
         self._scheduler = scheduler
@@ -63,11 +66,13 @@ class SpoolIntake:
 
     def full(self) -> bool:
         """Whether new mail is answered 452 now."""
-        return self._store.full()
+        return self._store.full() or self._budget.full
 
     def body_writer(self) -> BodyWriter:
-        """Return a writer for one message."""
-        return self._bodies.writer()
+        """Return a writer for one message; raise SpoolFull where message data takes all the memory that it may."""
+        if self._budget.spent:
+            raise SpoolFull("message data of sessions takes all the memory that it may")
+        return self._bodies.writer(self._budget)
 
     def default_route(self, address: Address) -> Route:
         """Return what the configuration says for this recipient."""

@@ -16,10 +16,10 @@ from upesi.protocol.smtp.limits import ServerLimits
 from upesi.runtime.authentication import Authentication
 from upesi.runtime.ground import Ground
 from upesi.runtime.messages import InheritedListener
+from upesi.runtime.pressure import Pressure, share_of
 from upesi.runtime.security import Security
 from upesi.runtime.sockets import listener_label
 from upesi.sasl.authenticator import Authenticator
-from upesi.session.clients import Clients
 from upesi.session.context import SessionContext
 from upesi.session.intake import Intake
 from upesi.tls.acceptor import Acceptor
@@ -40,7 +40,7 @@ def make_listeners(
     intake: Intake,
     sockets: Sequence[Bound],
     spawn: Callable[[Awaitable[object]], None],
-    clients: Clients,
+    pressure: Pressure,
     security: Security,
     authentication: Authentication,
 ) -> list[tuple[str, Listener]]:
@@ -50,11 +50,15 @@ def make_listeners(
         settings = ground.config.listener[inherited.index]
         tls = security.acceptor(inherited.index)
         auth = authentication.of(settings)
-        context = _context(ground, intake, spawn, clients, settings, listener_label(settings, sock), tls, auth)
-        # a limit over all sockets, never exceeded: the kernel spreads connections evenly but for chance
-        most = max(1, settings.max_sessions // inherited.sockets)
-        proxies = Networks(settings.proxy)
-        listener = Listener(sock, context, max_sessions=most, backlog=settings.backlog, proxies=proxies)
+        context = _context(ground, intake, spawn, pressure, settings, listener_label(settings, sock), tls, auth)
+        listener = Listener(
+            sock,
+            context,
+            max_sessions=share_of(settings, inherited),
+            backlog=settings.backlog,
+            proxies=Networks(settings.proxy),
+            admission=pressure.admission,
+        )
         listeners.append((context.listener, listener))
     return listeners
 
@@ -63,7 +67,7 @@ def _context(
     ground: Ground,
     intake: Intake,
     spawn: Callable[[Awaitable[object]], None],
-    clients: Clients,
+    pressure: Pressure,
     settings: ListenerSettings,
     label: str,
     tls: Acceptor | None,
@@ -83,7 +87,8 @@ def _context(
         listener=label,
         role=settings.role,
         resolve=partial(confirmed_name, ground.resolver),
-        clients=clients,
+        clients=pressure.clients,
+        delays=pressure.delays,
         tls=tls,
         auth=auth,
     )

@@ -10,10 +10,9 @@ from upesi.listener.listener import Listener
 from upesi.mail.outcome import OutcomeKind
 from upesi.observe.events import Events, Value
 from upesi.observe.metrics import Metrics
-from upesi.session.clients import Clients
 from upesi.spool.listing import QueueTotals
 
-__all__ = ["Observer", "count_clients", "count_queue", "count_sessions"]
+__all__ = ["Observer", "count_queue", "count_sessions"]
 
 Fields = Mapping[str, object]
 
@@ -64,12 +63,6 @@ def count_sessions(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) 
         metrics.sessions.child(label).set(opened)
         metrics.sessions_open.child(label).set(now)
         metrics.sessions_refused.child(label, "too many").set(refused)
-
-
-def count_clients(metrics: Metrics, clients: Clients) -> None:
-    """Take over what clients were refused because of what they did together."""
-    for limit, refused in clients.refused.items():
-        metrics.clients_limited.child(limit).set(refused)
 
 
 def count_queue(metrics: Metrics, totals: QueueTotals, now: float) -> None:

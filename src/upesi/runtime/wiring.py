@@ -31,11 +31,11 @@ from upesi.runtime.listening import make_listeners, take_sockets
 from upesi.runtime.messages import Configure, decode_config
 from upesi.runtime.observer import Observer
 from upesi.runtime.owners import Owners
+from upesi.runtime.pressure import make_pressure, make_watch
 from upesi.runtime.security import Security
 from upesi.runtime.sending import build_routes, make_sending
 from upesi.runtime.shared import open_counters
 from upesi.runtime.tasks import OwnTasks
-from upesi.session.clients import Clients
 from upesi.spool.sqlite import SqliteStore
 
 __all__ = ["build", "build_hooks", "build_routes"]
@@ -78,6 +78,7 @@ async def build(
             intake.hint(queue)
 
     sockets = take_sockets(configure.listeners)
+    pressure = make_pressure(ground, configure.workers, configure.listeners)
     ourselves = Ourselves((sock.getsockname()[:2] for _, sock in sockets), is_local)
     sending = make_sending(ground, shares, ourselves, hint_others=hint_others, idle=idle)
     hints = Hints(ground.loop, ground.config.spool.path, str(configure.epoch), sending.scheduler.hint)
@@ -91,18 +92,17 @@ async def build(
         owners,
         hints,
         ground.config.delivery,
+        pressure.budget,
     )
     await ground.hooks.begin()
     # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
-    clients = Clients(ground.counters, ground.config.limits, ground.emit)
     security = Security(ground.config, ground.emit, ground.loop)
-    listeners = make_listeners(
-        ground, intake, sockets, unawaited.run, clients, security, Authentication(ground)
-    )
+    listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, Authentication(ground))
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
-    return House(ground, sending, listeners, clients, security, shares, owners, hints, lag)
+    watch = make_watch(ground, pressure, listeners, lag)
+    return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag)
 
 
 async def _ground(configure: Configure, broken: Callable[[BaseException], None]) -> Ground:

@@ -14,17 +14,21 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
 from upesi.database.wal import sync_folder
+from upesi.limits.memory import MemoryBudget
 from upesi.mail.body import READ_SIZE, Body, MemoryBody
 from upesi.mail.ids import MessageId
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 
 __all__ = ["BodyFolder", "BodyWriter", "FileBody", "error_from"]
 
+# Bodies of this size stay in memory even where that is short: a file costs two syncs, and small mail is in memory for a moment only
+_SMALL = 16 * 1024
 _FULL = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
 
 
@@ -107,16 +111,19 @@ class FileBody:
 
 
 class BodyWriter:
-    """Receives one body: in memory up to the inline limit, then in a file of the spool.
+    """Receives one body: in memory up to the inline limit, then in a file of the spool; earlier where sessions hold too much together.
 
     Either `finish` or `discard` must be called; after `finish`, `discard` removes the session's name of the file (harmless once the
     message has been accepted: the spool has a name of its own by then) and must be called as well.
     """
 
-    __slots__ = ("_descriptor", "_folder", "_limit", "_path", "_pieces", "_size", "_sum")
+    __slots__ = ("_budget", "_descriptor", "_folder", "_held", "_limit", "_path", "_pieces", "_size", "_sum")
 
-    def __init__(self, folder: BodyFolder) -> None:
+    def __init__(self, folder: BodyFolder, budget: MemoryBudget) -> None:
         self._folder = folder
+        self._budget = budget
+        # octets in memory, which the budget counts too
+        self._held = 0
         self._limit = folder.inline_limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -131,9 +138,15 @@ class BodyWriter:
 
     def write(self, chunk: bytes) -> None:
         """Add octets; raise SpoolFull or SpoolError (the body is then lost, `discard` it)."""
-        self._size += len(chunk)
+        size = len(chunk)
+        self._size += size
+        self._held += size
         self._pieces.append(chunk)
-        if self._size > self._limit and (self._descriptor < 0 or sum(map(len, self._pieces)) >= READ_SIZE):
+        budget = self._budget
+        budget.used += size
+        if (self._size > self._limit and (self._descriptor < 0 or self._held >= READ_SIZE)) or (
+            self._held > _SMALL and budget.tight
+        ):
             self._spill()
 
     def _spill(self) -> None:
@@ -149,6 +162,11 @@ class BodyWriter:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
             raise error_from(error, "cannot write a body") from error
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._budget.used -= self._held
+        self._held = 0
 
     def finish(self) -> Body:
         """Return what was written as a body; raise SpoolFull or SpoolError."""
@@ -165,6 +183,7 @@ class BodyWriter:
     def discard(self) -> None:
         """Forget it all; raises nothing."""
         self._pieces.clear()
+        self._let_go()
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -198,9 +217,9 @@ class BodyFolder:
         sync_folder(self._bodies)
         sync_folder(self._bodies.parent)
 
-    def writer(self) -> BodyWriter:
-        """Return a writer for one body that is coming in."""
-        return BodyWriter(self)
+    def writer(self, budget: MemoryBudget | None = None) -> BodyWriter:
+        """Return a writer for one body that is coming in, whose memory counts against `budget`."""
+        return BodyWriter(self, budget or MemoryBudget(sys.maxsize))
 
     def temporary(self) -> tuple[Path, int]:
         """Create a file in tmp/; return its path and descriptor. Raise OSError."""
