@@ -7,11 +7,14 @@ so that a mistake is found by `upesi config check`, not by mail.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from os.path import abspath, join
 
-from upesi.config.settings import RouteSettings
+import msgspec
+
+from upesi.config.settings import DeliverySettings, RouteSettings
+from upesi.delivery.domains import DomainTable, pattern_from
 from upesi.delivery.mailboxes import folder_name
 from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
@@ -19,16 +22,19 @@ from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, M
 __all__ = ["RouteError", "RouteTable"]
 
 _Target = Callable[[Address], Route]
+_ANYBODY = Address("postmaster", "")
 
 _FORMS = {
     "mx": "mx",
     "smtp": "smtp://HOST:PORT",
+    "smtps": "smtps://HOST:PORT",
     "lmtp": "lmtp://HOST:PORT or lmtp:///PATH",
     "maildir": "maildir:FOLDER",
     "discard": "discard",
 }
-_EVERYTHING = "*"
 SMTP_PORT = 25
+# RFC 8314 section 7.3: submission with TLS from the first octet
+SMTPS_PORT = 465
 
 
 class RouteError(ValueError):
@@ -40,48 +46,28 @@ class RouteTable:
 
     __slots__ = ("_default", "_name", "_targets")
 
-    def __init__(self, routes: Sequence[RouteSettings], smarthost: str, name: str) -> None:
+    def __init__(self, routes: Sequence[RouteSettings], delivery: DeliverySettings, name: str) -> None:
         self._name = name.lower()
-        # pattern -> (position, target); a lower position wins
-        self._targets: dict[str, tuple[int, _Target]] = {}
+        self._targets: DomainTable[_Target] = DomainTable()
         for position, entry in enumerate(routes):
-            target = _target(entry.to, f"route[{position}].to")
+            target = _with_account(_target(entry.to, f"route[{position}].to"), entry.user, entry.password_file)
             for domain in entry.domains:
-                self._targets.setdefault(_pattern(domain, f"route[{position}].domains"), (position, target))
-        self._default = _smarthost(smarthost) if smarthost else _by_mx
+                try:
+                    self._targets.add(pattern_from(domain), target)
+                except AddressError as error:
+                    raise RouteError(f"route[{position}].domains: {error}") from None
+        smarthost = delivery.smarthost
+        self._default: _Target = _by_mx
+        if smarthost:
+            self._default = _with_account(
+                _smarthost(smarthost), delivery.smarthost_user, delivery.smarthost_password_file
+            )
 
     def route_for(self, address: Address) -> Route:
         """Return where mail for `address` goes."""
         domain = address.domain or self._name
-        if not self._targets:
-            return self._default(Address(address.local, domain))
-        found = [self._targets[key] for key in _keys(domain) if key in self._targets]
-        target = min(found, key=_position)[1] if found else self._default
+        target = self._targets.find(domain) or self._default
         return target(Address(address.local, domain))
-
-
-def _position(entry: tuple[int, _Target]) -> int:
-    return entry[0]
-
-
-def _keys(domain: str) -> Iterator[str]:
-    """Yield every pattern that matches `domain`: itself, each domain above it with its dot, everything."""
-    yield domain
-    dot = domain.find(".") if not domain.startswith("[") else -1
-    while dot >= 0:
-        yield domain[dot:]
-        dot = domain.find(".", dot + 1)
-    yield _EVERYTHING
-
-
-def _pattern(text: str, key: str) -> str:
-    if text == _EVERYTHING:
-        return text
-    dot = "." if text.startswith(".") else ""
-    try:
-        return dot + domain_from(text.removeprefix("."))
-    except AddressError as error:
-        raise RouteError(f'{key}: "{text}": {error}; write "example.com", ".example.com" or "*"') from None
 
 
 def _target(text: str, key: str) -> _Target:
@@ -99,9 +85,18 @@ def _target(text: str, key: str) -> _Target:
 
 def _smarthost(text: str) -> _Target:
     key = "delivery.smarthost"
-    if not text.startswith("smtp:"):
-        raise RouteError(f'{key}: "{text}" is no smarthost; write {_FORMS["smtp"]}')
+    if not text.startswith(("smtp:", "smtps:")):
+        raise RouteError(f'{key}: "{text}" is no smarthost; write {_FORMS["smtp"]} or {_FORMS["smtps"]}')
     return _target(text, key)
+
+
+def _with_account(target: _Target, user: str, password_file: str) -> _Target:
+    """Return `target` with AUTH; only routes that name a host can have an account (`config.destinations`)."""
+    route = target(_ANYBODY) if user else None
+    if not isinstance(route, HostRoute):
+        return target
+    named = msgspec.structs.replace(route, user=user, password_file=password_file)
+    return lambda address: named
 
 
 def _by_mx(address: Address) -> Route:
@@ -124,6 +119,12 @@ def _read_smtp(rest: str) -> _Target:
     return lambda address: route
 
 
+def _read_smtps(rest: str) -> _Target:
+    host, port = _host_and_port(rest, SMTPS_PORT)
+    route = HostRoute(host, port, implicit=True)
+    return lambda address: route
+
+
 def _read_lmtp(rest: str) -> _Target:
     # RFC 2033 section 5: LMTP must not be spoken on port 25, and has no port of its own
     route = LmtpRoute(rest[2:], 0) if rest.startswith("///") else LmtpRoute(*_host_and_port(rest, None))
@@ -142,6 +143,7 @@ def _read_maildir(rest: str) -> _Target:
 _READERS: dict[str, Callable[[str], _Target]] = {
     "mx": _read_mx,
     "smtp": _read_smtp,
+    "smtps": _read_smtps,
     "lmtp": _read_lmtp,
     "maildir": _read_maildir,
     "discard": _read_discard,

@@ -15,13 +15,15 @@ from os.path import dirname
 from typing import Protocol
 
 from upesi.delivery.outcomes import deferred, failed
+from upesi.delivery.policies import TlsPolicies
 from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.dns.cache import TtlCache
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
+from upesi.mail.tls import TlsPolicy
 from upesi.scheduler.work import Destination, Host, Unroutable
 
-__all__ = ["MxLookup", "MxRouter", "own_names"]
+__all__ = ["MxLookup", "MxRouter", "host_of", "own_names"]
 
 # Hosts of one domain that are tried (DNS-04); nobody honest has more
 MAX_HOSTS = 20
@@ -31,6 +33,9 @@ MAX_SITE = 200
 
 # Seconds for which a domain's site is known without asking, whatever the TTL says: mail that was just accepted should not wait for DNS
 MIN_SITE_TTL = 60.0
+
+# what the site of a set of MX hosts begins with
+_BY_MX = "mx:"
 
 _NULL_MX = failed("5.1.10", "domain does not accept mail (null MX)", code=556)
 _NO_DOMAIN = failed("5.1.2", "no such domain")
@@ -58,13 +63,13 @@ class MxLookup(Protocol):
 
 
 class MxRouter:
-    """The Router of the scheduler.
+    """The Router of the scheduler. Mail to the same hosts under another TLS policy is another site (`upesi.delivery.policies`).
 
     `shuffle` puts a list into random order, `now` gives monotonic seconds, `own` are the names by which this server can
     stand in MX records, `port` is 25 except in tests.
     """
 
-    __slots__ = ("_lookup", "_own", "_port", "_shuffle", "_sites")
+    __slots__ = ("_lookup", "_own", "_policies", "_port", "_shuffle", "_sites")
 
     def __init__(
         self,
@@ -74,19 +79,29 @@ class MxRouter:
         *,
         own: frozenset[str] = frozenset(),
         port: int = 25,
+        policies: TlsPolicies | None = None,
         cache_size: int = 10_000,
     ) -> None:
         self._lookup = lookup
         self._shuffle = shuffle
         self._own = own
+        self._policies = policies or TlsPolicies()
         self._port = port
         self._sites: TtlCache[str, str] = TtlCache(cache_size, now)
 
     def site(self, route: Route) -> str | None:
         """Return the queue key of `route` if it is known without asking."""
         if isinstance(route, MxRoute) and not route.domain.startswith("["):
-            return self._sites.get(route.domain)
+            site = self._sites.get(route.domain)
+            return None if site is None else site + self._policies.mark(route)
         return self._fixed(route).site
+
+    def current(self, queue: str, route: Route) -> str:
+        """Return the queue where mail that has waited in `queue` belongs now: a policy may have changed meanwhile."""
+        if not isinstance(route, MxRoute) or route.domain.startswith("["):
+            return self._fixed(route).site
+        # what is not known by its MX hosts was resolved by a plugin, or waits to be
+        return queue.partition(";")[0] + self._policies.mark(route) if queue.startswith(_BY_MX) else queue
 
     async def resolve(self, route: Route) -> Destination:
         """Return the destination of `route`; raise Unroutable."""
@@ -96,16 +111,17 @@ class MxRouter:
         records = await self._records(route.domain, answer)
         site = _site(record.exchange for record in records)
         self._sites.put(route.domain, site, max(answer.ttl, MIN_SITE_TTL))
-        return Destination(site, route, self._hosts(records))
+        return Destination(site + self._policies.mark(route), route, self._hosts(records, route))
 
     def _fixed(self, route: Route) -> Destination:
         """Return the destination of a route that needs no DNS to be understood."""
         match route:
             case HostRoute(host, port):
-                return Destination(f"host:{host}:{port}", route, (Host(host, port, private=True),))
+                site = f"host:{host}:{port}{self._policies.mark(route)}"
+                return Destination(site, route, (host_of(route, self._policies.policy(route)),))
             case LmtpRoute(host, port):
-                site = f"lmtp:{host}:{port}" if port else f"lmtp:{host}"
-                return Destination(site, route, (Host(host, port, private=True),))
+                site = f"lmtp:{host}:{port}{self._policies.mark(route)}" if port else f"lmtp:{host}"
+                return Destination(site, route, (Host(host, port, private=True, tls=self._policies.policy(route)),))
             case MaildirRoute(path):
                 # one queue for all mailboxes below one root: they share a disk, not a receiver's limit
                 return Destination(f"maildir:{dirname(path)}", route)
@@ -115,7 +131,8 @@ class MxRouter:
                 # an address literal (RFC 5321 section 4.1.3); strangers may write it, so it is judged like one from DNS,
                 # and never shares the queue of a configured host, which is not judged
                 address = domain[1:-1].removeprefix("IPv6:")
-                return Destination(f"literal:{address}:{self._port}", route, (Host(address, self._port),))
+                site = f"literal:{address}:{self._port}{self._policies.mark(route)}"
+                return Destination(site, route, (Host(address, self._port, tls=self._policies.policy(route)),))
 
     async def _records(self, domain: str, answer: Answer) -> list[MxRecord]:
         """Return the MX records to use, best first, made up where there are none; raise Unroutable."""
@@ -148,12 +165,18 @@ class MxRouter:
             raise Unroutable(_LOOP)
         return records
 
-    def _hosts(self, records: list[MxRecord]) -> tuple[Host, ...]:
+    def _hosts(self, records: list[MxRecord], route: MxRoute) -> tuple[Host, ...]:
         """Return hosts in the order to try: by preference, equals shuffled (C21)."""
+        policies = self._policies
+        policy = policies.policy(route)
         hosts: list[Host] = []
         seen: set[str] = set()
         for preference, group in groupby(records, key=attrgetter("preference")):
-            equals = [Host(r.exchange, self._port, preference) for r in group if r.exchange not in seen]
+            names = [record.exchange for record in group if record.exchange not in seen]
+            equals = [
+                Host(name, self._port, preference, domain=route.domain, tls=policies.at_host(policy, name))
+                for name in names
+            ]
             self._shuffle(equals)
             hosts += equals
             seen.update(host.name for host in equals)
@@ -169,8 +192,16 @@ _REFUSALS: dict[Status, Outcome] = {
 
 def _site(hosts: Iterable[str]) -> str:
     """Return the key that all domains with this set of hosts share, whatever their preferences."""
-    key = "mx:" + ",".join(sorted(set(hosts)))
-    return key if len(key) <= MAX_SITE else "mx:#" + hashlib.sha256(key.encode()).hexdigest()[:40]
+    key = _BY_MX + ",".join(sorted(set(hosts)))
+    return key if len(key) <= MAX_SITE else _BY_MX + "#" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def host_of(route: HostRoute, policy: TlsPolicy, preference: int = 0) -> Host:
+    """Return the host that `route` names; the operator or a plugin wrote it, so it may have a private address."""
+    return Host(
+        route.host, route.port, preference, private=True,
+        tls=policy, implicit=route.implicit, user=route.user, password_file=route.password_file,
+    )  # fmt: skip
 
 
 def own_names(*names: str) -> frozenset[str]:

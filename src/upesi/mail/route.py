@@ -35,6 +35,13 @@ class MxRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="mx
     tls: TlsPolicy | None = None
     requiretls: bool = False
 
+    @property
+    def key(self) -> str:
+        """What mail whose MX hosts are not known yet waits under: the domain, and what else must not be mixed there."""
+        if self.tls is None and not self.requiretls:
+            return self.domain
+        return self.domain + (f";tls={self.tls.mark}" if self.tls else "") + (";requiretls" if self.requiretls else "")
+
 
 class HostRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="host"):
     """To one host by SMTP, whatever MX says: fixed route or smarthost. `host` is a name or an address.
@@ -78,8 +85,8 @@ _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
 
 
 def requiring_tls(route: Route) -> Route:
-    """Return `route` for mail that came with REQUIRETLS; what is delivered here and not sent is as it is."""
-    if isinstance(route, MaildirRoute | DiscardRoute):
+    """Return `route` for mail that came with REQUIRETLS; what does not leave this machine is as it is."""
+    if isinstance(route, MaildirRoute | DiscardRoute) or (isinstance(route, LmtpRoute) and not route.port):
         return route
     return msgspec.structs.replace(route, requiretls=True)
 

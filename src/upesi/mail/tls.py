@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 
 import msgspec
 
@@ -35,6 +36,14 @@ class TlsPolicy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def required(self) -> bool:
         """Whether nothing may go in clear."""
         return self.level in (TlsLevel.ENCRYPT, TlsLevel.VERIFY)
+
+    @property
+    def mark(self) -> str:
+        """A word that tells policies apart: "verify", "verify/1f0c36b2a9d4"."""
+        if not (self.names or self.authorities or self.certificate):
+            return self.level.value
+        more = msgspec.json.encode((self.names, self.authorities, self.certificate))
+        return f"{self.level}/{hashlib.sha256(more).hexdigest()[:12]}"
 
 
 OPPORTUNISTIC = TlsPolicy()

@@ -10,6 +10,10 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
+import msgspec
+
+from upesi.delivery.policies import TlsPolicies
+from upesi.delivery.routing import host_of
 from upesi.dns.cache import TtlCache
 from upesi.hooks.chain import Chain
 from upesi.hooks.guard import Emit
@@ -17,9 +21,10 @@ from upesi.hooks.points import Report
 from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import Verdict
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.route import HostRoute, MxRoute, Route
+from upesi.mail.route import HostRoute, MxRoute, Route, requiring_tls
 from upesi.scheduler.hooks import AttemptAnswer, DeliveryHooks, Postpone
-from upesi.scheduler.work import Destination, Host, Router, Unroutable
+from upesi.scheduler.work import Destination, Router, Unroutable
+from upesi.spool.records import Delivery, StoredMessage
 
 __all__ = ["HookedRouter", "delivery_hooks", "hooked_router"]
 
@@ -44,7 +49,7 @@ def delivery_hooks(hooks: Hooks) -> DeliveryHooks | None:
     if not any(chain.hooks for chain in chains):
         return None
     return DeliveryHooks(
-        _asking(hooks.attempt, _advice),
+        _attempt(hooks.attempt),
         _asking(hooks.delivered, _nothing),
         _asking(hooks.deferred, _seconds),
         _asking(hooks.bounced, _suppresses),
@@ -65,6 +70,21 @@ def _asking(chain: Chain[A], meaning: Callable[[object], B]) -> Callable[..., B 
     return ask
 
 
+def _attempt(
+    chain: Chain[A],
+) -> Callable[[StoredMessage, Delivery], AttemptAnswer | Awaitable[AttemptAnswer]] | None:
+    """Return the same for `attempt`: a new route of a message with REQUIRETLS keeps that promise (RFC 8689 section 4.2.1)."""
+    ask = _asking(chain, _advice)
+    strict = _asking(chain, _strict_advice)
+    if ask is None or strict is None:
+        return None
+
+    def choose(message: StoredMessage, delivery: Delivery) -> AttemptAnswer | Awaitable[AttemptAnswer]:
+        return (strict if message.transmission.requiretls else ask)(message, delivery)
+
+    return choose
+
+
 async def _later(awaitable: Awaitable[object], meaning: Callable[[object], B]) -> B:
     return meaning(await awaitable)
 
@@ -81,6 +101,11 @@ def _advice(answer: object) -> AttemptAnswer:
     return cast("Route | None", answer)
 
 
+def _strict_advice(answer: object) -> AttemptAnswer:
+    advice = _advice(answer)
+    return advice if advice is None or isinstance(advice, Postpone) else requiring_tls(advice)
+
+
 def _seconds(answer: object) -> float | None:
     return float(answer) if isinstance(answer, float) else None
 
@@ -89,23 +114,35 @@ def _suppresses(answer: object) -> bool:
     return answer is Report.SUPPRESS
 
 
-def hooked_router(router: Router, hooks: Hooks, emit: Emit, now: Callable[[], float], cache_size: int) -> Router:
+def hooked_router(
+    router: Router, hooks: Hooks, emit: Emit, now: Callable[[], float], policies: TlsPolicies, cache_size: int
+) -> Router:
     """Return `router` itself, or one that asks the `resolve` hooks first where there are any. `now` gives monotonic seconds."""
-    return HookedRouter(router, hooks, emit, now, cache_size) if hooks.resolve.hooks else router
+    return HookedRouter(router, hooks, emit, now, policies, cache_size) if hooks.resolve.hooks else router
 
 
 class HookedRouter:
     """A Router whose domains plugins may resolve; what they have no opinion on goes by MX.
 
-    Fixed routes and address literals are not asked about.
+    Fixed routes and address literals are not asked about. What a plugin's host says of TLS counts, else what the route says,
+    else the configuration, for the domain.
     """
 
-    __slots__ = ("_chain", "_emit", "_hosts", "_router")
+    __slots__ = ("_chain", "_emit", "_hosts", "_policies", "_router")
 
-    def __init__(self, router: Router, hooks: Hooks, emit: Emit, now: Callable[[], float], cache_size: int) -> None:
+    def __init__(
+        self,
+        router: Router,
+        hooks: Hooks,
+        emit: Emit,
+        now: Callable[[], float],
+        policies: TlsPolicies,
+        cache_size: int,
+    ) -> None:
         self._router = router
         self._chain = hooks.resolve
         self._emit = emit
+        self._policies = policies
         # domain -> next hops; none where no plugin has an opinion
         self._hosts: TtlCache[str, tuple[HostRoute, ...]] = TtlCache(cache_size, now)
 
@@ -116,7 +153,7 @@ class HookedRouter:
         hosts = self._hosts.get(route.domain)
         if hosts is None:
             return None
-        return _site(hosts) if hosts else self._router.site(route)
+        return self._site(hosts, route) if hosts else self._router.site(route)
 
     async def resolve(self, route: Route) -> Destination:
         """Return the destination of `route`; raise Unroutable."""
@@ -128,9 +165,27 @@ class HookedRouter:
         if not hosts:
             return await self._router.resolve(route)
         # the order is the plugin's, each host before the next; it may name private addresses, as a configured route may
-        return Destination(
-            _site(hosts), route, tuple(Host(host.host, host.port, n, private=True) for n, host in enumerate(hosts))
+        found = tuple(
+            host_of(host, self._policies.policy(host), n) for n, host in enumerate(self._placed(hosts, route))
         )
+        return Destination(self._site(hosts, route), route, found)
+
+    def _placed(self, hosts: tuple[HostRoute, ...], route: MxRoute) -> tuple[HostRoute, ...]:
+        """Return `hosts` with what they do not say themselves, and the route does."""
+        if route.tls is None and not route.requiretls and self._policies.plain:
+            return hosts
+        policy = self._policies.own(route)
+        return tuple(
+            msgspec.structs.replace(host, tls=host.tls or policy, requiretls=route.requiretls) for host in hosts
+        )
+
+    def _site(self, hosts: tuple[HostRoute, ...], route: MxRoute) -> str:
+        """Return the key of a set of hosts; one host is the same site as a route that names it, and shares its limits."""
+        names = sorted({f"{host.host}:{host.port}{self._policies.mark(host)}" for host in self._placed(hosts, route)})
+        if len(names) == 1:
+            return f"host:{names[0]}"
+        key = "hosts:" + ",".join(names)
+        return key if len(key) <= MAX_SITE else "hosts:#" + hashlib.sha256(key.encode()).hexdigest()[:40]
 
     def _checked(self, answer: object) -> tuple[HostRoute, ...]:
         """Return the hosts of an answer, none where it is no opinion; raise Unroutable for a failure, and for what is no list of hosts."""
@@ -148,12 +203,3 @@ class HookedRouter:
             # neither "by MX" (that is None) nor "bounce it" was said
             raise Unroutable(_NO_HOSTS)
         return cast("tuple[HostRoute, ...]", hosts)
-
-
-def _site(hosts: tuple[HostRoute, ...]) -> str:
-    """Return the key of a set of hosts; one host is the same site as a route that names it, and shares its limits."""
-    names = sorted({f"{host.host}:{host.port}" for host in hosts})
-    if len(names) == 1:
-        return f"host:{names[0]}"
-    key = "hosts:" + ",".join(names)
-    return key if len(key) <= MAX_SITE else "hosts:#" + hashlib.sha256(key.encode()).hexdigest()[:40]

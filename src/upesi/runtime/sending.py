@@ -16,6 +16,7 @@ from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
 from upesi.delivery.agents.smtp import SmtpAgent
 from upesi.delivery.deliverer import AgentDeliverer
+from upesi.delivery.policies import TlsPolicies
 from upesi.delivery.routes import RouteTable
 from upesi.delivery.routing import MxRouter, own_names
 from upesi.limits.shares import Holder
@@ -41,7 +42,7 @@ class Sending(msgspec.Struct, frozen=True):
 
 def build_routes(config: Config) -> RouteTable:
     """Return the table of configured routes; raise ConfigError."""
-    return RouteTable(config.route, config.delivery.smarthost, config.node.name)
+    return RouteTable(config.route, config.delivery, config.node.name)
 
 
 def make_sending(
@@ -54,7 +55,7 @@ def make_sending(
 ) -> Sending:
     """Join the sending half; nothing is sent before the scheduler is started."""
     config, loop, routes = ground.config, ground.loop, ground.routes
-    router = _router(ground)
+    mx, router = _routers(ground)
     connector = Connector(loop, ground.resolver, allow_private=config.delivery.allow_private, ourselves=ourselves)
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
     smtp = SmtpAgent(loop, connector, config.delivery, config.node.name, ground.emit, time.time)
@@ -77,18 +78,22 @@ def make_sending(
         hint_others=hint_others,
         idle=idle,
         hooks=delivery_hooks(ground.hooks),
+        current=mx.current,
     )
     return Sending(router, reporter, scheduler, maildir, connector)
 
 
-def _router(ground: Ground) -> Router:
+def _routers(ground: Ground) -> tuple[MxRouter, Router]:
+    """Return the router by MX, and what the scheduler asks: that one, or plugins first."""
     config, loop = ground.config, ground.loop
+    policies = TlsPolicies(config.destination)
     mx = MxRouter(
         ground.resolver,
         random.shuffle,
         loop.time,
         own=own_names(config.node.name),
         port=config.delivery.port,
+        policies=policies,
         cache_size=config.dns.cache_size,
     )
-    return hooked_router(mx, ground.hooks, ground.emit, loop.time, config.dns.cache_size)
+    return mx, hooked_router(mx, ground.hooks, ground.emit, loop.time, policies, config.dns.cache_size)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from upesi.config.settings import DeliverySettings
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import Route
 from upesi.scheduler.backlog import Backlog
 from upesi.scheduler.completion import expired
 from upesi.scheduler.consultation import Consultation
@@ -69,7 +70,10 @@ class Scheduler:
         hint_others: Callable[[set[str]], None] = lambda queues: None,
         idle: Callable[[frozenset[int]], None] = lambda shards: None,
         hooks: DeliveryHooks | None = None,
+        current: Callable[[str, Route], str] | None = None,
     ) -> None:
+        """`current` names the queue where mail that has waited in one belongs now: what divides queues may have been reconfigured."""
+        self._current = current
         self._store = store
         self._wall = wall
         self._loop = loop
@@ -354,7 +358,20 @@ class Scheduler:
 
     def _claimed(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
         """Take in what came from the spool, with the messages that were read already; the others are read when their turn comes."""
-        self._enter(self._remembered(deliveries, messages))
+        entries = self._remembered(deliveries, messages)
+        self._enter(entries if self._current is None else self._in_place(entries, self._current))
+
+    def _in_place(self, entries: list[Entry], current: Callable[[str, Route], str]) -> list[Entry]:
+        """Return the entries that still belong where they waited, and send the others where they belong now."""
+        staying = []
+        for entry in entries:
+            queue = entry.delivery.queue
+            site = current(queue, entry.delivery.route)
+            if site == queue:
+                staying.append(entry)
+            else:
+                self._routed(entry, site)
+        return staying
 
     def _remembered(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> list[Entry]:
         memory, bodies = self._memory, self._memory.bodies

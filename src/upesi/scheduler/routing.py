@@ -34,7 +34,7 @@ def queue_of(router: Router) -> Callable[[Route], str]:
         if site is not None:
             return site
         if isinstance(route, MxRoute):
-            return ROUTING + route.domain
+            return ROUTING + route.key
         raise InvariantError("a route that needs no DNS has no site")
 
     return queue

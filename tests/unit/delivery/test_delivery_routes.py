@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upesi.config.settings import RouteSettings
+from upesi.config.settings import DeliverySettings, RouteSettings
 from upesi.delivery.mailboxes import folder_name
 from upesi.delivery.routes import RouteError, RouteTable
 from upesi.mail.address import Address
@@ -16,7 +16,8 @@ from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, M
 
 
 def table(*entries, smarthost=""):
-    return RouteTable([RouteSettings(domains=tuple(domains), to=to) for domains, to in entries], smarthost, "Us.Test")
+    routes = [RouteSettings(domains=tuple(domains), to=to) for domains, to in entries]
+    return RouteTable(routes, DeliverySettings(smarthost=smarthost), "Us.Test")
 
 
 def route(address, *entries, **options):

@@ -12,6 +12,7 @@ import pytest
 from upesi.config.loading import load
 from upesi.config.settings import Config
 from upesi.config.units import Duration
+from upesi.delivery.policies import TlsPolicies
 from upesi.hooks.guard import Guard
 from upesi.hooks.hook import Hook
 from upesi.hooks.points import POINTS, Report
@@ -60,7 +61,7 @@ class Bench:
 
     def router(self, function: Callable[..., object], *, defers: bool = True) -> Router:
         hooks = self.hooks("resolve", function, defers=defers)
-        return hooked_router(FakeRouter(), hooks, self.emit, self.clock.monotonic, 100)
+        return hooked_router(FakeRouter(), hooks, self.emit, self.clock.monotonic, TlsPolicies(), 100)
 
 
 class FakeRouter:
@@ -157,7 +158,7 @@ def test_points_without_hooks_cost_nothing() -> None:
     """None where nobody asks: the scheduler has nothing to call, the router is the router itself."""
     router = FakeRouter()
     assert delivery_hooks(Hooks.EMPTY) is None
-    assert hooked_router(router, Hooks.EMPTY, lambda name, fields: None, time.monotonic, 100) is router
+    assert hooked_router(router, Hooks.EMPTY, lambda name, fields: None, time.monotonic, TlsPolicies(), 100) is router
     made = delivery_hooks(Bench().hooks("bounced", plain(None)))
     assert made is not None
     assert (made.attempt, made.delivered, made.deferred) == (None, None, None)

@@ -89,7 +89,7 @@ class Securing:
         if again:
             self._tls.failed(remote, reason)
         self._emit(
-            "tls.failed",
+            "site.insecure",
             {
                 "remote": remote,
                 "host": host.name,
