@@ -84,6 +84,7 @@ class TlsTransport(asyncio.Transport):
             self.data_received(octets)
         elif not self._object.server_side:
             self._shake()
+            self._flush()
 
     @property
     def tls(self) -> ssl.SSLObject:
@@ -134,8 +135,10 @@ class TlsTransport(asyncio.Transport):
         self._incoming.write(data)
         if not self._open:
             self._shake()
-        if self._open:
+        if self._open and not self._shut:
             self._read()
+        if self._outgoing.pending:
+            self._flush()
 
     def _ignore(self, size: int) -> None:
         self._trash += size
@@ -146,13 +149,12 @@ class TlsTransport(asyncio.Transport):
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
-            self._flush()
             return
         except ssl.SSLError as error:
             self._fail(_reason(error))
             return
+        # the last words of the handshake go out with what the protocol has to say now: a segment less for each side
         self._open = True
-        self._flush()
         if self._protocol is not None:
             self._protocol.tls_established()
 
@@ -188,8 +190,6 @@ class TlsTransport(asyncio.Transport):
             self._shut = True
             self._raw.close()
             return
-        if self._outgoing.pending:
-            self._flush()
         if pieces and self._protocol is not None:
             self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if ended and not self._end():
