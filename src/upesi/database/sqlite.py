@@ -28,7 +28,7 @@ from upesi.database.errors import (
     DatabaseIoError,
 )
 
-__all__ = ["PAGE_SIZE", "Checkpoint", "Database", "Integers", "Sync", "Value"]
+__all__ = ["PAGE_SIZE", "Checkpoint", "Database", "Integers", "Sync", "Value", "failed"]
 
 Value = str | bytes | int | float | None
 
@@ -92,7 +92,8 @@ def _mapped(error: apsw.Error) -> DatabaseError:
 _FAILURES = (apsw.Error, OverflowError, TypeError, ValueError)
 
 
-def _failed(error: Exception) -> DatabaseError:
+def failed(error: Exception) -> DatabaseError:
+    """Return what a driver's exception is in our words."""
     return _mapped(error) if isinstance(error, apsw.Error) else DatabaseError(f"{type(error).__name__}: {error}")
 
 
@@ -121,7 +122,7 @@ class Database:
                 connection.close(True)
                 raise
         except _FAILURES as error:
-            raise _failed(error) from error
+            raise failed(error) from error
         return cls(connection, path)
 
     @staticmethod
@@ -161,7 +162,7 @@ class Database:
         try:
             return self._connection.execute(sql, _bound(values)).fetchall()
         except _FAILURES as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def value(self, sql: str, *values: Value | Integers) -> Value:
         """Return the first column of the first row, None where there is none."""
@@ -179,7 +180,7 @@ class Database:
             for _ in self._connection.execute(sql):
                 pass
         except _FAILURES as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def insert(self, into: str, rows: Sequence[Sequence[Value]], then: str = "") -> None:
         """Insert `rows` with as few statements as possible; `into` is "table(columns)", `then` what follows VALUES."""
@@ -193,7 +194,7 @@ class Database:
             try:
                 self._connection.execute(sql, [value for row in part for value in row])
             except _FAILURES as error:
-                raise _failed(error) from error
+                raise failed(error) from error
 
     def changes(self) -> int:
         """Return how many rows the last statement changed."""
@@ -223,7 +224,7 @@ class Database:
         try:
             return self._connection.wal_checkpoint(mode=how.value)
         except _FAILURES as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def define(self, name: str, arguments: int, function: object) -> None:
         """Make `function` callable from SQL as `name`; used by the command line's selectors, never on a hot path."""

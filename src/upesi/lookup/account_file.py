@@ -15,23 +15,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from upesi.lookup.accounts import Account, parse_account
-from upesi.lookup.failures import LookupFailed
+from upesi.lookup.private import FORBIDDEN, FileRefused, read_private
 
-__all__ = ["MAX_ACCOUNTS_FILE", "FileRefused", "Stamp", "changing", "folded", "read_file", "stamp_of"]
+__all__ = ["MAX_ACCOUNTS_FILE", "Stamp", "changing", "folded", "read_file", "stamp_of"]
 
 # 60,000 accounts with both kinds of keys; larger ones belong into a database, which is not read whole at every change
 MAX_ACCOUNTS_FILE = 16_000_000
-# nobody but the owner and its group may read, nobody but the owner may write
-_FORBIDDEN = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
 # What tells one state of the file from another. The time of the inode and not that of the contents: a chmod changes it too, and mends
 Stamp = tuple[int, int, int]
-
-
-class FileRefused(LookupFailed):
-    """The file cannot be used; the text names it, the line, and what is wrong, and shows nothing that is in it."""
-
-    temporary = False
 
 
 def folded(user: str) -> str:
@@ -71,13 +63,7 @@ def _entry(path: Path, number: int, line: str) -> tuple[str, list[str]] | None:
 
 
 def _lines(path: Path) -> tuple[list[str], Stamp]:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            _check(path, status)
-            data = file.read(MAX_ACCOUNTS_FILE + 1)
-    except OSError as error:
-        raise FileRefused(f"{path}: cannot be read: {error.strerror}") from error
+    data, status = read_private(path, MAX_ACCOUNTS_FILE)
     if len(data) > MAX_ACCOUNTS_FILE:
         raise FileRefused(f"{path}: is larger than 16 MB: use a database")
     try:
@@ -86,16 +72,6 @@ def _lines(path: Path) -> tuple[list[str], Stamp]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise FileRefused(f"{path}:{line}: is not UTF-8") from None
-
-
-def _check(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise FileRefused(f"{path}: is no file")
-    if status.st_mode & _FORBIDDEN:
-        raise FileRefused(f"{path}: others may read or change it: chmod 600 {path}")
-    if status.st_uid not in (0, os.geteuid()):
-        # whoever owns it can let himself in
-        raise FileRefused(f"{path}: belongs to another user: chown it to the one that this runs as, or to root")
 
 
 @contextlib.contextmanager
@@ -193,7 +169,7 @@ class AccountFile:
             owner = old or os.fstat(self._folder)
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
         if old is not None:
-            os.fchmod(descriptor, stat.S_IMODE(old.st_mode) & ~_FORBIDDEN)
+            os.fchmod(descriptor, stat.S_IMODE(old.st_mode) & ~FORBIDDEN)
 
 
 def _names(line: str, user: str) -> bool:

@@ -19,10 +19,10 @@ from upesi.lookup import scram
 from upesi.lookup.passwords import check_hash, hash_matches, hash_password
 from upesi.sasl.credentials import Ability, Identity, ScramKeys
 
-__all__ = ["DISABLED", "Account", "new_words", "parse_account", "password_matches"]
+__all__ = ["DISABLED", "NAME", "Account", "new_words", "parse_account", "password_matches"]
 
 DISABLED = "disabled"
-_NAME = "name="
+NAME = "name="
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -56,8 +56,8 @@ def password_matches(account: Account, password: str) -> bool:
 def parse_account(name: str, words: Iterable[str]) -> Account:
     """Read the words of the account `name`; raise ValueError, whose text says which kind of word is wrong and shows none."""
     words = [word for word in words if word]
-    names = [word.removeprefix(_NAME) for word in words if word.startswith(_NAME)]
-    known = [word for word in words if not word.startswith(_NAME)]
+    names = [word.removeprefix(NAME) for word in words if word.startswith(NAME)]
+    known = [word for word in words if not word.startswith(NAME)]
     identity = Identity(names[0] if names else name, tuple(word for word in known if "@" in word))
     hashes: list[str] = []
     keys: dict[Ability, ScramKeys] = {}

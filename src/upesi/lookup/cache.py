@@ -7,47 +7,35 @@ ends, which is why entries live for minutes at most.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
+from upesi.dns.cache import TtlCache
 from upesi.sasl.credentials import Identity
 
 __all__ = ["MAX_REMEMBERED_LOGINS", "AcceptedLogins"]
 
-# the oldest is forgotten; about 300 octets each
+# the longest unused is forgotten; about 300 octets each
 MAX_REMEMBERED_LOGINS = 10_000
 
 
 class AcceptedLogins:
     """Identities by what they logged in with, each for `lifetime` seconds of the monotonic clock `now`; `key` is 32 random octets."""
 
-    __slots__ = ("_entries", "_key", "_lifetime", "_now")
+    __slots__ = ("_entries", "_key", "_lifetime")
 
     def __init__(self, lifetime: float, now: Callable[[], float], key: bytes) -> None:
         self._lifetime = lifetime
-        self._now = now
         self._key = key
-        self._entries: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
+        self._entries: TtlCache[bytes, Identity] = TtlCache(MAX_REMEMBERED_LOGINS, now)
 
     def get(self, user: str, password: str) -> Identity | None:
         """Return who this was when it was right the last time, None where that is too long ago."""
-        name = self._name(user, password)
-        entry = self._entries.get(name)
-        if entry is None:
-            return None
-        if self._now() >= entry[0]:
-            del self._entries[name]
-            return None
-        return entry[1]
+        return self._entries.get(self._name(user, password))
 
     def put(self, user: str, password: str, identity: Identity) -> None:
         """Remember that the source said yes."""
-        name = self._name(user, password)
-        self._entries.pop(name, None)
-        self._entries[name] = (self._now() + self._lifetime, identity)
-        if len(self._entries) > MAX_REMEMBERED_LOGINS:
-            self._entries.popitem(last=False)
+        self._entries.put(self._name(user, password), identity, self._lifetime)
 
     def _name(self, user: str, password: str) -> bytes:
         # neither holds NUL: `saslprep` refuses control characters

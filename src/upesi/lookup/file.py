@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from upesi.lookup.account_file import FileRefused, Stamp, folded, read_file, stamp_of
+from upesi.lookup.account_file import Stamp, folded, read_file, stamp_of
 from upesi.lookup.pool import WorkPool
+from upesi.lookup.private import FileRefused
 
 __all__ = ["FileTable"]
 

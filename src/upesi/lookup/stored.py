@@ -7,7 +7,7 @@ differ in cost cannot be made equal; `upesi passwd` writes one cost.
 from __future__ import annotations
 
 from upesi.lookup import scram
-from upesi.lookup.accounts import Account, parse_account, password_matches
+from upesi.lookup.accounts import NAME, Account, parse_account, password_matches
 from upesi.lookup.failures import LookupFailed
 from upesi.lookup.passwords import cost_of, spend
 from upesi.lookup.pool import WorkPool
@@ -64,10 +64,16 @@ class StoredCredentials:
         if words is None:
             return None
         try:
-            return parse_account(user, words)
+            # where the table has no spelling of its own: one that is the same for every way to type it
+            return parse_account(user.lower(), (word for text in words for word in _split(text)))
         except ValueError as error:
             # not a no: the account is there
             raise LookupFailed(f"a record {error}") from None
+
+
+def _split(text: str) -> list[str]:
+    """Return the words of a value: a column may hold several addresses."""
+    return [text] if text.startswith(NAME) else text.split()
 
 
 def _matches(account: Account, password: str) -> bool:

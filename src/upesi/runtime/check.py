@@ -29,12 +29,16 @@ class CheckFailed(UpesiError):
 
 def check(path: Path | None, overrides: Sequence[str]) -> Config:
     """Load everything that a worker would load and return the configuration; raise UpesiError."""
+    from upesi.runtime.accounts import check_accounts
+    from upesi.runtime.authentication import sender_rules
     from upesi.runtime.security import check_security
     from upesi.runtime.wiring import build_hooks, build_routes
 
     config = load(path, overrides)
     build_routes(config)
     build_hooks(config, path)
+    sender_rules(config.auth)
+    check_accounts(config)
     for warning in check_security(config):
         sys.stderr.write(f"warning: {warning}\n")
     return config

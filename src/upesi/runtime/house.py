@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from upesi.control.hints import Hints
 from upesi.limits.shares import Holder
@@ -35,7 +35,9 @@ class House:
         owners: Owners,
         hints: Hints,
         lag: LoopLag,
+        closing: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
+        """`closing` is what sessions ask, and is let go of after them."""
         self.events = ground.events
         self.scheduler = sending.scheduler
         self.shares = shares
@@ -48,6 +50,7 @@ class House:
         self._owners = owners
         self._hints = hints
         self._lag = lag
+        self._closing = closing
 
     async def open(self) -> None:
         """Begin to accept and to deliver."""
@@ -110,6 +113,8 @@ class House:
         self._watch.stop()
         self._security.watch.stop()
         await self._ground.hooks.end()
+        for close in self._closing:
+            await close()
         self._sending.maildir.close()
         await self._ground.store.close()
         self._ground.counters.close()

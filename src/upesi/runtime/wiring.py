@@ -22,6 +22,7 @@ from upesi.mail.ids import MessageIds
 from upesi.observe.lag import LoopLag
 from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors
+from upesi.runtime.accounts import Web, make_accounts
 from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.ground import Ground
@@ -98,11 +99,15 @@ async def build(
     # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
     security = Security(ground.config, ground.emit, ground.loop)
-    listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, Authentication(ground))
+    web = Web(ground.resolver)
+    accounts = make_accounts(ground, sending.connector, web)
+    authentication = Authentication(ground, accounts)
+    listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, authentication)
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)
-    return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag)
+    closing = [web.close] if accounts is None else [accounts.close, web.close]
+    return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)
 
 
 async def _ground(configure: Configure, broken: Callable[[BaseException], None]) -> Ground:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from lookupkit import InlinePool, cheap_hash
 
-from upesi.lookup.account_file import FileRefused, changing, read_file
+from upesi.lookup.account_file import changing, read_file
 from upesi.lookup.failures import LookupFailed
 from upesi.lookup.file import FileTable
+from upesi.lookup.private import FileRefused, read_secret
 
 HASH = cheap_hash("sesame")
 
@@ -62,13 +63,42 @@ def test_the_group_may_read(tmp_path: Path) -> None:
     assert read_file(written(tmp_path / "accounts", f"anna {HASH}\n", 0o640))[0]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
-    """Whoever owns it decides who we let in."""
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns it decides who we let in; root looks after the files of others."""
     path = written(tmp_path / "accounts", f"anna {HASH}\n")
-    os.chown(path, 65534, 65534)
-    with pytest.raises(FileRefused, match="another user"):
-        read_file(path)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert read_file(path)[0]
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if owner != 0:
+        with pytest.raises(FileRefused, match="another user"):
+            read_file(path)
+    else:
+        os.chown(path, 65534, -1)
+        with pytest.raises(FileRefused, match="another user"):
+            read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("octets", "secret"),
+    [(b"sesame\n", "sesame"), (b"sesame", "sesame"), (b"open sesame\r\nmore\n", "open sesame"), (b"", None),
+     (b"\nsesame\n", None), (b"\xff\n", None), (b"a\tb\n", None), (b"x" * 5000, None)],
+)  # fmt: skip
+def test_a_secret_of_ours_is_the_first_line_of_a_private_file(
+    tmp_path: Path, octets: bytes, secret: str | None
+) -> None:
+    """Our own password for a source is kept like everybody else's."""
+    path = tmp_path / "secret"
+    path.write_bytes(octets)
+    path.chmod(0o600)
+    if secret is None:
+        with pytest.raises(FileRefused):
+            read_secret(path)
+    else:
+        assert read_secret(path) == secret
+        path.chmod(0o604)
+        with pytest.raises(FileRefused, match="chmod 600"):
+            read_secret(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

@@ -205,11 +205,12 @@ def test_the_memory_of_logins_is_bounded_and_holds_no_password() -> None:
         cache.put(f"user{number}", "sesame", ANNA)
     assert cache.get("user0", "sesame") is None
     assert cache.get("user1", "sesame") == ANNA
+    assert len(cache._entries) == MAX_REMEMBERED_LOGINS
     assert cache.get("user1", "Sesame") is None
-    assert b"sesame" not in b"".join(cache._entries)
+    assert b"sesame" not in b"".join(cache._entries._entries)
     other = AcceptedLogins(60.0, lambda: 0.0, b"x" * 32)
     other.put("user1", "sesame", ANNA)
-    assert not set(other._entries) & set(cache._entries)
+    assert not set(other._entries._entries) & set(cache._entries._entries)
 
 
 async def test_a_pool_bounds_what_waits_for_its_threads() -> None:

@@ -1,0 +1,91 @@
+"""From `[[credentials]]` to one source. Nothing is asked or connected here, but files are read: a start with a broken one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from upesi.client.connecting import Connector
+from upesi.config.accounts import SourceUrl, source_url
+from upesi.config.settings import Config, CredentialsSettings
+from upesi.lookup.cache import AcceptedLogins
+from upesi.lookup.domains import CredentialsByDomain, Served
+from upesi.lookup.failures import LookupFailed
+from upesi.lookup.guard import GuardedCredentials, Source
+
+if TYPE_CHECKING:
+    from upesi.http.client import HttpClient
+
+__all__ = ["Surroundings", "build"]
+
+Emit = Callable[[str, Mapping[str, str | int]], None]
+Make = Callable[[CredentialsSettings, SourceUrl, "Surroundings"], Source]
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What sources are made of: passed in by `runtime`.
+
+    `connector` reaches other servers, `name` is what we call ourselves there; `web` gives the HTTP client, made when it is asked for.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    emit: Emit
+    connector: Connector
+    name: str
+    web: Callable[[], HttpClient]
+
+
+# scheme: the module whose `make` builds the source; imported when it is configured, because each needs a library of its own
+_MODULES: Mapping[str, str] = {
+    "file": "stored_sources",
+    "sqlite": "stored_sources",
+    "postgresql": "stored_sources",
+    "ldap": "ldap",
+    "ldaps": "ldap",
+    "dovecot": "dovecot",
+    "http": "web",
+    "https": "web",
+    "smtp": "smtp",
+    "smtps": "smtp",
+}
+
+
+def build(config: Config, surroundings: Surroundings) -> CredentialsByDomain | None:
+    """Return the configured sources as one, None where there is none; raise LookupFailed (not temporary) for what cannot be used."""
+    if not config.credentials:
+        return None
+    return CredentialsByDomain([_served(table, surroundings) for table in config.credentials])
+
+
+def _served(table: CredentialsSettings, surroundings: Surroundings) -> Served:
+    url = source_url(table.source)
+    loop = surroundings.loop
+    source = _made(table, url, surroundings)
+    remember = float(table.remember)
+    guarded = GuardedCredentials(
+        source,
+        loop,
+        name=table.source,
+        timeout=float(table.timeout),
+        concurrency=table.concurrency,
+        cache=AcceptedLogins(remember, loop.time, os.urandom(32)) if remember else None,
+        emit=surroundings.emit,
+    )
+    return Served(frozenset(domain.lower() for domain in table.domains), guarded)
+
+
+def _made(table: CredentialsSettings, url: SourceUrl, surroundings: Surroundings) -> Source:
+    try:
+        make: Make = importlib.import_module(f"upesi.lookup.{_MODULES[url.scheme]}").make
+        return make(table, url, surroundings)
+    except ModuleNotFoundError as error:
+        raise _Missing(f"{url.scheme}: needs {error.name}, which is not installed: see docs/accounts.md") from None
+
+
+class _Missing(LookupFailed):
+    temporary = False

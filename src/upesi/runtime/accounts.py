@@ -1,0 +1,77 @@
+"""Where passwords are checked (`[[credentials]]`), and the worker's one HTTP client: joined here, closed with the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from upesi.client.connecting import AddressLookup, Connector
+from upesi.config.settings import Config
+from upesi.dns.answer import Answer, Status
+from upesi.lookup.build import Surroundings, build
+from upesi.lookup.domains import CredentialsByDomain
+from upesi.runtime.ground import Ground
+from upesi.tls.contexts import client_context
+
+if TYPE_CHECKING:
+    from upesi.http.client import HttpClient
+
+__all__ = ["Web", "check_accounts", "make_accounts"]
+
+
+class Web:
+    """The HTTP client of a worker, made when somebody needs it: its library is an extra."""
+
+    __slots__ = ("_client", "_resolver")
+
+    def __init__(self, resolver: AddressLookup) -> None:
+        self._resolver = resolver
+        self._client: HttpClient | None = None
+
+    def client(self) -> HttpClient:
+        """Return the client; raise ModuleNotFoundError where its library is not installed."""
+        if self._client is None:
+            from upesi.http.client import HttpClient
+
+            self._client = HttpClient(self._addresses, client_context(verify=True))
+        return self._client
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _addresses(self, name: str) -> tuple[str, ...]:
+        return (await self._resolver.addresses(name)).texts
+
+
+def make_accounts(ground: Ground, connector: Connector, web: Web) -> CredentialsByDomain | None:
+    """Return where the passwords of a worker's users are checked, None where nobody has one; raise UpesiError."""
+    config = ground.config
+    return build(config, Surroundings(ground.loop, ground.emit, connector, config.node.name, web.client))
+
+
+def check_accounts(config: Config) -> None:
+    """Make what a worker would make, and let go of it again: files are read, nothing is connected. Raise UpesiError."""
+    if config.credentials:
+        asyncio.run(_check(config))
+
+
+async def _check(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    connector = Connector(loop, _Nowhere(), allow_private=False)
+    made = build(config, Surroundings(loop, _silence, connector, config.node.name, Web(_Nowhere()).client))
+    if made is not None:
+        await made.close()
+
+
+class _Nowhere:
+    """DNS for a check: nothing is asked."""
+
+    async def addresses(self, name: str) -> Answer:
+        return Answer(Status.TIMEOUT)
+
+
+def _silence(name: str, fields: Mapping[str, object]) -> None:
+    """What a check would have told is told by its failure."""
