@@ -18,6 +18,9 @@ __all__ = ["Patience"]
 
 Verdict = tuple[Reply, str]
 
+# the most that one look can add: between two looks a session may have waited for a hook, which is not its client's fault
+_LOOK = 2.0
+
 _TIMEOUT: Verdict = (replies.TIMEOUT, "timeout")
 _TOO_LONG: Verdict = (replies.SESSION_TOO_LONG, "timeout")
 _TOO_SLOW: Verdict = (replies.TOO_SLOW, "too slow")
@@ -56,7 +59,7 @@ class Patience:
     def ended(self, now: float, settings: SmtpSettings, octets: int, *, unfinished: bool) -> Verdict | None:
         """Return why the client is waited for no longer, and what to say; None while it is. `unfinished`: part of a command is here."""
         timeouts = settings.timeouts
-        passed, self._looked = now - self._looked, now
+        passed, self._looked = min(now - self._looked, _LOOK), now
         if now - self._since >= (timeouts.data_block if self._content else timeouts.command):
             return _TIMEOUT
         if now - self._began >= timeouts.session:

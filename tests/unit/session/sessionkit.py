@@ -21,6 +21,7 @@ from upesi.mail.ids import MessageIds
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import MxRoute, Route
 from upesi.protocol.smtp.limits import ServerLimits
+from upesi.session.clients import Clients
 from upesi.session.context import SessionContext
 from upesi.session.intake import Placement
 from upesi.spool.records import DeliveryState, NewMessage
@@ -200,6 +201,9 @@ class MemoryTransport:
     def write_eof(self) -> None:
         self.ended = True
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = None
+
     def close(self) -> None:
         self.closed = True
 
@@ -255,6 +259,7 @@ class Dialogue:
         peer: object = ("192.0.2.1", 40000),
         loop: Any = None,
         take: bool = True,
+        clients: Clients | None = None,
         **points: Any,
     ) -> None:
         self.intake = intake or MemoryIntake()
@@ -275,6 +280,7 @@ class Dialogue:
             emit=lambda name, fields: self.events.append((name, fields)),
             spawn=self.spawned.append,
             role=Role.LMTP if lmtp else role,
+            clients=clients,
         )
         self.home = Home()
         self.transport = MemoryTransport(peer)
