@@ -268,10 +268,11 @@ class Dialogue:
         self.spawned: list[Awaitable[object]] = []
         if take:
             points.setdefault("rcpt", take_all)
+        limits: ServerLimits | None = None,
         settings = settings or SmtpSettings(max_message_size=max_message_size)  # type: ignore[arg-type]
         self.context = SessionContext(
             hooks=hooks(**points),
-            limits=ServerLimits(max_message_size=settings.max_message_size),
+            limits=limits or ServerLimits(max_message_size=settings.max_message_size),
             settings=settings,
             hostname="mx.example.net",
             ids=MessageIds(lambda: NOW, lambda n: bytes(n)),
