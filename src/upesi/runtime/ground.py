@@ -15,6 +15,7 @@ from upesi.observe.events import Events
 from upesi.observe.metrics import Metrics
 from upesi.runtime.observer import Observer
 from upesi.spool.sqlite import SqliteStore
+from upesi.store.lifetimes import SqliteKeys
 from upesi.store.machine import MachineCounters
 
 __all__ = ["Ground"]
@@ -32,6 +33,8 @@ class Ground(msgspec.Struct, frozen=True):
     store: SqliteStore
     # what all workers of the machine count together
     counters: MachineCounters
+    # and what they remember together: plugins ask for it as "store"
+    keys: SqliteKeys
     resolver: Resolver
     routes: RouteTable
     hooks: Hooks

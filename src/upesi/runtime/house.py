@@ -118,5 +118,6 @@ class House:
         self._sending.maildir.close()
         await self._ground.store.close()
         self._ground.counters.close()
+        await self._ground.keys.close()
         self._hints.close()
         self.events.close()

@@ -38,6 +38,7 @@ from upesi.runtime.sending import build_routes, make_sending
 from upesi.runtime.shared import open_counters
 from upesi.runtime.tasks import OwnTasks
 from upesi.spool.sqlite import SqliteStore
+from upesi.store.lifetimes import SqliteKeys
 
 __all__ = ["build", "build_hooks", "build_routes"]
 
@@ -133,7 +134,8 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
         cache_size=config.dns.cache_size,
     )
     source = Path(configure.source) if configure.source else None
-    hooks = build_hooks(config, source, {"dns": resolver}, emit)
+    keys = SqliteKeys(Path(config.spool.path) / "keys.db", time.time)
+    hooks = build_hooks(config, source, {"dns": resolver, "store": keys}, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
-    return Ground(config, loop, events, metrics, emit, ids, store, counters, resolver, build_routes(config), hooks)
+    return Ground(config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), hooks)
