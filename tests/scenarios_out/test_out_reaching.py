@@ -13,6 +13,7 @@ from tests.unit.delivery.sendkit import (
     agent,
     attempt,
     destination,
+    securing_as,
     sent,
     with_server,
 )  # fmt: skip
@@ -46,9 +47,8 @@ async def reach(server, hosts, table=None, *, allow_private=True):
     sender = SmtpAgent(
         loop,
         Connector(loop, lookup, allow_private=allow_private),
+        securing_as("us.test"),
         DeliverySettings(connection_idle=0.5),
-        "us.test",
-        lambda name, fields: None,
         lambda: 0.0,
     )
     sender.start(work)

@@ -11,9 +11,11 @@ import msgspec
 
 from upesi.client.connecting import Connector
 from upesi.client.ourselves import Ourselves
+from upesi.client.tls import TlsClient
 from upesi.config.settings import Config
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
+from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.smtp import SmtpAgent
 from upesi.delivery.deliverer import AgentDeliverer
 from upesi.delivery.policies import TlsPolicies
@@ -58,7 +60,8 @@ def make_sending(
     mx, router = _routers(ground)
     connector = Connector(loop, ground.resolver, allow_private=config.delivery.allow_private, ourselves=ourselves)
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
-    smtp = SmtpAgent(loop, connector, config.delivery, config.node.name, ground.emit, time.time)
+    securing = Securing(TlsClient(loop.time), config.node.name, ground.emit, os.urandom)
+    smtp = SmtpAgent(loop, connector, securing, config.delivery, time.time)
     agents = AgentDeliverer(smtp, maildir, DiscardAgent(loop))
     reporter = DsnReporter(
         config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire)

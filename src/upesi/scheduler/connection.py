@@ -65,6 +65,7 @@ class Connection:
         "ended_",
         "finished",
         "path",
+        "room",
         "running",
         "started",
         "starved",
@@ -86,6 +87,8 @@ class Connection:
         self.stopping = False
         self.ended_ = False
         self.running: Running | None = None
+        # recipients that its server takes in one transaction, 0 where it did not say
+        self.room = 0
         path.coming += 1
 
     @property
@@ -107,6 +110,10 @@ class Connection:
         if self.state is not State.BUSY:
             self._become(State.BUSY)
         return charge
+
+    def restrict(self, recipients: int) -> None:
+        """Take no more recipients at once than this."""
+        self.room = recipients
 
     def give_back(self, attempt: Attempt) -> None:
         """Return an attempt of which nothing counted; raise InvariantError for one that is not ours."""

@@ -171,6 +171,8 @@ class Dispatch:
         delivery = entry.delivery
         recipients = delivery.recipients
         room = self._settings.transaction_recipients
+        if connection.room:
+            room = min(room, connection.room)
         if ready and ready[0].delivery.message == delivery.message and len(recipients) < room:
             charge = self._joined(path, entry, room)
         else:

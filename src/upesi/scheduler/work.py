@@ -121,6 +121,10 @@ class Work(Protocol):
         """Return the next message for this site, now charged to this connection; None where none may be sent now."""
         ...
 
+    def restrict(self, recipients: int) -> None:
+        """Say how many recipients the server takes in one transaction: what `take` returns from now on has no more."""
+        ...
+
     def give_back(self, attempt: Attempt) -> None:
         """Return an attempt of which nothing counted (look-ahead refused, kept connection found dead): no attempt is counted."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections import deque
@@ -10,8 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from upesi.client.connecting import Connector
+from upesi.client.tls import TlsClient
 from upesi.config.settings import DeliverySettings
 from upesi.config.units import Duration
+from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.smtp import SmtpAgent
 from upesi.dns.answer import Answer, Status
 from upesi.mail.address import Address
@@ -63,6 +66,7 @@ class FakeWork:
         self.given_back: list[Attempt] = []
         self.ending: tuple[Ending, Outcome | None] | None = None
         self.end = asyncio.Event()
+        self.room = 0
 
     def take(self) -> Attempt | None:
         assert self.ending is None, "take after ended"
@@ -71,6 +75,9 @@ class FakeWork:
         taken = self.waiting.popleft()
         self.out.append(taken)
         return taken
+
+    def restrict(self, recipients: int) -> None:
+        self.room = recipients
 
     def give_back(self, attempt: Attempt) -> None:
         self.out.remove(attempt)
@@ -301,7 +308,12 @@ def agent(emit: Callable[[str, Any], None] = lambda name, fields: None, **change
     loop = asyncio.get_running_loop()
     options = {"connection_idle": Duration("1s")} | changes
     connector = Connector(loop, NoLookup(), allow_private=False)
-    return SmtpAgent(loop, connector, DeliverySettings(**options), "client.example.org", emit, time.time)
+    return SmtpAgent(loop, connector, securing_as("client.example.org", emit), DeliverySettings(**options), time.time)
+
+
+def securing_as(name: str, emit: Callable[[str, Any], None] = lambda name, fields: None) -> Securing:
+    """Return what makes connections of the running loop ready for mail."""
+    return Securing(TlsClient(asyncio.get_running_loop().time), name, emit, os.urandom)
 
 
 async def send(server: SmtpServer, *attempts: Attempt, sender: SmtpAgent | None = None, lmtp: bool = False) -> FakeWork:

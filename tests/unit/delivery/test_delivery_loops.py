@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.unit.delivery.sendkit import securing_as
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
-from upesi.client.tls import TlsClient
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.delivery.agents.securing import Securing
 from upesi.dns.answer import Answer, Status
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import MxRoute
@@ -43,7 +42,7 @@ async def outcome_of(*names: str, private: bool = False):
     )
     connector.tried = []
     hosts = tuple(Host(name, 25, preference, private=private) for preference, name in enumerate(names))
-    securing = Securing(TlsClient(loop.time), "us.test", lambda name, fields: None)
+    securing = securing_as("us.test")
     with pytest.raises(Unreachable) as caught:
         await reach(loop, connector, securing, Destination("mx:x", MxRoute("x.test"), hosts))
     return caught.value.outcome, connector.tried

@@ -7,7 +7,7 @@ import itertools
 
 import msgspec
 import pytest
-from tests.unit.delivery.sendkit import FakeWork, attempt, destination
+from tests.unit.delivery.sendkit import FakeWork, attempt, destination, securing_as
 
 from upesi.client.connection import Connection
 from upesi.config.settings import DeliverySettings
@@ -130,7 +130,7 @@ def sent(keywords, *attempts, woken=None):
         wire = Wire(loop, keywords)
         work = FakeWork(destination(25), *attempts)
         settings = DeliverySettings(connection_idle=Duration("1s"))
-        running = SmtpAgent(loop, Wires(wire), settings, "c.test", lambda name, fields: None, lambda: 0.0).start(work)
+        running = SmtpAgent(loop, Wires(wire), securing_as("c.test"), settings, lambda: 0.0).start(work)
         if woken is not None:
             for _ in itertools.takewhile(lambda _: len(work.outcomes) < len(attempts), range(1000)):
                 await asyncio.sleep(0)

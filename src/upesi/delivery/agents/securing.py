@@ -14,6 +14,7 @@ import msgspec
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.handshake import greet, introduce, request_tls
 from upesi.client.tls import TlsClient, TlsFailed
+from upesi.delivery.agents.login import LoginFailed, log_in
 from upesi.delivery.outcomes import deferred, failed
 from upesi.mail.outcome import Outcome
 from upesi.mail.tls import TlsLevel, TlsPolicy
@@ -34,17 +35,21 @@ class Insecure(Exception):
 
 
 class Securing:
-    """Brings connections to where mail may be sent. `name` is ours; `emit` hears where TLS failed."""
+    """Brings connections to where mail may be sent.
 
-    __slots__ = ("_emit", "_name", "_tls")
+    `name` is ours; `emit` hears where TLS or AUTH failed; `random` gives so many octets that nobody can guess.
+    """
 
-    def __init__(self, tls: TlsClient, name: str, emit: Emit) -> None:
+    __slots__ = ("_emit", "_name", "_random", "_tls")
+
+    def __init__(self, tls: TlsClient, name: str, emit: Emit, random: Callable[[int], bytes]) -> None:
         self._tls = tls
         self._name = name
         self._emit = emit
+        self._random = random
 
     async def prepare(self, connection: Connection, host: Host, *, requiretls: bool) -> None:
-        """Greet and secure. Raises Insecure, GreetingRefused, ConnectionLost."""
+        """Greet, secure, authenticate. Raises Insecure, GreetingRefused, ConnectionLost."""
         policy = _policy(host, requiretls)
         try:
             if host.implicit:
@@ -60,6 +65,18 @@ class Securing:
             raise Insecure(
                 failed("5.7.30", "the sender demands REQUIRETLS, which the next server lacks", connection.remote)
             )
+        if host.user:
+            await self._log_in(connection, host)
+
+    async def _log_in(self, connection: Connection, host: Host) -> None:
+        try:
+            await log_in(connection, host.user, host.password_file, self._random(18).hex())
+        except LoginFailed as error:
+            self._emit(
+                "login.failed",
+                {"remote": connection.remote, "host": host.name, "user": host.user, "reason": error.reason},
+            )
+            raise Insecure(deferred("4.7.8", str(error), connection.remote)) from None
 
     async def _start_tls(self, connection: Connection, policy: TlsPolicy, host: Host) -> None:
         """Go over to TLS where the policy wants it, and greet again; raise TlsFailed."""

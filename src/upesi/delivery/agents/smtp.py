@@ -20,18 +20,16 @@ from itertools import chain
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
-from upesi.client.tls import TlsClient
 from upesi.config.settings import DeliverySettings
-from upesi.delivery.agents.deadline import overdue, seconds_left
 from upesi.delivery.agents.lookahead import LookAheadMemory
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.delivery.agents.preparing import BINARY_REFUSED, fault, refusal, sliced, transmission_for, uses_bdat, whole
-from upesi.delivery.agents.securing import Emit, Securing
+from upesi.delivery.agents.preparing import BINARY_REFUSED, fault, sliced, whole
+from upesi.delivery.agents.securing import Securing
+from upesi.delivery.agents.terms import Terms
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
-from upesi.mail.envelope import Transmission
 from upesi.mail.errors import UpesiError
-from upesi.mail.outcome import Action, Outcome
+from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
 from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.framing import UnsendableContent
@@ -46,7 +44,7 @@ END_TIMEOUT = 600.0
 
 
 class SmtpAgent:
-    """Starts connections; what they share is here: how to connect, who we are (`name`), what is remembered of sites.
+    """Starts connections; what they share is here: how to connect and secure, what is remembered of sites.
 
     `wall` gives wall-clock seconds, for times that senders have set.
     """
@@ -57,16 +55,15 @@ class SmtpAgent:
         self,
         loop: asyncio.AbstractEventLoop,
         connector: Connector,
+        securing: Securing,
         settings: DeliverySettings,
-        name: str,
-        emit: Emit,
         wall: Callable[[], float],
     ) -> None:
         self.loop = loop
         self.connector = connector
         self.settings = settings
         self.wall = wall
-        self.securing = Securing(TlsClient(loop.time), name, emit)
+        self.securing = securing
         self.lookahead = LookAheadMemory(loop.time)
 
     def start(self, work: Work) -> Running:
@@ -78,8 +75,8 @@ class _Sending:
     """One connection and what is under way on it."""
 
     __slots__ = (
-        "_action", "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_fit", "_idle", "_limit", "_look_ahead",
-        "_machine", "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_tls", "_work",
+        "_agent", "_ahead", "_connection", "_current", "_done", "_ended", "_idle", "_limit", "_look_ahead", "_machine",
+        "_queue", "_remote", "_reset", "_stopping", "_stream", "_task", "_terms", "_work",
     )  # fmt: skip
 
     def __init__(self, agent: SmtpAgent, work: Work) -> None:
@@ -87,11 +84,8 @@ class _Sending:
         self._work = work
         self._connection: Connection
         self._machine: ClientConnection
+        self._terms: Terms
         self._remote = ""
-        # what senders hear who asked to be told of success; the next hop tells them itself where it knows how (RFC 3461 section 5.2)
-        self._action: Action | None = None
-        self._tls = ""
-        self._fit = False  # for mail with REQUIRETLS
         # commands of the current transaction that wait for the reply before them (no PIPELINING)
         self._queue: deque[Callable[[], bytes]] = deque()
         # replies are about the current transaction until it is complete, then about the one ahead
@@ -165,9 +159,10 @@ class _Sending:
         self._connection = connection
         self._machine = connection.machine
         self._remote = connection.remote
-        self._tls = connection.protection
-        self._fit = connection.local or (connection.verified and connection.machine.extensions.requiretls)
         try:
+            terms = self._terms = Terms(connection, self._agent.wall)
+            if terms.recipients:
+                self._work.restrict(terms.recipients)
             self._agree(connection.machine.extensions)
             self._next()
         except Exception as error:
@@ -175,8 +170,6 @@ class _Sending:
 
     def _agree(self, extensions: Extensions) -> None:
         """Settle what is done on this connection, by what the server can do."""
-        if not extensions.dsn:
-            self._action = Action.DELIVERED if self._machine.lmtp else Action.RELAYED
         # RFC 9422: the server says how many messages it takes on one connection
         self._limit = min(self._limit, extensions.mail_max or self._limit)
         # with CHUNKING a message is one round trip already
@@ -209,23 +202,17 @@ class _Sending:
 
     def _take(self, *, ahead: bool) -> Transaction | None:
         """Take messages until one can be sent to this server; those that never can be are finished here."""
-        extensions = self._machine.extensions
+        terms = self._terms
         while (attempt := self._work.take()) is not None:
             try:
-                outcome = refusal(attempt, extensions, self._fit) or self._overdue(attempt.message.transmission)
+                outcome = terms.refusal(attempt)
                 if outcome is None:
-                    bdat = uses_bdat(attempt, extensions)
-                    return Transaction(attempt, ahead=ahead, kept=self._done > 0, bdat=bdat, tls=self._tls)
+                    return terms.transaction(attempt, ahead=ahead, kept=self._done > 0)
             except Exception as error:
                 self._spoiled(attempt, error)
                 return None
             self._work.finish(attempt, (outcome,) * len(attempt.recipients))
         return None
-
-    def _overdue(self, transmission: Transmission) -> Outcome | None:
-        if transmission.by is None:
-            return None
-        return overdue(transmission, self._machine.extensions, self._agent.wall(), final=self._machine.lmtp)
 
     def _group_ahead(self) -> bytes:
         """Take the next message and return its group; nothing where it cannot be built, which is no fault of the one before it."""
@@ -242,15 +229,10 @@ class _Sending:
 
     def _commands(self, transaction: Transaction) -> list[Callable[[], bytes]]:
         """Return what builds RSET if one is due, MAIL, and each RCPT."""
-        machine, attempt = self._machine, transaction.attempt
-        message = attempt.message
-        size = len(message.prefix) + message.body.size
-        transmission = transmission_for(attempt, machine.extensions, self._fit)
-        left = seconds_left(transmission, self._agent.wall()) if transmission.by is not None else None
-        commands: list[Callable[[], bytes]] = [machine.rset] if self._reset else []
-        self._reset = False
-        commands.append(lambda: machine.mail(message.reverse_path, transmission, size, left))
-        commands += [lambda r=recipient: machine.rcpt(r) for recipient in attempt.recipients]  # type: ignore[misc]
+        commands = self._terms.commands(transaction.attempt)
+        if self._reset:
+            commands.insert(0, self._machine.rset)
+            self._reset = False
         return commands
 
     def _group(self, transaction: Transaction) -> bytes:
@@ -387,7 +369,7 @@ class _Sending:
             # OUT-15: whatever it says, it cannot be about a message whose end it has not seen
             self._abandon(deferred("4.5.0", "protocol error: reply before the end of the data", self._remote))
             return
-        outcome = from_reply(reply, self._remote, self._action)
+        outcome = from_reply(reply, self._remote, self._terms.action)
         if not self._machine.lmtp:
             transaction.settle_accepted(outcome)
         elif reply.recipient is not None:
