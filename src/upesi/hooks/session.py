@@ -14,8 +14,8 @@ from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
 from upesi.mail.route import Route
-from upesi.mail.timing import Timing
 from upesi.mail.security import TlsInfo
+from upesi.mail.timing import Timing
 
 if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
@@ -155,7 +155,8 @@ class Transaction:
     """One mail transaction: envelope, then the message. `body` is None until the whole message is here.
 
     `added` holds fields that go on top of the message (complete lines with CRLF), below our Received field. `timing` is what the
-    client asked of time, and got; None for nearly all mail.
+    client asked of time, and got; None for nearly all mail. `submitter` is who submitted it first, as a trusted client says (AUTH of MAIL,
+    RFC 4954 section 5): "" where that is not known, None where nothing was said.
     """
 
     __slots__ = (
@@ -170,6 +171,7 @@ class Transaction:
         "recipients",
         "reverse_path",
         "session",
+        "submitter",
         "timing",
         "transmission",
     )
@@ -187,6 +189,7 @@ class Transaction:
         self.reverse_path = reverse_path
         self.transmission = transmission
         self.declared_size = declared_size
+        self.submitter: str | None = None
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None

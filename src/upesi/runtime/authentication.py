@@ -6,24 +6,40 @@ import os
 import time
 from pathlib import Path
 
+from upesi.config.problems import ConfigError, Problem
 from upesi.config.settings import AuthSettings, ListenerSettings
+from upesi.hooks.tables import read_list
 from upesi.mail.errors import UpesiError
 from upesi.runtime.ground import Ground
 from upesi.sasl.attempts import AttemptRules, Attempts
 from upesi.sasl.authenticator import Authenticator, AuthenticatorSettings, Tokens
 from upesi.sasl.credentials import Credentials
+from upesi.session.senders import SenderRules, sender_entries
 
-__all__ = ["Authentication"]
+__all__ = ["Authentication", "sender_rules"]
 
 _SECRET = "auth.secret"
 _SECRET_OCTETS = 32
 
 
+def sender_rules(auth: AuthSettings) -> SenderRules:
+    """Return what authenticated users may send as; raise ConfigError where the file of further addresses cannot be used."""
+    further: dict[str, tuple[str, ...]] = {}
+    if auth.sender_map:
+        try:
+            further = sender_entries(read_list(auth.sender_map))
+        except ValueError as error:
+            text = str(error)
+            raise ConfigError([Problem(auth.sender_map, 0, "auth.sender_map", text)]) from error
+    return SenderRules(auth.senders, check_header=auth.check_header, further=further)
+
+
 class Authentication:
-    """Who can authenticate with this worker. Raises UpesiError."""
+    """Who can authenticate with this worker, and as whom they may send: `senders`. Raises UpesiError."""
 
     def __init__(self, ground: Ground, source: Credentials | None = None, tokens: Tokens | None = None) -> None:
         self._ground = ground
+        self.senders = sender_rules(ground.config.auth)
         self._source = source
         self._tokens = tokens
         self._attempts = Attempts(ground.counters, _rules(ground.config.auth))

@@ -21,7 +21,10 @@ from upesi.runtime.security import Security
 from upesi.runtime.sockets import listener_label
 from upesi.sasl.authenticator import Authenticator
 from upesi.session.context import SessionContext
+from upesi.session.etrn import QueueStart
+from upesi.session.forwarding import Trusted
 from upesi.session.intake import Intake
+from upesi.session.users import Users
 from upesi.tls.acceptor import Acceptor
 
 __all__ = ["Bound", "make_listeners", "take_sockets"]
@@ -43,14 +46,17 @@ def make_listeners(
     pressure: Pressure,
     security: Security,
     authentication: Authentication,
+    etrn: QueueStart | None = None,
 ) -> list[tuple[str, Listener]]:
     """Return the listeners with their labels; they accept nobody before they are started."""
     listeners = []
+    users = Users(ground.counters, ground.config.submission, ground.emit)
     for inherited, sock in sockets:
         settings = ground.config.listener[inherited.index]
         tls = security.acceptor(inherited.index)
         auth = authentication.of(settings)
-        context = _context(ground, intake, spawn, pressure, settings, listener_label(settings, sock), tls, auth)
+        context = _context(ground, intake, spawn, pressure, settings, listener_label(settings, sock), tls, auth, users, etrn)
+        context.senders = authentication.senders
         listener = Listener(
             sock,
             context,
@@ -72,11 +78,13 @@ def _context(
     label: str,
     tls: Acceptor | None,
     auth: Authenticator | None,
+    users: Users,
+    etrn: QueueStart | None,
 ) -> SessionContext:
     smtp = ground.config.smtp
     return SessionContext(
         hooks=ground.hooks,
-        limits=_limits(smtp, settings, auth),
+        limits=_limits(smtp, settings, auth, etrn),
         settings=smtp,
         hostname=ground.config.node.name,
         ids=ground.ids,
@@ -91,10 +99,19 @@ def _context(
         delays=pressure.delays,
         tls=tls,
         auth=auth,
+        trusted=_trusted(settings),
+        users=users,
+        etrn=etrn,
+        hide_client=settings.role is Role.SUBMISSION and ground.config.submission.hide_client,
     )
 
 
-def _limits(smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator | None) -> ServerLimits:
+def _trusted(settings: ListenerSettings) -> Trusted | None:
+    xclient, xforward = Networks(settings.xclient), Networks(settings.xforward)
+    return Trusted(xclient, xforward) if xclient or xforward else None
+
+
+def _limits(smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator | None, etrn: QueueStart | None) -> ServerLimits:
     return ServerLimits(
         max_message_size=smtp.max_message_size,
         smtputf8=smtp.smtputf8,
@@ -107,4 +124,7 @@ def _limits(smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator 
         starttls=settings.tls in (ListenerTls.STARTTLS, ListenerTls.REQUIRED),
         requiretls=True,
         auth=() if auth is None else auth.mechanisms,
+        etrn=etrn is not None,
+        rcpt_max=smtp.max_recipients,
+        mail_max=smtp.max_messages,
     )

@@ -13,6 +13,7 @@ from upesi.sasl.authenticator import Authenticator
 from upesi.session.clients import Clients
 from upesi.session.delays import Delays
 from upesi.session.intake import Intake
+from upesi.session.senders import SenderRules
 from upesi.session.trace import Dates
 from upesi.tls.acceptor import Acceptor
 
@@ -53,6 +54,7 @@ class SessionContext:
         "role",
         "secure_ehlo_reply",
         "secure_keywords",
+        "senders",
         "settings",
         "spawn",
         "tls",
@@ -76,6 +78,7 @@ class SessionContext:
         clients: Clients | None = None,
         delays: Delays | None = None,
         auth: Authenticator | None = None,
+        senders: SenderRules | None = None,
         tls: Acceptor | None = None,
     ) -> None:
         self.hooks = hooks
@@ -92,6 +95,7 @@ class SessionContext:
         self.lmtp = lmtp = role is Role.LMTP
         self.resolve = resolve
         self.auth = auth
+        self.senders = senders
         self.clients = clients
         self.delays = delays or Delays(settings.max_delayed)
         self.tls = tls

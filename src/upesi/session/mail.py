@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from upesi.config.settings import Role
 from upesi.hooks.session import Transaction
 from upesi.hooks.verdict import Verdict
 from upesi.mail.reply import Reply
@@ -10,8 +11,11 @@ from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
 from upesi.session.requests import grant
+from upesi.session.senders import sender_refusal, submitter
 
 __all__ = ["mail"]
+
+_SUBMISSION = Role.SUBMISSION
 
 
 def mail(engine: SessionEngine, command: MailCommand) -> Answer:
@@ -22,6 +26,10 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         return replies.BAD_SEQUENCE
     if session.tls is None and context.tls is not None and context.tls.required:
         return replies.TLS_REQUIRED
+    if session.identity is not None or context.role is _SUBMISSION:
+        refusal = sender_refusal(engine, command.reverse_path)
+        if refusal is not None:
+            return refusal
     if command.size is not None and command.size > context.settings.max_message_size:
         return replies.MESSAGE_TOO_BIG
     if context.intake.full():
@@ -38,6 +46,10 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         transmission, timing = granted.transmission, granted.timing
     tx = Transaction(session, context.ids.next(), command.reverse_path, transmission, command.size)
     tx.timing = timing
+    if command.parameters:
+        tx.submitter = submitter(engine, command.parameters)
+    if engine.forwarded is not None:
+        tx.notes["xforward"] = engine.forwarded
     engine.begin_transaction(tx)
     return engine.ask(context.hooks.mail, _begun, tx, command.reverse_path)
 

@@ -10,6 +10,7 @@ from upesi.mail.security import TlsInfo
 from upesi.protocol.smtp.events import StartTlsCommand
 from upesi.session import replies
 from upesi.session.answers import SECURING, Answer
+from upesi.session.auth import forget_identity
 from upesi.session.engine import SessionEngine
 
 __all__ = ["secured", "starttls"]
@@ -40,7 +41,5 @@ def secured(engine: SessionEngine, info: TlsInfo) -> None:
     session.tls = info
     session.helo = ""
     session.protocol = "SMTP"
-    if session.identity is not None:
-        session.identity = None
-        session.relaying = False
+    forget_identity(engine)
     engine.origin = None
