@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from upesi.config.problems import KeyPath, nearest
+from upesi.config.problems import KeyPath
 from upesi.config.settings import CredentialsSettings
 from upesi.mail.address import AddressError, domain_from
 
@@ -60,7 +61,9 @@ def source_url(text: str) -> SourceUrl:
     """Take a source apart; raise ValueError, whose text says what is wrong."""
     scheme, colon, rest = text.partition(":")
     if scheme not in _KEYS or not colon:
-        raise ValueError(f"is no source{nearest(scheme, _KEYS)}. What can be said here: {_FORMS}")
+        close = get_close_matches(scheme, _KEYS, n=1)
+        guess = f", did you mean {close[0]}?" if close else "."
+        raise ValueError(f"is no source{guess} What can be said here: {_FORMS}")
     if scheme in _PATHS:
         if not rest:
             raise ValueError(f"{scheme}: needs the path of a file behind it")
@@ -92,7 +95,7 @@ def _from_url(scheme: str, text: str) -> SourceUrl:
 def _dovecot(parts: SplitResult, host: str) -> SourceUrl:
     if host and parts.port and parts.path in ("", "/"):
         return SourceUrl("dovecot", host, parts.port)
-    if not host and len(parts.path) > 1:
+    if not host and parts.path.startswith("/") and len(parts.path) > 1:
         return SourceUrl("dovecot", path=parts.path)
     raise ValueError("is neither dovecot:///PATH/TO/SOCKET nor dovecot://HOST:PORT")
 
