@@ -70,16 +70,19 @@ class Operators:
         self._own = Metrics()
         self._health: HealthServer | None = None
         self._control: ControlServer | None = None
+        self._retry: Handler | None = None
 
     async def listen(self) -> None:
         """Make the control socket, and the metrics page if there is to be one; raise CannotListen."""
         config = self._supervisor.config
+        queue = queue_handlers(self._admin, self._in_thread, self._recall, self._why, self._wake)
+        self._retry = queue["queue.retry"]
         handlers: dict[str, Handler] = {
             "ping": lambda call: {"pid": os.getpid()},
             "status": lambda call: self._status(),
             "reload": lambda call: self._reload(),
             "stop": self._stop,
-            **queue_handlers(self._admin, self._in_thread, self._recall, self._why, self._wake),
+            **queue,
         }
         self._control = ControlServer(config.control.socket, handlers, failed=self._failed)
         try:
@@ -111,6 +114,11 @@ class Operators:
             await self._health.stop()
 
     # -- what the supervisor says
+
+    def retry(self, call: Call) -> object:
+        """Answer a worker whose client wants a queue started (ETRN), as an operator is answered."""
+        assert self._retry is not None, "listen comes before any worker"
+        return self._retry(call)
 
     def counted(self, epoch: int, snapshot: bytes) -> None:
         """Take the counts of a worker."""

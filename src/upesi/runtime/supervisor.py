@@ -306,7 +306,14 @@ class Supervisor:
             if self._worker(epoch) is not None and isinstance(call.arguments, bytes):
                 self._operators.counted(epoch, call.arguments)
 
-        return {"alive": alive, "idle": idle, "counted": counted, **self._shares.handlers(epoch)}
+        return {
+            "alive": alive,
+            "idle": idle,
+            "counted": counted,
+            # ETRN
+            "queue.retry": self._operators.retry,
+            **self._shares.handlers(epoch),
+        }
 
     # -- death and replacement
 

@@ -33,6 +33,7 @@ from upesi.runtime.messages import Configure, decode_config
 from upesi.runtime.observer import Observer
 from upesi.runtime.owners import Owners
 from upesi.runtime.pressure import make_pressure, make_watch
+from upesi.runtime.queue_start import Ask, make_etrn
 from upesi.runtime.security import Security
 from upesi.runtime.sending import build_routes, make_sending
 from upesi.runtime.shared import open_counters
@@ -69,8 +70,9 @@ async def build(
     *,
     idle: Callable[[frozenset[int]], None],
     broken: Callable[[BaseException], None],
+    ask: Ask | None = None,
 ) -> House:
-    """Make a worker's house from what the supervisor said; raise UpesiError."""
+    """Make a worker's house from what the supervisor said; raise UpesiError. `ask` asks the supervisor something."""
     ground = await _ground(configure, broken)
     owners = Owners()
     intake: SpoolIntake
@@ -103,7 +105,8 @@ async def build(
     web = Web(ground.resolver)
     accounts = make_accounts(ground, sending.connector, web)
     authentication = Authentication(ground, accounts)
-    listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, authentication)
+    etrn = make_etrn(ground.config.etrn, ask)
+    listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, authentication, etrn)
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)

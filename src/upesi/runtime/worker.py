@@ -27,6 +27,8 @@ __all__ = ["Worker"]
 
 # the supervisor kills after 5 s of silence
 _HEARTBEAT = 1.0
+# for the supervisor's answer to a question of a session: changes wait until all workers have given back what they have not started
+_PATIENCE = 30.0
 # long-lived objects are frozen after start; what is made per message has no cycles, so full collections may be rare
 # (one over 10,000 sessions was seen to take 35 ms)
 _GC_THRESHOLDS = (50_000, 20, 100)
@@ -74,7 +76,7 @@ class Worker:
     async def _configure(self, call: Call) -> dict[str, object]:
         configure = call.arguments_as(Configure)
         shares = Holder(self._tell_shares)
-        self._house = await build(configure, shares, idle=self._tell_idle, broken=self._broken)
+        self._house = await build(configure, shares, idle=self._tell_idle, broken=self._broken, ask=self._ask)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -123,6 +125,10 @@ class Worker:
     def _tell_shares(self, message: ShareRequest | ShareReturn) -> None:
         name = "share.requested" if isinstance(message, ShareRequest) else "share.returned"
         self._notify(name, message)
+
+    async def _ask(self, name: str, arguments: object) -> object:
+        assert self._channel is not None
+        return await self._channel.request(name, arguments, timeout=_PATIENCE)
 
     def _tell_idle(self, shards: frozenset[int]) -> None:
         self._notify("idle", Idle(sorted(shards)))

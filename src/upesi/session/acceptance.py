@@ -20,7 +20,7 @@ from upesi.mail.route import DiscardRoute, Route, requiring_tls
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
 from upesi.session.engine import SessionEngine, spool_reply
-from upesi.session.trace import origin_clause, received
+from upesi.session.trace import hidden_origin, origin_clause, received
 from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
 from upesi.spool.store import SpoolError
 
@@ -117,7 +117,9 @@ class Acceptance:
         engine, tx = self._engine, self._tx
         context, session = engine.context, engine.session
         if engine.origin is None:
-            engine.origin = origin_clause(session, context.hostname)
+            engine.origin = (
+                hidden_origin(context.hostname) if context.hide_client else origin_clause(session, context.hostname)
+            )
         prefix = received(engine.origin, tx, tx.id.hex(), context.dates.text(now))
         if tx.added:
             prefix += b"".join(tx.added)
@@ -126,6 +128,8 @@ class Acceptance:
         if session.role != Role.MX:
             # whoever submits is known, and hears of delays (`scheduler.delays`)
             origin["role"] = session.role
+        if engine.forwarded is not None:
+            origin["forwarded"] = engine.forwarded.get("ADDR") or ""
         fields: dict[str, str | int | float] = {
             "recipients": len(tx.recipients),
             "size": body.size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from upesi.config.settings import Role, SmtpSettings
 from upesi.hooks.registry import Hooks
@@ -12,10 +13,16 @@ from upesi.protocol.smtp.limits import ServerLimits
 from upesi.sasl.authenticator import Authenticator
 from upesi.session.clients import Clients
 from upesi.session.delays import Delays
+from upesi.session.help import help_replies
 from upesi.session.intake import Intake
 from upesi.session.senders import SenderRules
 from upesi.session.trace import Dates
+from upesi.session.users import Users
 from upesi.tls.acceptor import Acceptor
+
+if TYPE_CHECKING:
+    from upesi.session.etrn import QueueStart
+    from upesi.session.forwarding import Trusted
 
 __all__ = ["Emit", "SessionContext"]
 
@@ -28,8 +35,10 @@ class SessionContext:
 
     `now` is the wall clock in seconds. `spawn` takes an awaitable that no session waits for (asynchronous `queued`, `reset` and
     `disconnect` hooks) and owns it; the chain bounds its time. `resolve` gives the confirmed name of a client's address. `clients` are the
-    limits of one client over all sessions. `auth` is None where nobody can authenticate; where it is not, `limits.auth` names them.
-    `tls` is None where there is none; `ehlo_reply` and `keywords` are for sessions in clear, their secure twins for those under TLS.
+    limits of one client over all sessions, `users` those of one user. `auth` is None where nobody can authenticate; where it is not,
+    `limits.auth` names them. `tls` is None where there is none; `ehlo_reply` and `keywords` are for sessions in clear, their secure twins
+    for those under TLS. `trusted` are those who may say who a client is, `etrn` the way to start a queue; both are None where they are
+    off. `hide_client` keeps clients out of Received fields.
     """
 
     __slots__ = (
@@ -39,8 +48,11 @@ class SessionContext:
         "delays",
         "ehlo_reply",
         "emit",
+        "etrn",
         "greeting",
         "helo_reply",
+        "help",
+        "hide_client",
         "hooks",
         "hostname",
         "ids",
@@ -58,6 +70,8 @@ class SessionContext:
         "settings",
         "spawn",
         "tls",
+        "trusted",
+        "users",
     )
 
     def __init__(
@@ -80,6 +94,10 @@ class SessionContext:
         auth: Authenticator | None = None,
         senders: SenderRules | None = None,
         tls: Acceptor | None = None,
+        trusted: Trusted | None = None,
+        users: Users | None = None,
+        etrn: QueueStart | None = None,
+        hide_client: bool = False,
     ) -> None:
         self.hooks = hooks
         self.limits = limits
@@ -99,6 +117,10 @@ class SessionContext:
         self.clients = clients
         self.delays = delays or Delays(settings.max_delayed)
         self.tls = tls
+        self.trusted = trusted
+        self.users = users
+        self.etrn = etrn
+        self.hide_client = hide_client
         self.dates = Dates()
         # RFC 3207 section 4.2: STARTTLS is not offered under TLS
         keywords = limits.ehlo_keywords()
@@ -110,3 +132,4 @@ class SessionContext:
         self.helo_reply = Reply.make(250, "", hostname)
         self.ehlo_reply = Reply.make(250, "", hostname, *self.keywords)
         self.secure_ehlo_reply = Reply.make(250, "", hostname, *self.secure_keywords)
+        self.help = help_replies(self)

@@ -29,7 +29,9 @@ from upesi.session.intake import BodyWriter
 from upesi.spool.store import SpoolError, SpoolFull
 
 if TYPE_CHECKING:
+    from upesi.protocol.smtp.forwarding import Attributes
     from upesi.session.auth import AuthState
+    from upesi.session.forwarding import Trust
 
 __all__ = ["Owner", "SessionEngine", "spool_reply"]
 
@@ -52,6 +54,10 @@ class Owner(Protocol):
         """Take the answer that was promised by COMMITTING."""
         ...
 
+    def moved(self, address: str) -> Reply | None:
+        """Count another client from now on; return the reply where that one is over its limits."""
+        ...
+
 
 class SessionEngine:
     """One client's session.
@@ -65,6 +71,7 @@ class SessionEngine:
         "commands",
         "context",
         "fault",
+        "forwarded",
         "idle",
         "improper",
         "last_refusal",
@@ -82,6 +89,7 @@ class SessionEngine:
         "session",
         "started",
         "storing",
+        "trust",
         "writer",
     )
 
@@ -94,6 +102,9 @@ class SessionEngine:
         self.network = network
         self.started = context.now()
         self.auth: AuthState | None = None
+        # what the connection may say of other clients, once it was asked; what XFORWARD said of the next message
+        self.trust: Trust | None = None
+        self.forwarded: Attributes | None = None
         self.commands = 0
         self.idle = 0
         # the number of the DATA command that was refused with octets waiting behind it, else 0
@@ -203,6 +214,10 @@ class SessionEngine:
     def ended(self, reason: str) -> None:
         """The client is gone, or was sent away: end the transaction unless it is being stored, fire `disconnect`, tell what was."""
         self.owner = None
+        self.conclude(reason)
+
+    def conclude(self, reason: str) -> None:
+        """End the session as hooks and the log know it; the connection may begin another one (XCLIENT)."""
         session = self.session
         if session.transaction is not None and not self.storing:
             self.end_transaction("transaction.refused", reason=reason)
@@ -327,6 +342,9 @@ class SessionEngine:
         if self.refused is not None:
             fields["refused"] = self.refused
             self.refused = None
+        if self.forwarded is not None:
+            fields["forwarded"] = " ".join(f"{name}={value or '[UNAVAILABLE]'}" for name, value in self.forwarded.items())
+            self.forwarded = None
         self.context.emit(event, fields)
         self.tell(self.context.hooks.reset, tx)
 

@@ -7,7 +7,7 @@ from upesi.mail.reply import Reply
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
 
-__all__ = ["early_talk", "greet"]
+__all__ = ["early_talk", "greet", "greet_again"]
 
 
 def greet(engine: SessionEngine) -> Answer:
@@ -30,6 +30,17 @@ def _greeting(engine: SessionEngine, _: None, opinion: Verdict | None) -> Answer
         return Reply.make(421, reply.status, *reply.lines)
     # RFC 2034 section 4: no enhanced status in a greeting
     return Reply.make(554, "", *reply.lines)
+
+
+def greet_again(engine: SessionEngine) -> Answer:
+    """Return the greeting for the client that XCLIENT named; one that is refused has no session to go on with."""
+    return engine.ask(engine.context.hooks.connect, _greeting_again, None)
+
+
+def _greeting_again(engine: SessionEngine, _: None, opinion: Verdict | None) -> Answer:
+    reply = _greeting(engine, None, opinion)
+    engine.over = reply is not engine.context.greeting
+    return reply
 
 
 def early_talk(engine: SessionEngine, size: int) -> None:

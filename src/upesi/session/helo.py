@@ -9,6 +9,7 @@ from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.auth import auth_keywords
 from upesi.session.engine import SessionEngine
+from upesi.session.forwarding import trusted_keywords
 from upesi.session.requests import changing_keywords
 
 __all__ = ["helo"]
@@ -38,10 +39,13 @@ def _named(engine: SessionEngine, command: HeloCommand, opinion: Verdict | None)
     if command.verb == "HELO":
         return engine.paced(engine.context.helo_reply)
     hooks = engine.context.hooks.capabilities
-    if not hooks.hooks and engine.context.auth is None and not engine.context.limits.future_release:
+    context = engine.context
+    if not hooks.hooks and context.auth is None and context.trusted is None and not context.limits.future_release:
         return engine.paced(engine.context.ehlo_reply if session.tls is None else engine.context.secure_ehlo_reply)
     keywords = [*(engine.context.keywords if session.tls is None else engine.context.secure_keywords), *auth_keywords(engine)]
     keywords += changing_keywords(engine.context.limits, engine.context.now())
+    if context.trusted is not None:
+        keywords += trusted_keywords(engine)
     return engine.ask(hooks, _announce, keywords, keywords)
 
 

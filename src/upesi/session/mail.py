@@ -34,8 +34,8 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         return replies.MESSAGE_TOO_BIG
     if context.intake.full():
         return replies.SPOOL_FULL
-    if engine.network and context.clients is not None:
-        refusal = context.clients.mail(engine.network, context.listener)
+    if engine.network or session.identity is not None or context.settings.max_messages:
+        refusal = _over_limit(engine)
         if refusal is not None:
             return refusal
     transmission, timing = command.transmission, None
@@ -52,6 +52,19 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
         tx.notes["xforward"] = engine.forwarded
     engine.begin_transaction(tx)
     return engine.ask(context.hooks.mail, _begun, tx, command.reverse_path)
+
+
+def _over_limit(engine: SessionEngine) -> Reply | None:
+    """Count a transaction for the session, its client and its user; return the reply of the first limit that it is over."""
+    context, session = engine.context, engine.session
+    if 0 < context.settings.max_messages <= session.messages:
+        return replies.TOO_MANY_MESSAGES_HERE
+    refusal = None
+    if engine.network and context.clients is not None:
+        refusal = context.clients.mail(engine.network, context.listener)
+    if refusal is None and session.identity is not None and context.users is not None:
+        refusal = context.users.mail(session.identity, context.listener)
+    return refusal
 
 
 def _begun(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:

@@ -5,13 +5,17 @@ SMTP gives one reply for all recipients, LMTP one for each (RFC 2033 section 4.2
 
 from __future__ import annotations
 
+from upesi.config.settings import Role
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
 from upesi.session import replies
 from upesi.session.acceptance import Acceptance, Refused
 from upesi.session.answers import Answer
+from upesi.session.content import header_fault
 from upesi.session.engine import SessionEngine, spool_reply
+from upesi.session.senders import author_refusal
+from upesi.session.submission import complete_header
 from upesi.spool.store import SpoolError
 
 __all__ = ["complete", "drop", "refuse"]
@@ -40,7 +44,15 @@ def complete(engine: SessionEngine, size: int) -> Answer:
         tx.body = writer.finish()
     except SpoolError as error:
         return refuse(engine, spool_reply(error), size)
-    return engine.ask(engine.context.hooks.message, _judged, tx)
+    context = engine.context
+    fault = header_fault(tx.body, context.settings)
+    if fault is None and engine.session.identity is not None:
+        fault = author_refusal(engine, tx.headers)
+    if fault is None and context.role is Role.SUBMISSION:
+        fault = complete_header(engine, tx)
+    if fault is not None:
+        return refuse(engine, fault, size)
+    return engine.ask(context.hooks.message, _judged, tx)
 
 
 def _judged(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:

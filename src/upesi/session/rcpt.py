@@ -29,6 +29,11 @@ def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:
         refusal = clients.rcpt(engine.network, engine.context.listener)
         if refusal is not None:
             return engine.refuse_recipient(command.forward_path, refusal)
+    identity, users = engine.session.identity, engine.context.users
+    if identity is not None and users is not None:
+        refusal = users.rcpt(identity, engine.context.listener)
+        if refusal is not None:
+            return engine.refuse_recipient(command.forward_path, refusal)
     recipient = TransactionRecipient(command.forward_path, command.original, command.notify)
     return engine.ask(engine.context.hooks.rcpt, _judged, recipient, recipient)
 

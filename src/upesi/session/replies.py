@@ -16,7 +16,6 @@ __all__ = [
     "CHUNK_OK",
     "FAILED",
     "HELD_TOO_LONG",
-    "HELP",
     "IMPROPER_PIPELINING",
     "MAIL_OK",
     "MESSAGE_TOO_BIG",
@@ -50,6 +49,7 @@ __all__ = [
     "TOO_MANY_ERRORS",
     "TOO_MANY_IDLE",
     "TOO_MANY_MESSAGES",
+    "TOO_MANY_MESSAGES_HERE",
     "TOO_MANY_RECIPIENTS",
     "TOO_MANY_RECIPIENTS_NOW",
     "TOO_MANY_SESSIONS",
@@ -84,7 +84,6 @@ NOT_VERIFIED = Reply.make(252, "2.0.0", "Cannot VRFY user, but will take mail an
 NOT_IMPLEMENTED = Reply.make(502, "5.5.1", "Command not implemented")
 SYNTAX = Reply.make(500, "5.5.2", "Syntax error")
 BAD_SEQUENCE = Reply.make(503, "5.5.1", "Bad sequence of commands")
-HELP = Reply.make(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT", "See RFC 5321")
 
 SPOOL_FULL = Reply.make(452, "4.3.1", "Insufficient system storage")
 NOT_STORED = Reply.make(451, "4.3.0", "Mail system error, try again later")
@@ -111,6 +110,8 @@ TOO_MANY_CLIENT_ERRORS = Reply.make(421, "4.7.0", "Too many errors from your net
 TOO_MANY_MESSAGES = Reply.make(450, "4.7.1", "Too many messages from your network, try again later")
 TOO_MANY_RECIPIENTS_NOW = Reply.make(452, "4.5.3", "Too many recipients from your network, try again later")
 TOO_MANY_UNKNOWN = Reply.make(450, "4.7.1", "Too many unknown recipients from your network, try again later")
+# RFC 9422 section 4.1: who goes on beyond MAILMAX connects again
+TOO_MANY_MESSAGES_HERE = Reply.make(421, "4.7.0", "Too many messages in one session, connect again")
 TOO_MANY_ERRORS = Reply.make(421, "4.7.0", "Too many errors, closing connection")
 TOO_MANY_AUTH_FAILURES = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
 TOO_MANY_IDLE = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")

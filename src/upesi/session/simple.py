@@ -17,6 +17,7 @@ from upesi.protocol.smtp.refusals import unknown_verb
 from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
+from upesi.session.help import help_reply
 
 __all__ = ["expn", "help_", "noop", "not_offered", "quit_", "rset", "unknown", "vrfy"]
 
@@ -40,7 +41,7 @@ def quit_(engine: SessionEngine, _: QuitCommand) -> Answer:
 
 def vrfy(engine: SessionEngine, _: VrfyCommand) -> Answer:
     """Neither confirm nor deny (RFC 5321 section 7.3)."""
-    return engine.idled(replies.NOT_VERIFIED)
+    return engine.idled(replies.NOT_VERIFIED if engine.context.settings.vrfy else replies.NOT_IMPLEMENTED)
 
 
 def expn(engine: SessionEngine, _: ExpnCommand) -> Answer:
@@ -48,9 +49,9 @@ def expn(engine: SessionEngine, _: ExpnCommand) -> Answer:
     return engine.idled(replies.NOT_IMPLEMENTED)
 
 
-def help_(engine: SessionEngine, _: HelpCommand) -> Answer:
-    """Name the verbs."""
-    return engine.idled(replies.HELP)
+def help_(engine: SessionEngine, command: HelpCommand) -> Answer:
+    """Name the verbs, or say how one is spelled."""
+    return engine.idled(help_reply(engine.context.help, command.argument))
 
 
 def not_offered(_: SessionEngine, __: object) -> Answer:

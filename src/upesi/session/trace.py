@@ -15,7 +15,7 @@ import time
 from upesi.hooks.session import Session, Transaction
 from upesi.mail.security import TlsInfo
 
-__all__ = ["Dates", "origin_clause", "received", "with_keyword"]
+__all__ = ["Dates", "hidden_origin", "origin_clause", "received", "with_keyword"]
 
 # what a checked HELO name is made of; anything else that a lenient parser lets through becomes "?" (CMD-15)
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9.:_\-\[\]]")
@@ -70,6 +70,11 @@ def origin_clause(session: Session, hostname: str) -> str:
     literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]" if address else "local"
     name = _NOT_A_NAME.sub("?", session.helo) or literal
     return f"Received: from {name} ({literal})\r\n\tby {hostname} with "
+
+
+def hidden_origin(hostname: str) -> str:
+    """Return the same without the client: where a user lives is nobody's business, and the clause is a SHOULD (RFC 5321 section 4.4)."""
+    return f"Received: by {hostname}\r\n\twith "
 
 
 def received(origin: str, tx: Transaction, id: str, date: str) -> bytes:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from upesi.protocol.smtp import events
-from upesi.session import auth, data, helo, mail, rcpt, replies, simple, starttls
+from upesi.session import auth, data, etrn, forwarding, helo, mail, rcpt, replies, simple, starttls
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
 
@@ -35,6 +35,9 @@ HANDLERS: MappingProxyType[type, _Handler] = MappingProxyType(
         events.StartTlsCommand: starttls.starttls,
         events.AuthCommand: auth.auth,
         events.AuthResponse: auth.response,
+        events.EtrnCommand: etrn.etrn,
+        events.XclientCommand: forwarding.xclient,
+        events.XforwardCommand: forwarding.xforward,
     }
 )
 

@@ -16,7 +16,8 @@ __all__ = ["Selector", "define_functions", "where"]
 class Selector(msgspec.Struct, frozen=True, kw_only=True):
     """All conditions together; one that is None says nothing. Ages are seconds since acceptance.
 
-    `message` is the id in hexadecimal, `sender` an address or "<>", `state` one of "routing", "ready", "active", "held".
+    `message` is the id in hexadecimal, `sender` an address or "<>", `state` one of "routing", "ready", "active", "held". A `domain` that
+    begins with a dot is the domain and all below it.
     """
 
     message: str | None = None
@@ -76,4 +77,6 @@ def _has_recipient(data: bytes, wanted: str) -> bool:
 
 
 def _has_domain(data: bytes, wanted: str) -> bool:
+    if wanted.startswith("."):
+        return any(f".{recipient.address.domain}".endswith(wanted) for recipient in recipients_of(data))
     return any(recipient.address.domain == wanted for recipient in recipients_of(data))
