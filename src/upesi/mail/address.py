@@ -14,6 +14,7 @@ Encoded-words, percent hacks and bang paths are plain characters here.
 from __future__ import annotations
 
 import re
+import unicodedata
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -48,6 +49,9 @@ _LABELS = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)(?:\.[A-Za-z
 _LITERAL = re.compile(r"\[(?:(IPv6:)([0-9A-Fa-f:.]{2,45})|(\d{1,3}(?:\.\d{1,3}){3}))\]", re.IGNORECASE)
 # A-d-l = At-domain *( "," At-domain ): must be accepted, should be ignored (RFC 5321 section 4.1.1.3, appendix C)
 _SOURCE_ROUTE = re.compile(r"@[A-Za-z0-9.\-\[\]:]{1,255}(?:,@[A-Za-z0-9.\-\[\]:]{1,255})*:")
+# Letters that IDNA 2003 turned into others and IDNA 2008 keeps (RFC 5894 section 7.2): the codec knows the old way only, and mail for
+# straße.example would go to strasse.example, which is somebody else's
+_KEPT = re.compile("[\u00df\u1e9e\u03c2]")
 _OTHER_DOTS = re.compile("[\u3002\uff0e\uff61]")
 _SENDABLE_DOMAIN = re.compile(r"[A-Za-z0-9.\-]*|\[[0-9A-Za-z:.]+\]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -99,9 +103,16 @@ def _a_labels(text: str) -> str:
         raise AddressError("domain is not a valid internationalized name")
     try:
         # the codec keeps a full-width @ or dot out: it maps U+FF20 to "@", which _LABELS then refuses
-        return text.encode("idna").decode("ascii")
+        if _KEPT.search(text) is None:
+            return text.encode("idna").decode("ascii")
+        return ".".join(_a_label(label) if _KEPT.search(label) else label.encode("idna").decode() for label in text.split("."))
     except (UnicodeError, ValueError):
         raise AddressError("domain is not a valid internationalized name") from None
+
+
+def _a_label(label: str) -> str:
+    """Return the A-label of a label with a letter that is kept: in lower case and composed, as Punycode (RFC 5891 section 4)."""
+    return "xn--" + unicodedata.normalize("NFC", label.lower()).encode("punycode").decode("ascii")
 
 
 def _literal(text: str) -> str:

@@ -204,16 +204,20 @@ def _noop(argument: str) -> NoopCommand:
     return _NOOP  # RFC 5321 section 4.1.1.9: a parameter string should be ignored
 
 
+# RFC 6531 section 3.7.4.2: the one parameter of VRFY and EXPN
+_SMTPUTF8 = re.compile(r" SMTPUTF8\Z", re.IGNORECASE)
+
+
 def _vrfy(argument: str) -> VrfyCommand:
     if not argument:
         raise needs_argument()
-    return VrfyCommand(argument)
+    return VrfyCommand(_SMTPUTF8.sub("", argument))
 
 
 def _expn(argument: str) -> ExpnCommand:
     if not argument:
         raise needs_argument()
-    return ExpnCommand(argument)
+    return ExpnCommand(_SMTPUTF8.sub("", argument))
 
 
 _NODE = re.compile(r"([@#]?)([!-~]+)")

@@ -79,6 +79,7 @@ _END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.L
 _OTHER = (Kind.UNKNOWN, None)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_LINE = max(MAX_MAIL_LINE, MAX_RCPT_LINE)
+_WITH_MAILBOX = frozenset((b"MAIL ", b"RCPT ", b"VRFY ", b"EXPN "))
 _LINE_LIMITS = {
     b"MAIL": MAX_MAIL_LINE, b"RCPT": MAX_RCPT_LINE, b"XCLI": MAX_FORWARDING_LINE, b"XFOR": MAX_FORWARDING_LINE,
 }  # fmt: skip
@@ -328,7 +329,7 @@ class ServerConnection:
 
     def _text(self, line: bytes) -> str:
         """Decode a line that is not plain printable ASCII, or raise what is to be said about it."""
-        path_command = line[:5].upper() in (b"MAIL ", b"RCPT ")
+        path_command = line[:5].upper() in _WITH_MAILBOX
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -337,6 +338,9 @@ class ServerConnection:
             raise refuse(CONTROL_CHARACTERS)
         if not path_command:
             raise refuse(EIGHT_BIT)
+        # MAIL says for its transaction whether UTF-8 may stand in paths; VRFY and EXPN say it for themselves (RFC 6531 section 3.7.4.2)
+        if text[:5].upper() in ("VRFY ", "EXPN ") and not (self._limits.smtputf8 and text.upper().endswith(" SMTPUTF8")):
+            raise refuse(NEEDS_SMTPUTF8)
         return text
 
     def _command(self, line: bytes) -> Event | Pause:
