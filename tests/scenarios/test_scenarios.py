@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 import pytest
+from _pytest.mark import ParameterSet
 from tests.scenarios.acceptor import LIMITS, Acceptor
 from tests.scenarios.script import Scenario, Step, read_scenarios
 
@@ -104,7 +105,7 @@ def _play_step(step: Step, endpoint: Endpoint) -> None:
         assert endpoint.closed(), where + "still open"
 
 
-def scenarios(pattern: str = "*", options: frozenset[str] | None = None) -> Iterator[object]:
+def scenarios(pattern: str = "*", options: frozenset[str] | None = None) -> Iterator[ParameterSet]:
     """Yield the dialogues of the files that match as parameters of a test; with `options`, those that need no others."""
     for path in sorted(FOLDER.glob(f"{pattern}.smtp")):
         for scenario in read_scenarios(path):

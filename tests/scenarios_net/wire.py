@@ -2,23 +2,85 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
 
 from integration.messages import without_trace
 from scenarios_net.next_hop import NextHop
+from scenarios_net.world import PASSWORD, USER
 
 __all__ = ["SocketEndpoint"]
 
+# what stands for the greeting where the real one was used up on the way in
+_GREETING = "220 ready"
+_PROXY = b"PROXY TCP4 192.0.2.99 127.0.0.1 40000 25\r\n"
+# RFC 6409 section 8: a submission server adds what is missing
+_ADDED = re.compile(rb"\A(?:(?:Date|From|Message-ID): [^\r\n]*\r\n)*")
+_TRICKLE = 0.00005
+
+
+class _Client:
+    """A connection that is led by hand to where a dialogue can begin."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket: socket.socket = socket.create_connection(address, timeout=10)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self) -> None:
+        """Begin TLS; the certificate is one that nobody vouches for."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket, server_hostname="test.example")
+
+    def hear(self, code: bytes) -> None:
+        """Read a reply, which must have this code."""
+        line = b" " * 3 + b"-"
+        while line[3:4] == b"-":
+            line = b""
+            while not line.endswith(b"\n"):
+                octet = self.socket.recv(1)
+                assert octet, "the server hung up"
+                line += octet
+        assert line.startswith(code), line
+
+    def say(self, line: bytes, code: bytes) -> None:
+        """Send a command, which must get this code."""
+        self.socket.sendall(line + b"\r\n")
+        self.hear(code)
+
+    def enter(self, kind: str) -> str | None:
+        """Do what comes before mail on a listener of this kind; return what stands for the greeting, if that has been used up."""
+        if kind == "implicit":
+            self.secure()
+        elif kind == "proxy":
+            self.socket.sendall(_PROXY)
+        elif kind in ("starttls", "submission"):
+            self.hear(b"220")
+            self.say(b"EHLO client.example", b"250")
+            self.say(b"STARTTLS", b"220")
+            self.secure()
+            if kind == "submission":
+                self.say(b"EHLO client.example", b"250")
+                secret = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+                self.say(b"AUTH PLAIN " + secret, b"235")
+            return _GREETING
+        return None
+
 
 class SocketEndpoint:
-    """One connection. With `octets` each octet is a segment of its own."""
+    """One connection, to a listener of a `kind` (`world.KINDS`). With `octets` each octet is a segment of its own."""
 
-    def __init__(self, address: tuple[str, int], hop: NextHop, *, octets: bool = False) -> None:
-        self._socket = socket.create_connection(address, timeout=10)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: tuple[str, int], hop: NextHop, *, octets: bool = False, kind: str = "smtp") -> None:
+        client = _Client(address)
+        self._greeting = client.enter(kind)
+        self._kind = kind
+        self._socket = client.socket
         self._lines = self._socket.makefile("rb")
         self._hop = hop
         self._octets = octets
@@ -26,6 +88,7 @@ class SocketEndpoint:
         self._next = len(hop.arrived)
         self._accepted: set[str] = set()
         self._taken = 0
+        self._ended = False
 
     @property
     def accepted(self) -> int:
@@ -48,7 +111,7 @@ class SocketEndpoint:
                 return  # sent away; what it said is still to be read
             if self._octets:
                 # long enough for the server to read it before the next comes
-                time.sleep(0.00005)
+                time.sleep(_TRICKLE)
 
     def _segments(self, octets: bytes) -> Iterator[bytes]:
         # what is long is so for its own sake; there the cuts tell nothing
@@ -59,8 +122,11 @@ class SocketEndpoint:
 
     def reply(self) -> str | None:
         """Return the next reply; None at the end."""
+        if self._greeting is not None:
+            greeting, self._greeting = self._greeting, None
+            return greeting
         lines = []
-        while line := self._lines.readline():
+        while line := self._line():
             assert line.endswith(b"\r\n"), line
             lines.append(line[:-2].decode())
             if line[3:4] != b"-":
@@ -70,6 +136,14 @@ class SocketEndpoint:
                 return " | ".join(lines)
         assert not lines, f"a reply that is not whole: {lines}"
         return None
+
+    def _line(self) -> bytes:
+        try:
+            return self._lines.readline()
+        except ConnectionResetError:
+            # our farewell came to one who had left
+            assert self._ended
+            return b""
 
     def say(self, line: bytes | str) -> str:
         """Send a command and return its reply; it must have one."""
@@ -84,12 +158,18 @@ class SocketEndpoint:
             return None
         self._taken += 1
         self._next += 1
-        return without_trace(self._hop.wait_for(self._next)[self._next - 1].content)
+        content = without_trace(self._hop.wait_for(self._next)[self._next - 1].content)
+        return _ADDED.sub(b"", content) if self._kind == "submission" else content
 
     def end(self) -> None:
         """Close our side; the server has still to answer what it was sent."""
+        self._ended = True
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            if isinstance(self._socket, ssl.SSLSocket):
+                # a TLS client says that it is done, and reads on
+                self._socket.unwrap().shutdown(socket.SHUT_WR)
+            else:
+                self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             return
 

@@ -1,5 +1,6 @@
-"""One real server for all tests of this folder that need one: `upesi serve` with listeners for SMTP (IPv4, IPv6) and LMTP, the
-bundled plugins with tables that hostile addresses are tried on, routes to two kinds of next hop and to a Maildir.
+"""One real server for all tests of this folder that need one: `upesi serve` with a listener of every kind (IPv4, IPv6, STARTTLS, TLS
+from the first octet, behind a proxy, submission, LMTP), the bundled plugins with tables that hostile addresses are tried on, routes to two
+kinds of next hop and to a Maildir.
 
 No client of these tests may relay: they come from the loopback, and the relay networks are elsewhere.
 """
@@ -11,8 +12,12 @@ from pathlib import Path
 
 from integration.server import UpesiServer, free_port
 from scenarios_net.next_hop import NextHop
+from upesi.lookup.account_file import changing
+from upesi.lookup.accounts import new_words
+from upesi.sasl.credentials import Identity
+from upesi.tls.selfsigned import self_signed
 
-__all__ = ["ScenarioServer", "have_ipv6"]
+__all__ = ["KINDS", "PASSWORD", "USER", "ScenarioServer", "have_ipv6"]
 
 _CONFIG = """\
 [node]
@@ -34,6 +39,18 @@ hard_errors = 10000
 max_idle_commands = 10000
 
 {listeners}
+
+[tls]
+certificates = "{folder}/certificates"
+
+[[credentials]]
+source = "file:{folder}/accounts"
+# a hash for each of some hundred sessions would be most of what the tests cost
+remember = "10m"
+
+# the dialogues say who they are as they like
+[auth]
+senders = "any"
 
 [plugins.relay]
 networks = ["192.0.2.0/24"]
@@ -73,7 +90,6 @@ port = 0
 [log]
 format = "json"
 """
-_LISTENER = '[[listener]]\naddress = "{}"\nport = {}\nrole = "{}"\n'
 
 
 def have_ipv6() -> bool:
@@ -86,23 +102,42 @@ def have_ipv6() -> bool:
     return True
 
 
+_KINDS = {
+    "smtp": "",
+    "smtp6": "",
+    "starttls": 'tls = "starttls"\n',
+    "implicit": 'tls = "implicit"\n',
+    "proxy": 'proxy = ["127.0.0.0/8"]\n',
+    "submission": 'role = "submission"\ntls = "required"\n',
+    "lmtp": 'role = "lmtp"\n',
+}
+_LISTENER = '[[listener]]\naddress = "{}"\nport = {}\n{}'
+# the kinds that can be had on this machine
+KINDS = [kind for kind in _KINDS if kind != "smtp6" or have_ipv6()]
+USER, PASSWORD = "b@test.example", "correct horse"
+
+
 class ScenarioServer(UpesiServer):
-    """The server; `address` gives the listeners by name: "smtp", "lmtp" and, where there is IPv6, "smtp6"."""
+    """The server; `address` gives the listeners by their kind: "smtp", "starttls", ...; "smtp6" where there is IPv6."""
 
     def __init__(self, folder: Path, hop: NextHop) -> None:
         self._hop = hop
-        self.address: dict[str, tuple[str, int]] = {"lmtp": ("127.0.0.1", free_port())}
-        if have_ipv6():
-            self.address["smtp6"] = ("::1", free_port())
+        self.address: dict[str, tuple[str, int]] = {
+            kind: ("::1" if kind == "smtp6" else "127.0.0.1", free_port()) for kind in KINDS
+        }
         super().__init__(folder)
 
     def configure(self, more: str) -> None:
         """Write the configuration."""
         self.address["smtp"] = ("127.0.0.1", self.port)
-        listeners = "\n".join(
-            _LISTENER.format(host, port, "lmtp" if name == "lmtp" else "mx")
-            for name, (host, port) in self.address.items()
-        )
+        listeners = "\n".join(_LISTENER.format(host, port, _KINDS[kind]) for kind, (host, port) in self.address.items())
+        certificates = self.folder / "certificates"
+        certificates.mkdir()
+        pair = certificates / "test.example.pem"
+        pair.touch(mode=0o600)
+        pair.write_bytes(self_signed("test.example"))
+        with changing(self.folder / "accounts") as accounts:
+            accounts.put(USER, new_words(Identity(USER), PASSWORD, scram_keys=False))
         crowd = ", ".join(f'"c{number}"' for number in range(100))
         deep = "\n".join(f'deep{number} = ["deep{number + 1}"]' for number in range(1000))
         self.file.write_text(
