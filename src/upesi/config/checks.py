@@ -10,6 +10,7 @@ from pathlib import Path
 
 from upesi.config.access import check_access
 from upesi.config.accounts import check_credentials
+from upesi.config.authentication import check_auth
 from upesi.config.bounds import check_bounds
 from upesi.config.destinations import check_destinations
 from upesi.config.problems import KeyPath
@@ -54,6 +55,7 @@ def cross_check(config: Config) -> Found:
     yield from _delivery(config)
     yield from _servers(config)
     yield from check_credentials(config.credentials)
+    yield from check_auth(config.auth)
     yield from _plugins(config)
 
 

@@ -22,6 +22,7 @@ from upesi.config.lines import key_lines, line_of
 from upesi.config.overrides import apply_override
 from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
 from upesi.config.settings import (
+    AuthSettings,
     Config,
     CredentialsSettings,
     DestinationSettings,
@@ -235,7 +236,7 @@ def _completed(config: Config, folder: Path) -> Config:
         spool=spool,
         listener=tuple(_absolute_listener(listener, folder) for listener in config.listener),
         tls=replace(config.tls, certificates=_absolute(config.tls.certificates, folder)),
-        auth=replace(config.auth, sender_map=config.auth.sender_map and _absolute(config.auth.sender_map, folder)),
+        auth=_absolute_auth(config.auth, folder),
         plugins=replace(config.plugins, folder=_absolute(config.plugins.folder, folder)),
         route=tuple(_absolute_route(route, folder) for route in config.route),
         destination=tuple(_absolute_destination(destination, folder) for destination in config.destination),
@@ -252,6 +253,15 @@ def _completed(config: Config, folder: Path) -> Config:
 def _absolute(path: str, folder: Path) -> str:
     # joined, not resolved: a symbolic link in the path stays what the operator wrote
     return str(folder / path)
+
+
+def _absolute_auth(auth: AuthSettings, folder: Path) -> AuthSettings:
+    secret = auth.oauth.client_secret_file
+    return msgspec.structs.replace(
+        auth,
+        sender_map=auth.sender_map and _absolute(auth.sender_map, folder),
+        oauth=msgspec.structs.replace(auth.oauth, client_secret_file=secret and _absolute(secret, folder)),
+    )
 
 
 def _absolute_listener(listener: ListenerSettings, folder: Path) -> ListenerSettings:

@@ -32,6 +32,7 @@ __all__ = [
     "LogSettings",
     "MetricsSettings",
     "NodeSettings",
+    "OauthSettings",
     "OverloadSettings",
     "PluginsSettings",
     "Reaction",
@@ -282,6 +283,29 @@ class SenderRule(StrEnum):
     ANY = "any"
 
 
+class OauthSettings(Section, frozen=True, kw_only=True):
+    """Bearer tokens (OAUTHBEARER, XOAUTH2) of one issuer. Off while neither `introspection` nor `keys` is set."""
+
+    # the issuer's URL for questions about a token (RFC 7662); every attempt asks it, so a token that was revoked is refused at once
+    introspection: str = ""
+    # as whom it is asked; empty: as nobody
+    client_id: str = ""
+    # a file, readable by its owner and group only, with the secret of that client
+    client_secret_file: str = ""
+    # or the URL of the issuer's public keys (RFC 7517): tokens are JWTs then, and verified here; `issuer` and `audience` are needed
+    keys: str = ""
+    # what a token must say of who issued it (iss); empty: nothing
+    issuer: str = ""
+    # what a token must be for (aud); empty: anything, which takes tokens that were made for other services
+    audience: str = ""
+    # a scope that a token must have; empty: none
+    scope: str = ""
+    # the claims that may name the account; the first that a token has does
+    names: tuple[str, ...] = ("email", "preferred_username", "sub")
+    # by how much the issuer's clock may differ from ours
+    leeway: Duration = Duration("30s")
+
+
 class AuthSettings(Section, frozen=True, kw_only=True):
     """Who may authenticate (AUTH, RFC 4954), how often one may be wrong, and what one may send as.
 
@@ -322,6 +346,7 @@ class AuthSettings(Section, frozen=True, kw_only=True):
     check_header: bool = True
     # a file of further addresses: "anna: office@example.org @example.net" gives the account anna one address and one domain more
     sender_map: str = ""
+    oauth: OauthSettings = OauthSettings()
 
 
 class CredentialsSettings(Section, frozen=True, kw_only=True):

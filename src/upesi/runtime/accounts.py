@@ -12,6 +12,7 @@ from upesi.dns.answer import Answer, Status
 from upesi.lookup.build import Surroundings, build
 from upesi.lookup.domains import CredentialsByDomain
 from upesi.runtime.ground import Ground
+from upesi.runtime.tokens import make_tokens
 from upesi.tls.contexts import client_context
 
 if TYPE_CHECKING:
@@ -54,14 +55,16 @@ def make_accounts(ground: Ground, connector: Connector, web: Web) -> Credentials
 
 def check_accounts(config: Config) -> None:
     """Make what a worker would make, and let go of it again: files are read, nothing is connected. Raise UpesiError."""
-    if config.credentials:
+    if config.credentials or config.auth.oauth.introspection or config.auth.oauth.keys:
         asyncio.run(_check(config))
 
 
 async def _check(config: Config) -> None:
     loop = asyncio.get_running_loop()
     connector = Connector(loop, _Nowhere(), allow_private=False)
-    made = build(config, Surroundings(loop, _silence, connector, config.node.name, Web(_Nowhere()).client))
+    web = Web(_Nowhere())
+    make_tokens(config.auth, web.client, loop.time)
+    made = build(config, Surroundings(loop, _silence, connector, config.node.name, web.client))
     if made is not None:
         await made.close()
 

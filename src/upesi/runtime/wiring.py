@@ -38,6 +38,7 @@ from upesi.runtime.security import Security
 from upesi.runtime.sending import build_routes, make_sending
 from upesi.runtime.shared import open_counters
 from upesi.runtime.tasks import OwnTasks
+from upesi.runtime.tokens import make_tokens
 from upesi.spool.sqlite import SqliteStore
 from upesi.store.lifetimes import SqliteKeys
 
@@ -104,7 +105,8 @@ async def build(
     security = Security(ground.config, ground.emit, ground.loop)
     web = Web(ground.resolver)
     accounts = make_accounts(ground, sending.connector, web)
-    authentication = Authentication(ground, accounts)
+    tokens = make_tokens(ground.config.auth, web.client, ground.loop.time)
+    authentication = Authentication(ground, accounts, tokens)
     etrn = make_etrn(ground.config.etrn, ask)
     listeners = make_listeners(ground, intake, sockets, unawaited.run, pressure, security, authentication, etrn)
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
