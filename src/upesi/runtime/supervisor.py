@@ -24,6 +24,7 @@ from upesi.limits.shares import Allocator
 from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
 from upesi.runtime.check import check_in_child
+from upesi.runtime.fixed import fixed_that_differ
 from upesi.runtime.messages import Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
 from upesi.runtime.operators import Operators
 from upesi.runtime.process import WorkerProcess
@@ -32,6 +33,8 @@ from upesi.runtime.share_ledger import ShareLedger
 from upesi.runtime.sockets import Bound, bind_all, close_all, close_fresh
 from upesi.runtime.tasks import OwnTasks
 from upesi.spool.admin import SpoolAdmin
+from upesi.spool.room import check_room
+from upesi.spool.store import SpoolError
 
 __all__ = ["StartFailed", "Supervisor"]
 
@@ -43,6 +46,8 @@ _HUNG = 5.0
 _START = 60.0
 # a worker that dies at once is not started again at once for ever: waits double up to the second figure
 _BACKOFF = (0.5, 30.0)
+# between two tries to write to a spool that could not be written
+_SPOOL_AGAIN = 1.0
 # beyond the drain that was promised to a worker, before it is killed
 _GRACE = 5.0
 
@@ -95,6 +100,8 @@ class Supervisor:
         """
         # before anything else: whoever is greeted may tell us to stop
         self._heed_signals()
+        if trouble := check_room(Path(self._config.spool.path), int(self._config.spool.min_free)):
+            self._events.emit("spool.room", {"text": trouble})
         remove_hints(self._config.spool.path)
         try:
             # a reload that is asked for meanwhile waits
@@ -274,7 +281,7 @@ class Supervisor:
     async def _apply(self, moves: Moves) -> None:
         """Write assignments to the store, then tell the workers."""
         if moves.assign:
-            await self._in_thread(lambda: self._admin.assign(moves.assign))
+            await self._written(lambda: self._admin.assign(moves.assign))
         for epoch, shards in moves.yields.items():
             if (worker := self._worker(epoch)) is not None:
                 worker.notify("yield", Yield(sorted(shards)))
@@ -326,9 +333,11 @@ class Supervisor:
         was_ready = self._ready(worker)
         remove_hints(self._config.spool.path, str(worker.epoch))
         expected = self._stopping or worker.retiring
-        expelled = await self._in_thread(lambda: self._admin.expel(worker.epoch, 0 if expected else worker.weight))
-        for event in expelled.held:
-            self._events.emit(event.kind, {"message": event.message.hex(), **event.fields})
+        # at a stop the next start takes everything from everybody
+        with contextlib.suppress(SpoolError):
+            weight = 0 if expected else worker.weight
+            for event in (await self._written(lambda: self._admin.expel(worker.epoch, weight))).held:
+                self._events.emit(event.kind, {"message": event.message.hex(), **event.fields})
         # what it was receiving is worth nothing: kept until a full stop, killed workers would fill the disk
         await self._in_thread(lambda: self._admin.clear_temporary_of(worker.pid))
         self._workers.pop(worker.epoch, None)
@@ -341,6 +350,17 @@ class Supervisor:
         if was_ready and not expected:
             await self._replace(worker)
 
+    async def _written(self, change: Callable[[], T]) -> T:
+        """Make a change of the spool. Where it cannot be written now (a full disk), go on trying, unless we stop: raise SpoolError then."""
+        while True:
+            try:
+                return await self._in_thread(change)
+            except SpoolError as error:
+                if self._stopping:
+                    raise
+                self._events.emit("spool.failed", {"error": type(error).__name__, "text": str(error)})
+                await asyncio.sleep(_SPOOL_AGAIN)
+
     async def _replace(self, worker: WorkerProcess) -> None:
         quick = asyncio.get_running_loop().time() - worker.started < _BACKOFF[1]
         count = self._failures[worker.slot] = self._failures.get(worker.slot, 0) + 1 if quick else 0
@@ -350,7 +370,7 @@ class Supervisor:
             try:
                 await self._enter([await self._start_worker(self._config, worker.slot)])
                 return
-            except StartFailed as error:
+            except (StartFailed, SpoolError) as error:
                 count += 1
                 self._events.emit("worker.failed", {"worker": worker.slot, "text": str(error)})
 
@@ -391,7 +411,10 @@ class Supervisor:
             config = load(self._path, self._overrides)
             if self._stopping:
                 raise StartFailed("the server is stopping")
-            self._refuse_fixed(config)
+            if changed := fixed_that_differ(config, self._config):
+                raise StartFailed(
+                    f"{', '.join(changed)} cannot change while the server runs: stop it and start it again"
+                )
             bound = bind_all(config.listener, workers_of(config), self._sockets)
             old = [worker for worker in self._workers.values() if not worker.retiring]
             try:
@@ -418,19 +441,6 @@ class Supervisor:
             self._shares.resize(config.delivery.connections)
             self._events.emit("server.reloaded", {"workers": len(crew)})
             return len(crew)
-
-    def _refuse_fixed(self, config: Config) -> None:
-        fixed = {
-            "spool.path": (config.spool.path, self._config.spool.path),
-            "control.socket": (config.control.socket, self._config.control.socket),
-            "metrics.address": (config.metrics.address, self._config.metrics.address),
-            "metrics.port": (config.metrics.port, self._config.metrics.port),
-            # the spool belongs to that user, and so may old workers that still write to it
-            "node.user": (config.node.user, self._config.node.user),
-        }
-        changed = [key for key, (new, old) in fixed.items() if new != old]
-        if changed:
-            raise StartFailed(f"{', '.join(changed)} cannot change while the server runs: stop it and start it again")
 
     def _unbind(self, config: Config) -> None:
         """Let go of addresses that the new configuration does not name; retiring workers have stopped accepting there."""

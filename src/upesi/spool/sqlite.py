@@ -162,6 +162,7 @@ class SqliteStore:
         except SpoolError as error:
             self._refuse(done, error, ())
         else:
+            self._keeper.take(item.lent[1])
             self._committer.submit(item)
 
     def complete(self, completion: Completion, done: CompleteDone) -> None:
