@@ -5,25 +5,25 @@ A listener's own `max_sessions` is beside this: it bounds one listener, this bou
 
 from __future__ import annotations
 
-__all__ = ["Admission", "places"]
+__all__ = ["SPARE", "Admission", "places"]
 
 # descriptors that sessions never get: the spool and its bodies, DNS, the log, plugins; and those of deliveries under way
-_SPARE = 64
+SPARE = 64
 _SPARE_PART = 0.2
 
 
 def places(descriptors: int, open_now: int) -> int:
     """Return how many sessions a process may have that may open so many descriptors and has `open_now` of them."""
-    return max(1, descriptors - open_now - max(_SPARE, int(descriptors * _SPARE_PART)))
+    return max(1, descriptors - open_now - max(SPARE, int(descriptors * _SPARE_PART)))
 
 
 class Admission:
-    """`sessions` are open now, of `most`; the last `kept` places are for favoured clients."""
+    """`sessions` are open now, of `most`; the last `kept` places are for favoured clients. `wanted` is what `most` is while all is well."""
 
-    __slots__ = ("kept", "most", "sessions")
+    __slots__ = ("kept", "most", "sessions", "wanted")
 
     def __init__(self, most: int, kept: int = 0) -> None:
-        self.most = most
+        self.wanted = self.most = most
         self.kept = kept
         self.sessions = 0
 
@@ -33,6 +33,10 @@ class Admission:
             return False
         self.sessions += 1
         return True
+
+    def fit(self, free: int) -> None:
+        """Open no more than `free` places beyond those that are taken: as many as there are descriptors for."""
+        self.most = min(self.wanted, self.sessions + max(0, free))
 
     def leave(self) -> None:
         """Give a place back."""

@@ -15,6 +15,7 @@ import msgspec
 from upesi.config.settings import OverloadSettings, SmtpSettings
 from upesi.limits.memory import MemoryBudget
 from upesi.limits.overload import Load, Marks, Overload
+from upesi.listener.admission import SPARE, Admission
 from upesi.session.context import Emit, SessionContext
 
 __all__ = ["OverloadWatch", "harder"]
@@ -43,7 +44,7 @@ class OverloadWatch:
     """Watches one worker. `began` counts how often the mode was entered, for ever."""
 
     __slots__ = (
-        "_budget", "_contexts", "_descriptors", "_emit", "_hard", "_lag", "_loop", "_memory", "_normal", "_sessions",
+        "_admission", "_budget", "_contexts", "_descriptors", "_emit", "_hard", "_lag", "_loop", "_memory", "_normal", "_sessions",
         "_state", "_timer", "began",
     )  # fmt: skip
 
@@ -55,19 +56,22 @@ class OverloadWatch:
         *,
         contexts: Sequence[SessionContext],
         sessions: Callable[[], float],
+        admission: Admission,
         budget: MemoryBudget,
         memory: Callable[[], float],
-        descriptors: Callable[[], float],
+        descriptors: Callable[[], tuple[int, int]],
         lag: Callable[[], float],
         emit: Emit,
     ) -> None:
-        """`contexts` are those of the listeners that get harder terms. `sessions`, `memory` and `descriptors` give the part in use."""
+        """`contexts` are those of the listeners that get harder terms. `sessions` and `memory` give the part in use,
+        `descriptors` how many are open and how many may be, `lag` seconds."""
         self._loop = loop
         self._contexts = contexts
         self._normal = smtp
         self._hard = harder(smtp, settings)
         self._state = Overload(Marks(settings.enter, settings.leave, settings.lag, settings.calm))
         self._sessions = sessions
+        self._admission = admission
         self._budget = budget
         self._memory = memory
         self._descriptors = descriptors
@@ -93,12 +97,11 @@ class OverloadWatch:
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(_PERIOD, self._look)
-        load = Load(
-            sessions=self._sessions(),
-            memory=self._memory(),
-            descriptors=self._descriptors(),
-            lag=self._lag(),
-        )
+        taken, most = self._descriptors()
+        # a place that cannot be accepted is refused by nobody: the client would be closed without a word
+        most = max(1, most - SPARE)
+        self._admission.fit(most - taken)
+        load = Load(sessions=self._sessions(), memory=self._memory(), descriptors=taken / most, lag=self._lag())
         self._budget.full = load.memory >= 1.0
         now = self._loop.time()
         if self._state.measured(now, load):

@@ -23,21 +23,37 @@ from upesi.session.delays import Delays
 
 __all__ = [
     "Pressure",
+    "Resident",
     "count_pressure",
     "descriptor_limit",
     "machine_memory",
     "make_pressure",
     "make_watch",
     "open_descriptors",
-    "resident",
     "share_of",
 ]
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_STATM = Path("/proc/self/statm")
+_STATM = "/proc/self/statm"
 _DESCRIPTORS = "/proc/self/fd"
 # where control groups say how much memory we may have (version 2, version 1)
 _CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class Resident:
+    """How much memory this process has. The file is opened once: when descriptors run out it is asked most urgently."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(_STATM, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __call__(self) -> int:
+        """Return it in octets."""
+        return int(os.pread(self._descriptor, 128, 0).split()[1]) * _PAGE
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
 
 class Pressure(msgspec.Struct, frozen=True):
@@ -84,10 +100,11 @@ def make_watch(
 ) -> OverloadWatch:
     """Return the watch over this worker; harder terms are for listeners with the role mx, never for our own users."""
     config, admission = ground.config, pressure.admission
+    resident = Resident()
     strangers = [listener for _, listener in listeners if listener.context.role is Role.MX]
 
     def sessions() -> float:
-        return max((admission.sessions / admission.most, *(listener.occupied for listener in strangers)))
+        return max((admission.sessions / admission.wanted, *(listener.occupied for listener in strangers)))
 
     return OverloadWatch(
         ground.loop,
@@ -95,9 +112,10 @@ def make_watch(
         config.smtp,
         contexts=[listener.context for listener in strangers],
         sessions=sessions,
+        admission=admission,
         budget=pressure.budget,
         memory=lambda: resident() / pressure.memory,
-        descriptors=lambda: open_descriptors() / descriptor_limit(),
+        descriptors=lambda: (open_descriptors(), descriptor_limit()),
         lag=lambda: lag.last,
         emit=ground.emit,
     )
@@ -111,11 +129,6 @@ def count_pressure(metrics: Metrics, pressure: Pressure, watch: OverloadWatch) -
     metrics.overloads.set(watch.began)
     metrics.delayed.set(pressure.delays.waiting)
     metrics.session_bodies.set(pressure.budget.used)
-
-
-def resident() -> int:
-    """Return how much memory this process has, in octets."""
-    return int(_STATM.read_bytes().split()[1]) * _PAGE
 
 
 def machine_memory() -> int:
