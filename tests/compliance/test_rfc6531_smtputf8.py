@@ -166,7 +166,7 @@ def test_the_trace_field_says_how_it_came(greeting: str, lmtp: bool, parameter: 
 
 
 def test_headers_in_utf8_come_with_smtputf8_only_into_fields_of_ours() -> None:
-    """C89, RFC 6532: a field that we add holds characters beyond ASCII under SMTPUTF8 only; a message that came with them is not changed."""
+    """C89, RFC 6532: a field that we add holds characters beyond ASCII under SMTPUTF8 only; content is not changed."""
 
     def add(tx: object) -> None:
         tx.add_header("X-Note", "größe")  # type: ignore[attr-defined]
