@@ -48,7 +48,7 @@ def _is(name: str, want: str) -> bool:
         # what a wildcard stands for lies below it too
         return name.removeprefix("*").endswith(want) and not is_address(name)
     if name == want:
-        return not want.startswith("*")
+        return bool(want) and not want.startswith("*")
     if name.startswith("*."):
         _, _, parent = want.partition(".")
         return name[2:] == parent and "." in parent and not is_address(want)
