@@ -127,9 +127,20 @@ def authenticator(
 class AuthDialogue(Dialogue):
     """A dialogue whose listener has AUTH; the link is TLS unless `tls` is False. Replies that wait are got with `heard_later`."""
 
-    def __init__(self, source: Any = None, *, tls: bool = True, auth: Authenticator | None = None, **rest: Any) -> None:
+    def __init__(
+        self,
+        source: Any = None,
+        *,
+        tls: bool = True,
+        auth: Authenticator | None = None,
+        auth_: Any = None,
+        **rest: Any,
+    ) -> None:
+        """`auth_` is a hook at `auth`, or a tuple of them."""
         given = auth or authenticator(source or MemoryCredentials())
         self.auth = given
+        if auth_ is not None:
+            rest["auth"] = auth_
         super().__init__(**rest)
         self.context.auth = given
         limits = self.context.limits
