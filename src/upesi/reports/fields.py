@@ -42,6 +42,9 @@ def _message_fields(case: Case, hostname: str) -> list[tuple[str, str]]:
         fields.append(("Original-Envelope-Id", transmission.envid))
     fields.append(("Reporting-MTA", f"dns; {hostname}"))
     fields.append(("Arrival-Date", formatdate(case.message.received)))
+    if transmission.by is not None:
+        # RFC 2852 section 5
+        fields.append(("Deliver-By-Date", formatdate(transmission.by.at)))
     return fields
 
 

@@ -100,7 +100,10 @@ class Dispatch:
         """Put `entry` at the end of its path; `pump` must follow."""
         path = self.paths.get(site) or self.path(site)
         entry.path = path
-        path.ready.append(entry)
+        if entry.delivery.due < entry.delivery.received:
+            path.overtake(entry)
+        else:
+            path.ready.append(entry)
         return path
 
     def pump(self, path: Path) -> None:

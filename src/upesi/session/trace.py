@@ -85,6 +85,8 @@ def received(origin: str, tx: Transaction, id: str, date: str) -> bytes:
     keyword = with_keyword(tx.session, smtputf8=tx.transmission.smtputf8)
     if tx.session.tls is not None:
         keyword += _protection(tx.session.tls)
+    # RFC 6710 section 4: a clause of its own, behind all others (RFC 5321 section 4.4: Additional-Registered-Clauses)
+    priority = f" priority {tx.transmission.priority}" if tx.transmission.priority else ""
     if len(tx.recipients) == 1:
-        return f"{origin}{keyword} id {id}\r\n\tfor <{tx.recipients[0].address}>; {date}\r\n".encode()
-    return f"{origin}{keyword} id {id};\r\n\t{date}\r\n".encode()
+        return f"{origin}{keyword} id {id}\r\n\tfor <{tx.recipients[0].address}>{priority}; {date}\r\n".encode()
+    return f"{origin}{keyword} id {id}{priority};\r\n\t{date}\r\n".encode()

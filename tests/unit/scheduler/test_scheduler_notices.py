@@ -192,3 +192,21 @@ def test_mode_notify_of_deliverby_is_told_at_its_time_and_tried_on(world: World)
     world.pass_time(9 * HOUR)
     assert told(world, "delayed") == [(0.17, ["a@x.example"])]
     assert [row.state for row in world.rows()] == [DeliveryState.READY]
+
+
+def test_urgent_mail_overtakes_what_waits_for_the_same_site() -> None:
+    """C110: a priority orders the queue of a site: before what came less than its head start earlier, behind its equals (RFC 6710)."""
+    world = World(site_connections=1)
+    site = world.site("x.example")
+    site.reply = 1.0
+    for name, head_start in (("first", 0), ("bulk", 0), ("urgent", 540), ("later", 0), ("urgent2", 540), ("pressing", 60)):
+        plain = world.message(f"{name}@x.example")
+        deliveries = tuple(msgspec.structs.replace(each, due=each.due - head_start) for each in plain.deliveries)
+        message = msgspec.structs.replace(plain, deliveries=deliveries)
+        world.store.accept(message, lambda error, born, message=message: world.scheduler.accepted(message, born))
+        world.pass_time(0.1)
+    world.pass_time(20)
+    assert [address.partition("@")[0] for _, address in site.delivered] == [
+        "first", "urgent", "urgent2", "pressing", "bulk", "later",
+    ]  # fmt: skip
+    world.close()
