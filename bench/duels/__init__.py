@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bench.duels.attacks import DripDuel, FloodDuel
 from bench.duels.discard import DiscardDuel
 from bench.duels.domains import DomainsDuel
 from bench.duels.idle import IdleDuel
@@ -59,6 +60,8 @@ DUELS: tuple[Duel, ...] = (
     IdleDuel(),
     StarttlsDuel(),
     IdleTlsDuel(),
+    DripDuel(),
+    FloodDuel(),
     MillionDuel(),
     SlowDiskDuel(),
 )
