@@ -65,6 +65,11 @@ def tests_by_row(tests: Path) -> dict[str, list[str]]:
         for title in (line[3:].strip() for line in path.read_text().splitlines() if line.startswith("== ")):
             for row in dict.fromkeys(expand(title.rpartition("[")[2])):
                 found[row].append(f"{path.relative_to(tests).as_posix()}: {title.rpartition('[')[0].strip()}")
+    for path in sorted(tests.rglob("*.table")):
+        for line in path.read_text().splitlines():
+            said, _, rest = line.partition(" -> ")
+            for row in dict.fromkeys(expand(rest)):
+                found[row].append(f"{path.relative_to(tests).as_posix()}: {said.strip()}")
     return dict(found)
 
 

@@ -36,6 +36,42 @@ class Scenario:
     options: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: what is said `after` some others, the replies that are right, the `rows` that it proves."""
+
+    after: tuple[str, ...]
+    said: str
+    replies: tuple[str, ...]
+    rows: str
+    line: int
+
+    @property
+    def octets(self) -> bytes:
+        """The line with its escapes resolved, and CR LF."""
+        return Step("C:", self.said, self.line).octets
+
+
+_LINE = re.compile(r"(.+?) +-> (.+?)(?: +\[(.+)\])?")
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Read a table of single lines; raise ValueError with the line that is not understood."""
+    after: tuple[str, ...] | None = None
+    lines = []
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        if not text.strip() or text.startswith("#"):
+            continue
+        if text.startswith("after:"):
+            after = tuple(part.strip() for part in text[6:].split(",") if part.strip())
+            continue
+        found = _LINE.fullmatch(text.rstrip())
+        if found is None or after is None:
+            raise ValueError(f"{path.name}:{number}: not understood: {text!r}")
+        lines.append(Line(after, found[1], tuple(found[2].split(" or ")), found[3] or "", number))
+    return lines
+
+
 def read_scenarios(path: Path) -> list[Scenario]:
     """Read all scenarios of a file; raise ValueError with the line that is not understood."""
     scenarios: list[Scenario] = []
