@@ -230,7 +230,7 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     certificates: str = "certificates"
     # how often the folder is looked at; new certificates are taken over when they are whole and good
     watch: Duration = Duration("30s")
-    # ciphers of TLS 1.2 in OpenSSL's words; empty: those of Python, all with forward secrecy
+    # ciphers of TLS 1.2 in OpenSSL's words; empty: those with forward secrecy
     ciphers: str = ""
     # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
     max_handshakes: int = 1000

@@ -41,5 +41,9 @@ def secured(engine: SessionEngine, info: TlsInfo) -> None:
     session.tls = info
     session.helo = ""
     session.protocol = "SMTP"
+    if session.identity is not None:
+        # whatever a hook granted to that name goes with it
+        session.identity = None
+        session.relaying = False
     forget_identity(engine)
     engine.origin = None

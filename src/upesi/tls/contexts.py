@@ -1,8 +1,8 @@
 """TLS contexts for both sides: what we speak, and what we never speak (RFC 8996, RFC 9325).
 
 TLS 1.2 and 1.3 only; no renegotiation (its handshakes cost the server and gain nobody anything), no compression (CRIME), no early data
-(OpenSSL takes none unless asked). Ciphers are those of the Python build (forward secrecy only): for opportunistic TLS a stricter list
-would mean plaintext instead. Which certificate is shown is `acceptor`; which server must be verified is the client's policy.
+(OpenSSL takes none unless asked). As a server we offer ciphers with forward secrecy only; as a client we take what the library takes, since
+for opportunistic TLS a stricter list would mean plaintext instead. Which certificate is shown is `acceptor`; which server must be verified is the client's policy.
 
 OpenSSL encrypts session tickets with keys of the context, so a session is resumed where it was made: one context for each listener.
 """
@@ -20,6 +20,8 @@ __all__ = ["TlsError", "client_context", "load_pem", "server_context"]
 
 # RFC 9325 section 3.1.1: TLS 1.2 must be there still, everything before it must not (RFC 8996)
 _MINIMUM = ssl.TLSVersion.TLSv1_2
+# CBC at the end, for senders of ten years ago; DHE is left out, as its parameters would have to be made and every client has ECDHE
+_SERVER_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!PSK:!SRP:!AESCCM"
 _NEVER = ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
 
 
@@ -45,12 +47,12 @@ def server_context(
 
     Args:
         authorities: a PEM file with those who may sign clients' certificates. None: those of the system.
-        ciphers: for TLS 1.2, in OpenSSL's words; empty: the library's.
+        ciphers: for TLS 1.2, in OpenSSL's words; empty: those with forward secrecy.
 
     Raises:
         TlsError: something of it cannot be used.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER, ciphers)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, ciphers or _SERVER_CIPHERS)
     # one ticket, not two: SMTP clients open one session after another, seldom several from one ticket
     context.num_tickets = 1
     context.verify_mode = _VERIFY[clients]

@@ -145,7 +145,8 @@ class Shelf:
         certificates: dict[str, Certificate] = {}
         problems: dict[str, str] = {}
         for label, entry in found.items():
-            same = before is not None and before._marks.get(label) == marks[label]
+            # what was broken is tried again: its files may be the same and the day another
+            same = before is not None and before._marks.get(label) == marks[label] and label not in before.problems
             try:
                 certificates[label] = (
                     old[label] if same and label in old else _better(entry.read(), old.get(label), now)

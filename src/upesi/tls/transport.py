@@ -220,7 +220,7 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLError:
             self.abort()
             return
-        self._raw.write(self._outgoing.read())
+        self._flush()
 
     def _write_records(self, view: memoryview) -> None:
         for start in range(0, len(view), _RECORD):

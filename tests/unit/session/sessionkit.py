@@ -26,6 +26,7 @@ from upesi.session.context import SessionContext
 from upesi.session.intake import Placement
 from upesi.spool.records import DeliveryState, NewMessage
 from upesi.spool.store import SpoolError
+from upesi.tls.acceptor import Acceptor
 
 Done = Callable[[SpoolError | None], None]
 
@@ -169,6 +170,11 @@ class MemoryTransport:
         self.unread = 0
         self.high = 65536
         self.protocol: Connection | None = None
+        # who gets what comes in: TLS, where it stands in between
+        self.far_protocol: Any = None
+
+    def is_closing(self) -> bool:
+        return self.closed
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         return self.peer if name == "peername" else default
@@ -203,6 +209,7 @@ class MemoryTransport:
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = None
+        self.far_protocol = protocol
 
     def close(self) -> None:
         self.closed = True
@@ -259,7 +266,9 @@ class Dialogue:
         peer: object = ("192.0.2.1", 40000),
         loop: Any = None,
         take: bool = True,
+        limits: ServerLimits | None = None,
         clients: Clients | None = None,
+        tls: Acceptor | None = None,
         **points: Any,
     ) -> None:
         self.intake = intake or MemoryIntake()
@@ -268,7 +277,6 @@ class Dialogue:
         self.spawned: list[Awaitable[object]] = []
         if take:
             points.setdefault("rcpt", take_all)
-        limits: ServerLimits | None = None,
         settings = settings or SmtpSettings(max_message_size=max_message_size)  # type: ignore[arg-type]
         self.context = SessionContext(
             hooks=hooks(**points),
@@ -281,6 +289,7 @@ class Dialogue:
             emit=lambda name, fields: self.events.append((name, fields)),
             spawn=self.spawned.append,
             role=Role.LMTP if lmtp else role,
+            tls=tls,
             clients=clients,
         )
         self.home = Home()
