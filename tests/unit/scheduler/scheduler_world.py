@@ -291,6 +291,7 @@ class Site:
     idle: float = 5.0
     messages: int = 1000
     looks_ahead: bool = False
+    room: int = 0  # recipients that it takes in one transaction, if it says so
     # seen
     open: int = 0
     most: int = 0
@@ -326,6 +327,8 @@ class FakeRunning:
         if site.down is not None:
             self._end(Ending.UNREACHABLE, site.down)
             return
+        if site.room:
+            work.restrict(site.room)
         for _ in range(site.messages):
             attempt = None
             while attempt is None:

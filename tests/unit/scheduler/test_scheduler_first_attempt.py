@@ -72,6 +72,19 @@ def test_more_recipients_than_a_transaction_takes_are_sent_in_turns(world: World
     assert world.rows() == []
 
 
+def test_a_server_s_own_limit_of_recipients_is_kept(world: World) -> None:
+    """C108, RFC 9422: no more in one transaction than the server announces, and no less than it could be told at once."""
+    world.site("x.example").room = 7
+    world.accept(*(f"a{n}@x.example" for n in range(20)))
+    world.accept("b@x.example", "b@y.example", queue="host:x.example:25")
+    world.pass_time(0.5)
+    attempts = world.site("x.example").attempts
+    assert sorted(len(attempt.recipients) for attempt in attempts) == [2, 6, 7, 7]
+    assert {attempt.number for attempt in attempts} == {1}
+    assert len(set(world.site("x.example").delivered)) == 22
+    assert world.rows() == []
+
+
 def test_a_thousand_recipients_over_a_thousand_domains_each_end_once(world: World) -> None:
     """Each recipient has exactly one final state (RCP-04)."""
     for n in range(1000):

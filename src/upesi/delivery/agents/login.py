@@ -26,6 +26,11 @@ REPLY_TIMEOUT = 300.0
 MAX_CHALLENGES = 5
 
 
+# RFC 4954 sections 4 and 6: no other code means these
+_CHALLENGE = 334
+_SUCCESS = 235
+
+
 class LoginFailed(Exception):
     """We were not let in. `reason` is for our log and shows nothing secret; the exception's text is for anybody."""
 
@@ -50,7 +55,7 @@ async def log_in(connection: Connection, user: str, password_file: str, nonce: s
         raise LoginFailed(f"AUTH {name}: {error}") from None
     except PrepError:
         raise LoginFailed("our password for the server cannot be used", f"AUTH {name}: no valid password") from None
-    if not 200 <= reply.code < 300:
+    if reply.code != _SUCCESS:
         raise LoginFailed(f"AUTH {name} was answered {reply.code} {reply.status}".rstrip())
 
 
@@ -60,13 +65,13 @@ async def _exchange(connection: Connection, name: str, steps: Steps) -> Received
     connection.write(machine.auth(name, next(steps)))
     reply = await connection.next_reply(REPLY_TIMEOUT)
     for _ in range(MAX_CHALLENGES):
-        if reply.code != 334:
+        if reply.code != _CHALLENGE:
             break
         # in a thread: SCRAM computes for as long as the server likes, within bounds
         response = await asyncio.to_thread(_respond, steps, _challenge(reply))
         connection.write(machine.respond(response))
         reply = await connection.next_reply(REPLY_TIMEOUT)
-    if reply.code == 235 and _unfinished(steps):
+    if reply.code == _SUCCESS and _unfinished(steps):
         raise Distrusted("the server lets us in without having shown that it knows us")
     return reply
 
