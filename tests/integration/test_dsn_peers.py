@@ -114,6 +114,19 @@ def test_final_delivery_is_reported_to_who_asked(upesi_server: MakeServer, recei
     assert len(reports(receiver)) == 1
 
 
+def test_an_alias_for_several_is_expanded_once(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """One notice "expanded" to who asked of success, and none of the two behind the alias (RFC 3461 section 5.2.7.3)."""
+    alias = '[plugins.aliases.table]\n"team@example.net" = ["b@example.net", "c@example.net"]\n'
+    server = upesi_server(route_to(receiver.port) + alias)
+    submit(server.port, ["ENVID=all"], ["NOTIFY=SUCCESS"], to="team@example.net")
+    about, one = fields(one_report(receiver))
+    assert about["Original-Envelope-Id"] == "all"
+    assert one["Action"] == "expanded"
+    assert one["Final-Recipient"] == "rfc822; team@example.net"
+    wait_until(lambda: len(receiver.messages) == 2, what="the message and its notice")
+    assert {"b@example.net", "c@example.net"} in [set(message.forward_paths) for message in receiver.messages]
+
+
 def test_never_is_obeyed(upesi_server: MakeServer, receiver: Receiver) -> None:
     """A failure with NOTIFY=NEVER or NOTIFY=SUCCESS is told to nobody, one with RET=FULL gives the message back (C57, C58)."""
     receiver.on_rcpt = lambda path: b"250 ok" if path == SENDER else b"550 5.1.1 no such user"

@@ -303,17 +303,29 @@ async def test_many_ways_to_the_same_addresses_are_walked_once():
 
 
 async def test_what_the_sender_asked_for_goes_with_the_mail():
-    """RFC 3461 section 5.2.7: NOTIFY is kept, and ORCPT names whom the sender named."""
+    """RFC 3461 section 5.2.7.3: ORCPT names whom the sender named; NOTIFY goes on without SUCCESS, which is told once: expanded."""
     trial = Trial.of(Aliases, ALIASES)
     await trial.mail()
     await trial.rcpt("sales@example.com")
-    trial.tx.recipients[0].notify = 1
+    trial.tx.recipients[0].notify = 3
     first = trial.tx.recipients[0]
     await trial.message(message())
     # the same object: LMTP's reply to this RCPT follows what becomes of it
     assert trial.tx.recipients[0] is first
     assert first.route is None
-    assert {(r.original, r.notify) for r in trial.tx.recipients} == {("rfc822;sales@example.com", 1)}
+    assert {(r.original, r.notify) for r in trial.tx.recipients} == {("rfc822;sales@example.com", 2)}
+    assert [(str(alias.address), alias.notify) for alias in trial.tx.expanded] == [("sales@example.com", 3)]
+
+
+async def test_an_alias_of_one_address_passes_everything_on():
+    """RFC 3461 section 5.2.7.2: who is behind it tells of success."""
+    trial = Trial.of(Aliases, {"table": {"one@example.com": ["two@example.com"]}})
+    await trial.mail()
+    await trial.rcpt("one@example.com")
+    trial.tx.recipients[0].notify = 3
+    await trial.message(message())
+    assert [(str(r.address), r.notify) for r in trial.tx.recipients] == [("two@example.com", 3)]
+    assert trial.tx.expanded == ()
 
 
 async def test_an_alias_that_was_refused_for_itself_stays():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from upesi.mail.address import Address
 from upesi.mail.body import Body
-from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.envelope import Notify, Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
 from upesi.mail.route import Route
@@ -161,6 +161,7 @@ class Transaction:
 
     __slots__ = (
         "_added",
+        "_expanded",
         "_headers",
         "_notes",
         "_queued_notes",
@@ -194,6 +195,7 @@ class Transaction:
         self.body: Body | None = None
         self.timing: Timing | None = None
         self._added: list[bytes] | None = None
+        self._expanded: list[Recipient] | None = None
         self._headers: Headers | None = None
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
@@ -224,6 +226,23 @@ class Transaction:
         if self._queued_notes is None:
             self._queued_notes = {}
         return self._queued_notes
+
+    @property
+    def expanded(self) -> tuple[Recipient, ...]:
+        """The recipients that `expand` noted."""
+        return tuple(self._expanded or ())
+
+    def expand(self, recipient: TransactionRecipient) -> int | None:
+        """Note that several others get the mail in place of `recipient`; return the NOTIFY that holds for them.
+
+        A sender who asked to hear of success is told that it was expanded, once, and not by each of them (RFC 3461 section 5.2.7.3).
+        """
+        if not recipient.notify or not recipient.notify & Notify.SUCCESS:
+            return recipient.notify
+        if self._expanded is None:
+            self._expanded = []
+        self._expanded.append(recipient.recipient())
+        return recipient.notify & ~int(Notify.SUCCESS)
 
     @property
     def headers(self) -> Headers:

@@ -17,6 +17,7 @@ from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
 from upesi.mail.ids import MessageId
+from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import Route
 from upesi.reports.case import Case, Kind, Told, wanted
 from upesi.reports.multipart import notice
@@ -48,11 +49,12 @@ class DsnReporter:
         self._route_for = route_for
         self._lifetime = lifetime
 
-    def refused(self, message: NewMessage, recipients: Told) -> NewMessage | None:
-        """Return the notice for recipients of a message that were refused while it was being accepted, after its data."""
-        digest = hashlib.sha256(b"refused" + message.id).digest()
+    def accepting(self, message: NewMessage, recipients: Told) -> NewMessage | None:
+        """Return the notice for recipients of a message that was being accepted: all refused after its data, or all expanded."""
+        kind = Kind.FAILURE if recipients[0][1].kind is OutcomeKind.FAILED else Kind.SUCCESS
+        digest = hashlib.sha256(kind.name.encode() + message.id).digest()
         id = MessageId(message.id[:_TIME] + digest[: len(message.id) - _TIME])
-        return self.failed(stored(message), recipients, id, message.received)
+        return self._about(Case(kind, stored(message), recipients, message.received), id)
 
     def failed(self, message: StoredMessage, recipients: Told, id: MessageId, now: float) -> NewMessage | None:
         """Return the notice about recipients that will not get the message."""

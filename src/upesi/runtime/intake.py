@@ -99,9 +99,9 @@ class SpoolIntake:
 
         self._store.accept(message, committed)
 
-    def report(self, message: NewMessage, refused: tuple[tuple[Recipient, Outcome], ...]) -> NewMessage | None:
-        """Return the DSN for recipients that were refused after the data."""
-        return self._reporter.refused(message, refused)
+    def report(self, message: NewMessage, told: tuple[tuple[Recipient, Outcome], ...]) -> NewMessage | None:
+        """Return the DSN for recipients that were refused after the data, or expanded."""
+        return self._reporter.accepting(message, told)
 
     def _hint(self, message: NewMessage) -> None:
         for delivery in message.deliveries:

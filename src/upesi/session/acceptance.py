@@ -14,7 +14,7 @@ from upesi.hooks.verdict import VerdictKind
 from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Recipient, Transmission
-from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, Route, requiring_tls
 from upesi.session import replies
@@ -30,6 +30,8 @@ __all__ = ["Acceptance", "Refused"]
 Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 
 _EMPTY = MemoryBody(b"")
+# RFC 3461 section 5.2.7.3 (c)
+_EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
 _ID_OCTETS = 16
 
 
@@ -66,7 +68,7 @@ class Acceptance:
         return COMMITTING if self._open else self._answer
 
     def _records(self) -> tuple[NewMessage, ...]:
-        """Return what must be made durable: the message, and a DSN for recipients that were refused to a client of ours."""
+        """Return what must be made durable: the message, and notices of recipients that were refused to a client of ours, or expanded."""
         engine = self._engine
         now = engine.context.now()
         deliveries = self._deliveries(now)
@@ -74,13 +76,19 @@ class Acceptance:
         if not deliveries and not refused:
             return ()
         message = self._record(deliveries, now)
-        report = None
+        records = [message] if deliveries else []
         if refused and engine.rcpt_commands is None:
-            report = engine.context.intake.report(
-                message, tuple((who.recipient(), _failed(reply)) for who, _, reply in refused)
-            )
-        records = (message,) if deliveries else ()
-        return records if report is None else (*records, report)
+            self._add_report(records, message, tuple((who.recipient(), _failed(reply)) for who, _, reply in refused))
+        if deliveries and self._tx.expanded:
+            self._add_report(records, message, tuple((alias, _EXPANDED) for alias in self._tx.expanded))
+        return tuple(records)
+
+    def _add_report(
+        self, records: list[NewMessage], message: NewMessage, told: tuple[tuple[Recipient, Outcome], ...]
+    ) -> None:
+        report = self._engine.context.intake.report(message, told)
+        if report is not None:
+            records.append(report)
 
     def _deliveries(self, now: float) -> tuple[NewDelivery, ...]:
         """Return one delivery for each distinct route of those who get the mail."""

@@ -73,6 +73,6 @@ class Intake(Protocol):
         """Make `message` durable, then call `done` on the event loop: with None after the commit, else with the reason."""
         ...
 
-    def report(self, message: NewMessage, refused: tuple[tuple[Recipient, Outcome], ...]) -> NewMessage | None:
-        """Return the DSN for recipients of `message` that were refused after its data; None where none may be sent."""
+    def report(self, message: NewMessage, told: tuple[tuple[Recipient, Outcome], ...]) -> NewMessage | None:
+        """Return the DSN for recipients of `message` that were all refused after its data, or all expanded; None where none may be sent."""
         ...

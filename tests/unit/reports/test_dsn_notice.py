@@ -12,7 +12,7 @@ from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import BodyType, Notify, Recipient, ReturnContent, Transmission
 from upesi.mail.ids import MessageId
-from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.route import MxRoute, Route
 from upesi.reports.dsn import MAX_HEADER, DsnReporter
 from upesi.spool.records import DeliveryState, NewDelivery, NewMessage, StoredMessage
@@ -236,12 +236,17 @@ def test_internationalized_recipients_are_reported_in_utf8() -> None:
 def test_a_refusal_after_the_data_is_reported_once_with_an_id_of_its_own() -> None:
     """The notice for recipients that were refused while accepting has an id that follows from the message's."""
     new = NewMessage(ID, NOW, SENDER, Transmission(), b"", MemoryBody(BODY), ())
-    first, second = (reporter().refused(new, ((rcpt(), FAILED),)) for _ in range(2))
+    first, second = (reporter().accepting(new, ((rcpt(), FAILED),)) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.id == second.id != ID
     assert first.id[:6] == ID[:6]
     assert len(first.id) == 16
+    expanded = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on", action=Action.EXPANDED)
+    other = reporter().accepting(new, ((rcpt(notify=int(Notify.SUCCESS)), expanded),))
+    assert other is not None
+    assert other.id not in (first.id, ID)
+    assert blocks(other)[1]["Action"] == "expanded"
 
 
 def test_a_reverse_path_cannot_add_a_line_to_a_notice() -> None:

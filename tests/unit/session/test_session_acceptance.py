@@ -9,6 +9,8 @@ from sessionkit import NOW, Dialogue
 
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, accept, defer, reject
+from upesi.mail.address import Address
+from upesi.mail.outcome import Action
 from upesi.mail.route import DiscardRoute, MxRoute
 from upesi.mail.security import TlsInfo
 from upesi.session.trace import Dates
@@ -341,3 +343,25 @@ def test_a_recipient_that_nobody_voted_for_is_named_without_a_plugin() -> None:
     (event,) = talk.named("transaction.refused")
     assert event["refused"] == ["b@example.net: 550 5.7.1 We take no mail for this recipient from you"]
     assert "plugin" not in event
+
+
+def test_an_alias_that_was_expanded_is_told_of_with_the_message() -> None:
+    """RFC 3461 section 5.2.7.3 (c): a notice with the action "expanded" for who asked of success, durable before the 250."""
+
+    def expand(tx: object) -> None:
+        (recipient,) = tx.recipients  # type: ignore[attr-defined]
+        notify = tx.expand(recipient)  # type: ignore[attr-defined]
+        recipient.notify = notify
+        tx.recipients.append(TransactionRecipient(Address("c", "example.net"), None, notify))  # type: ignore[attr-defined]
+
+    for asked, left, reports in (("SUCCESS", 0, 1), ("SUCCESS,DELAY", 4, 1), ("FAILURE", 2, 0), ("NEVER", 0, 0)):
+        talk = Dialogue(message=expand)
+        talk.hello()
+        talk.say("MAIL FROM:<a@example.org>", f"RCPT TO:<b@example.net> NOTIFY={asked}")
+        talk.send()
+        (delivery,) = talk.intake.accepted[0].deliveries
+        assert [recipient.notify for recipient in delivery.recipients] == [left, left]
+        assert len(talk.intake.reports) == reports
+        for _, ((recipient, outcome),) in talk.intake.reports:
+            assert str(recipient.address) == "b@example.net"
+            assert outcome.action is Action.EXPANDED

@@ -91,7 +91,7 @@ class Aliases(Plugin):
                 continue
             fresh = [address for address in recipient.aliased if address not in named]
             named.update(fresh)
-            replaced += _instead_of(recipient, fresh)
+            replaced += _instead_of(tx, recipient, fresh)
         tx.recipients[:] = replaced
 
     def expand(self, alias: Address) -> tuple[Address, ...]:
@@ -153,12 +153,16 @@ def _target(text: str, domain: str) -> Address:
         raise ValueError(f"target {text!r}: {error}") from None
 
 
-def _instead_of(recipient: TransactionRecipient, addresses: list[Address]) -> list[TransactionRecipient]:
+def _instead_of(
+    tx: Transaction, recipient: TransactionRecipient, addresses: list[Address]
+) -> list[TransactionRecipient]:
     """Return recipients for `addresses`; the first is `recipient` itself, so that LMTP's reply for it follows its verdict."""
     if not addresses:
         return []
     # RFC 3461 section 5.2.7: what the sender asked for goes with the mail, and reports name whom the sender named
     original = recipient.original or f"rfc822;{recipient.address}"
+    if len(addresses) > 1:
+        recipient.notify = tx.expand(recipient)
     recipient.address, recipient.original = addresses[0], original
     # the route was the alias's
     recipient.aliased = recipient.route = None
