@@ -18,7 +18,8 @@ __all__ = ["SocketEndpoint"]
 
 # what stands for the greeting where the real one was used up on the way in
 _GREETING = "220 ready"
-_PROXY = b"PROXY TCP4 192.0.2.99 127.0.0.1 40000 25\r\n"
+# outside of the relay networks of `world`
+_PROXY = b"PROXY TCP4 203.0.113.99 127.0.0.1 40000 25\r\n"
 # RFC 6409 section 8: a submission server adds what is missing
 _ADDED = re.compile(rb"\A(?:(?:Date|From|Message-ID): [^\r\n]*\r\n)*")
 _TRICKLE = 0.00005
