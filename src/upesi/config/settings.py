@@ -188,7 +188,7 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     # how long message data may take before its rate counts, and how long in all a session may leave a command line unfinished
     min_rate_after: Duration = Duration("60s")
     # how long the greeting waits for clients that talk before it (not for networks that `limits.exempt` names); 0s: greeted at once
-    greeting_pause: Duration = Duration("0s")
+    greeting_pause: Duration = Duration("20ms")
     # what is done about clients that talk before the greeting: note (plugins see it), delay (every reply waits) or refuse (554)
     early_talk: Reaction = Reaction.NOTE
     # what is done about clients that send on behind HELO, EHLO or DATA without awaiting the answer

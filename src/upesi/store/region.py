@@ -5,7 +5,7 @@ when the process ends, however it ends: nobody must tidy up behind a worker that
 of use until the machine starts anew, and a file of an earlier start is wiped.
 
 Measured with two busy workers on two cores: lock, read, change and unlock take 5 us (half a millisecond at worst); the same through
-SQLite without any sync took 25 to 90 us and up to 1.3 s at worst (docs/adr/0010-shared-counters.md).
+SQLite without any sync took 25 to 90 us and up to 1.3 s at worst (docs/adr/0004-shared-counters.md).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SECRET = slice(48, 64)
 _COLUMNS = slice(64, 64 + MEMBERS)
 # open file description locks, unlike those of POSIX, belong to a descriptor: two members in one process are two
 _RANGE = struct.Struct("hhqqi4x")
-# How long the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there. Then we go on
+# Milliseconds for which the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there. Then we go on
 # without: a limit that is off by one harms less than a worker that stands still
-_PATIENCE = 0.05
+_PATIENCE = 50
 _PAUSE = 0.00002
 
 
@@ -108,7 +108,7 @@ class Region:
             self._wait()
 
     def _wait(self) -> None:
-        end = self._monotonic() + _PATIENCE
+        end = self._monotonic() + _PATIENCE / 1000
         while self._monotonic() < end:
             time.sleep(_PAUSE)
             try:
