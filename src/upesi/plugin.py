@@ -2,6 +2,7 @@
 
 from upesi.config.units import Duration, Size
 from upesi.hooks.chain import Denial
+from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
 from upesi.hooks.points import Report
 from upesi.hooks.services import Clock, PluginLog
@@ -18,6 +19,7 @@ __all__ = [
     "NULL_SENDER",
     "Address",
     "AddressError",
+    "AuthCredentials",
     "Body",
     "Client",
     "Clock",

@@ -99,6 +99,24 @@ async def test_the_exemption_overrides_the_refusal(written: Path):
     assert isinstance(await stranger.mail("a@bad.example"), Verdict)
 
 
+async def test_the_key_holder_comes_in(written: Path):
+    """The example at `auth`: the right password lets in, a wrong one is nobody's business here, the wrong network is refused."""
+    config = PluginsSettings(enabled=("key_holders",), folder=str(written / "plugins"))
+    loaded = load_plugins(config, {}, lambda event, fields: None)
+    trial = Trial(*loaded, ip="192.0.2.7")
+    assert await trial.auth("anna", "wrong") is None
+    assert await trial.auth("bert", "correct horse battery staple") is None
+    assert await trial.auth("anna") is None
+    assert trial.session.identity is None
+    await trial.auth("anna", "correct horse battery staple")
+    assert trial.session.identity == "anna@example.org"
+    outside = Trial(*loaded, ip="198.51.100.7")
+    await outside.auth("anna", "correct horse battery staple")
+    assert outside.refused()
+    assert outside.session.identity is None
+    assert "correct horse" not in str(trial.report() + outside.report())
+
+
 def test_the_table_of_hook_points_is_the_codes():
     """Names, order, arguments and verdicts."""
     table = HANDBOOK.partition("<!-- points:")[2].partition("##")[0]

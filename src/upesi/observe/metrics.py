@@ -36,6 +36,9 @@ class Metrics:
             "upesi_session_bodies_bytes", "Message data in memory that sessions are receiving or have not stored"
         ).child()
 
+        self.authentications = counter(
+            "upesi_authentications_total", "Attempts to authenticate by their outcome", ["outcome"]
+        )
         transactions = counter("upesi_transactions_total", "Mail transactions by their end", ["outcome"])
         self.transactions_accepted: Counter = transactions.child("accepted")
         self.transactions_rejected: Counter = transactions.child("rejected")

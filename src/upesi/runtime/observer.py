@@ -28,6 +28,8 @@ class Observer:
         self._count: dict[str, Callable[[Fields], None]] = {
             "transaction.accepted": partial(_accepted, metrics),
             "transaction.refused": partial(_refused, metrics),
+            "auth.succeeded": lambda fields: metrics.authentications.child("succeeded").inc(),
+            "auth.failed": lambda fields: metrics.authentications.child(str(fields.get("reason", ""))).inc(),
             "delivery.delivered": lambda fields: delivered.inc(_recipients(fields)),
             "delivery.deferred": lambda fields: deferred.inc(_recipients(fields)),
             "delivery.failed": lambda fields: failed.inc(_recipients(fields)),

@@ -15,6 +15,7 @@ import msgspec
 
 from upesi.config.settings import PluginsSettings
 from upesi.hooks.chain import Chain
+from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.discovery import file_source
 from upesi.hooks.loading import LoadedPlugin, load_plugin, plugin_from
 from upesi.hooks.registry import Hooks
@@ -132,6 +133,17 @@ class Trial:
         self.session.helo = name
         self.session.protocol = "ESMTP"
         return await self._run(self.hooks.helo, name, name)
+
+    async def auth(
+        self, user: str, password: str | None = None, *, token: str | None = None, mechanism: str = "PLAIN"
+    ) -> Verdict | None:
+        """AUTH: `session.identity` is whom a plugin let in. Without a password or token, the client has proved who it is."""
+        proved = password is None and token is None
+        credentials = AuthCredentials(mechanism, user, password=password, token=token, proved=proved)
+        answer = await self._run(self.hooks.auth, user, credentials)
+        if isinstance(answer, Verdict) and answer.identity and not self.refused():
+            self.session.identity = answer.identity
+        return answer
 
     async def mail(self, sender: str = "sender@example.com", *, smtputf8: bool = False) -> Verdict | None:
         """MAIL: begins a transaction. An empty sender, or "<>", is the null reverse-path."""
