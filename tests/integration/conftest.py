@@ -19,7 +19,7 @@ from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port
 
 MakeServer = Callable[..., UpesiServer]
-MakePostfix = Callable[[int], PostfixInstance]
+MakePostfix = Callable[..., PostfixInstance]
 
 
 @pytest.fixture
@@ -66,14 +66,14 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def postfix() -> Iterator[MakePostfix]:
-    """Make Postfix instances that relay everything to a port: `postfix(next_hop)`."""
+    """Make Postfix instances that relay everything to a port: `postfix(next_hop)`; further lines of main.cf may follow."""
     # The user postfix must reach it: pytest's own folders are closed to others
     folder = Path(tempfile.mkdtemp(prefix="upesi-postfix-", dir="/var/tmp"))
     folder.chmod(0o755)
     instances: list[PostfixInstance] = []
 
-    def make(next_hop: int) -> PostfixInstance:
-        instance = PostfixInstance(folder / str(len(instances)), free_port(), next_hop)
+    def make(next_hop: int, more: str = "") -> PostfixInstance:
+        instance = PostfixInstance(folder / str(len(instances)), free_port(), next_hop, more)
         try:
             instance.start()
         except Unavailable as error:
