@@ -40,6 +40,9 @@ MAX_UNREAD = 32 * 1024
 _GROUP = 16 * 1024
 # Events of one client that are handled before others have their turn: some milliseconds (190,000 RCPTs in one go held a worker for 7 s)
 _TURN = 200
+# Octets read at once beyond which the others come first: the loop reads up to 32 times from a socket that always has more, 8 MB, and 50
+# senders of large bodies made everybody else wait for 250 to 900 ms (p99; 80 ms with turns, at the same throughput)
+_MOUTHFUL = 128 * 1024
 # seconds that each reply waits once a session made too many errors, or brought no mail for too long
 _SOFT_DELAY = 1.0
 # seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
@@ -139,6 +142,8 @@ class Connection(asyncio.Protocol):
         tls = self._context.tls
         if tls is None or not tls.implicit:
             self._welcome()
+        elif tls.context() is None:
+            self._give_up("no certificate")
         elif tls.handshakes.begin(self._engine.session.client.address):
             self._shake()
         else:
@@ -200,11 +205,12 @@ class Connection(asyncio.Protocol):
     def _shake(self, octets: bytes = b"") -> None:
         """Begin a TLS handshake, with `octets` that were read already: nothing is said, and nothing read, until it is over."""
         acceptor = self._context.tls
-        assert acceptor is not None
+        context = None if acceptor is None else acceptor.context()
+        assert context is not None
         self._shaking = self._parked = True
         self._held = 0
         self._deadline = self._loop.time() + self._context.settings.timeouts.handshake
-        transport = TlsTransport(self._transport, self, acceptor.context(), server_side=True)
+        transport = TlsTransport(self._transport, self, context, server_side=True)
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
@@ -251,8 +257,17 @@ class Connection(asyncio.Protocol):
         self._protocol.receive(data)
         if self._parked or self._choked:
             self._hold(data)
-        else:
-            self._pump(None)
+            return
+        self._pump(None)
+        if len(data) > _MOUTHFUL and not (self._parked or self._choked or self._closing or self._paused):
+            self._pause_reading()
+            self._loop.call_soon(self._swallowed)
+
+    def _swallowed(self) -> None:
+        """Read on: others have had their turn."""
+        if self._paused and not (self._parked or self._choked or self._closing):
+            self._paused = False
+            self._transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Note that the client will send no more. It may still wait for replies (CMD-24), so the transport stays open for them."""

@@ -376,3 +376,21 @@ def test_a_client_that_leaves_between_its_turns_is_let_go() -> None:
     talk.hang_up()
     talk.loop.turn()
     assert talk.transport.writes == before
+
+
+def test_a_client_with_a_large_body_takes_turns() -> None:
+    """FLD-04: whoever always has more to read is read from once in a turn of the loop, so that other sessions run between."""
+    talk = Dialogue()
+    talk.begin()
+    talk.say("DATA")
+    line = b"x" * 78 + b"\r\n"
+    talk.connection.data_received(line * 100)
+    assert talk.transport.reading
+    talk.connection.data_received(line * 2000)
+    assert not talk.transport.reading
+    talk.loop.turn()
+    assert talk.transport.reading
+    talk.connection.data_received(line * 2000)
+    talk.hang_up()
+    talk.loop.turn()
+    assert not talk.transport.reading
