@@ -27,7 +27,7 @@ def starttls(engine: SessionEngine, _: StartTlsCommand) -> Answer:
     if engine.note_pipelining("STARTTLS"):
         engine.parting = replies.IMPROPER_PIPELINING
         return replies.BAD_SEQUENCE
-    if not acceptor.handshakes.begin(engine.session.client.address):
+    if acceptor.context() is None or not acceptor.handshakes.begin(engine.session.client.address):
         return replies.TLS_NOT_NOW
     return SECURING
 

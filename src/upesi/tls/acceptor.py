@@ -17,13 +17,15 @@ from upesi.config.settings import ClientCertificates
 from upesi.mail.security import TlsInfo
 from upesi.tls.certificates import Certificate
 from upesi.tls.contexts import TlsError, server_context
-from upesi.tls.folder import Certificates
+from upesi.tls.folder import Certificates, Shelf
 from upesi.tls.peers import peer_certificate
 
 __all__ = ["Acceptor", "Handshakes"]
 
 # seconds for which a context, and with it the keys of its tickets, is used
 _LIFE = 12 * 3600.0
+# and after which one that could not be made is tried again
+_RETRY = 60.0
 
 
 class Handshakes:
@@ -83,7 +85,6 @@ class Acceptor:
         authorities: Path | None = None,
         ciphers: str = "",
     ) -> None:
-        """Make the first context; raise TlsError where it cannot be made. `certificates` are loaded."""
         self._certificates = certificates
         self.handshakes = handshakes
         self._monotonic = monotonic
@@ -93,13 +94,17 @@ class Acceptor:
         self._authorities = authorities
         self._ciphers = ciphers
         self._made = monotonic()
-        self._renew()
+        self._shelf: Shelf | None = None
+        self._first: ssl.SSLContext | None = None
+        self._contexts: dict[Certificate, ssl.SSLContext] = {}
+        self._owners: dict[ssl.SSLContext, Certificate] = {}
 
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a handshake that begins now."""
-        if self._shelf is not self._certificates.shelf or self._monotonic() - self._made > _LIFE:
+    def context(self) -> ssl.SSLContext | None:
+        """Return the context for a handshake that begins now; None where there is nothing that could be shown."""
+        age = self._monotonic() - self._made
+        if self._shelf is not self._certificates.shelf or age > (_RETRY if self._first is None else _LIFE):
             try:
-                self._renew()
+                self.renew()
             except TlsError:
                 # the authorities' file is broken or gone: what was read of it before goes on (TLS-14), and is tried again later
                 self._made = self._monotonic()
@@ -118,14 +123,16 @@ class Acceptor:
             bool(tls.session_reused),
         )
 
-    def _renew(self) -> None:
-        """Make the first context, and forget the others."""
-        self._shelf = self._certificates.shelf
-        default = self._shelf.default
+    def renew(self) -> None:
+        """Make the first context anew, and forget the others; raise TlsError where that cannot be."""
+        shelf = self._shelf = self._certificates.shelf
+        if shelf is None:
+            return
+        default = shelf.default
         first = self._make(default)
         first.sni_callback = self._choose
-        self._contexts: dict[Certificate, ssl.SSLContext] = {default: first}
-        self._owners: dict[ssl.SSLContext, Certificate] = {first: default}
+        self._contexts = {default: first}
+        self._owners = {first: default}
         self._first = first
         self._made = self._monotonic()
 
@@ -136,7 +143,7 @@ class Acceptor:
 
     def _choose(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
         """Show the certificate for the host that the client names (RFC 6066 section 3), the default one for any other (TLS-11)."""
-        certificate = self._shelf.named(name) if name else None
+        certificate = self._shelf.named(name) if name and self._shelf is not None else None
         if certificate is None:
             return
         context = self._contexts.get(certificate)

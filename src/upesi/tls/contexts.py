@@ -1,8 +1,9 @@
 """TLS contexts for both sides: what we speak, and what we never speak (RFC 8996, RFC 9325).
 
 TLS 1.2 and 1.3 only; no renegotiation (its handshakes cost the server and gain nobody anything), no compression (CRIME), no early data
-(OpenSSL takes none unless asked). As a server we offer ciphers with forward secrecy only; as a client we take what the library takes, since
-for opportunistic TLS a stricter list would mean plaintext instead. Which certificate is shown is `acceptor`; which server must be verified is the client's policy.
+(OpenSSL takes none unless asked). As a server we offer ciphers with forward secrecy only; as a client we take what the library takes,
+since for opportunistic TLS a stricter list would mean plaintext instead. Which certificate is shown is `acceptor`; which server must
+be verified is the client's policy.
 
 OpenSSL encrypts session tickets with keys of the context, so a session is resumed where it was made: one context for each listener.
 """

@@ -171,17 +171,26 @@ class Shelf:
 
 
 class Certificates:
-    """The certificates of one folder as they are shown now: `shelf` is replaced as a whole."""
+    """The certificates of one folder as they are shown now: `shelf` is replaced as a whole, and None before anything could be read."""
 
     __slots__ = ("folder", "hostname", "shelf")
 
-    def __init__(self, folder: Path, hostname: str, now: float) -> None:
-        """Read them; raise TlsError where one is broken: at a start nothing is better than what is there."""
+    def __init__(self, folder: Path, hostname: str) -> None:
         self.folder = folder
         self.hostname = hostname
-        self.shelf = Shelf.read(folder, hostname, now)
+        self.shelf: Shelf | None = None
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the files that are read, links followed; raise TlsError."""
+        for entry in _listed(self.folder):
+            yield from (path.resolve() for path in entry.paths)
+
+    def load(self, now: float) -> Shelf:
+        """Read them for the first time; raise TlsError where one is broken, with what is good on the shelf all the same."""
+        self.shelf = Shelf.read(self.folder, self.hostname, now)
         if self.shelf.problems:
             raise TlsError("\n".join(self.shelf.problems.values()))
+        return self.shelf
 
 
 def _better(new: Certificate, old: Certificate | None, now: float) -> Certificate:

@@ -76,15 +76,18 @@ class Watch:
             self._told[certificates] = text
             self._emit("tls.refused", {"folder": str(certificates.folder), "text": text})
 
-    def _tell(self, certificates: Certificates, before: Shelf) -> None:
+    def _tell(self, certificates: Certificates, before: Shelf | None) -> None:
         shelf, folder = certificates.shelf, str(certificates.folder)
+        assert shelf is not None
+        known = {} if before is None else before.problems
         for label, text in sorted(shelf.problems.items()):
-            if before.problems.get(label) != text:
+            if known.get(label) != text:
                 self._emit("tls.refused", {"folder": folder, "text": text})
+        old = {} if before is None else before.certificates
         new = [
             certificate.source
             for label, certificate in sorted(shelf.certificates.items())
-            if before.certificates.get(label) is not certificate
+            if old.get(label) is not certificate
         ]
-        if new or len(before.certificates) != len(shelf.certificates):
+        if new or len(old) != len(shelf.certificates):
             self._emit("tls.loaded", {"folder": folder, "certificates": len(shelf.certificates), "new": new[:10]})

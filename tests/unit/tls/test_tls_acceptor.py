@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from tlskit import NOW, Authority, Clock, Issued, Wire, make_acceptor, write
+from tlskit import NOW, Authority, Clock, Issued, Wire, loaded, make_acceptor, write
 
 from upesi.config.settings import ClientCertificates
 from upesi.mail.security import TlsInfo
@@ -182,7 +182,7 @@ def test_a_resumed_session_keeps_its_identity_on_its_listener(shelf: Path, trust
 
 def test_new_certificates_are_shown_from_the_next_handshake_on(two: Path, authority: Authority) -> None:
     """TLS-14: sessions that are open go on, new ones get what is new."""
-    certificates = Certificates(two, "mx.example.net", TODAY)
+    certificates = loaded(two, "mx.example.net")
     acceptor = Acceptor(certificates, Handshakes(9, 9), Clock())
     open_one = Wire(acceptor.context()).shake()
     before = acceptor.info(open_one.server.tls.tls).end_point
@@ -220,6 +220,7 @@ def test_an_authorities_file_that_breaks_later_changes_nothing(
     """TLS-14: what was read of it goes on to be used."""
     clock = Clock()
     acceptor = make_acceptor(shelf, clients=ClientCertificates.REQUIRE, authorities=trusted, clock=clock)
+    acceptor.renew()
     trusted.write_bytes(b"broken")
     clock.now += 24 * 3600
     _, info = as_client(acceptor, authority.issue("client.example"))
@@ -229,8 +230,36 @@ def test_an_authorities_file_that_breaks_later_changes_nothing(
 
 def test_it_cannot_begin_without_its_authorities(shelf: Path, tmp_path: Path) -> None:
     """At a start the same file stops it."""
+    acceptor = make_acceptor(shelf, clients=ClientCertificates.REQUIRE, authorities=tmp_path / "absent.pem")
     with pytest.raises(TlsError, match="cannot be read"):
-        make_acceptor(shelf, clients=ClientCertificates.REQUIRE, authorities=tmp_path / "absent.pem")
+        acceptor.renew()
+    assert acceptor.context() is None
+
+
+def test_what_could_not_be_made_is_tried_again(shelf: Path, tmp_path: Path, authority: Authority) -> None:
+    """TLS-14: a listener without a context refuses handshakes for a minute at most after its file has been mended."""
+    clock = Clock()
+    late = tmp_path / "late.pem"
+    acceptor = make_acceptor(shelf, clients=ClientCertificates.REQUIRE, authorities=late, clock=clock)
+    assert acceptor.context() is None
+    write(tmp_path, "late.pem", authority.pem)
+    clock.now += 61
+    assert acceptor.context() is not None
+
+
+def test_without_a_certificate_there_is_no_context(tmp_path: Path, authority: Authority) -> None:
+    """TLS-14: a worker that found nothing good goes on without TLS until there is something."""
+    certificates = Certificates(tmp_path, "mx.example.net")
+    acceptor = Acceptor(certificates, Handshakes(9, 9), Clock())
+    assert acceptor.context() is None
+    write(tmp_path, "mx.pem", authority.issue("mx.example.net").both)
+    certificates.load(TODAY)
+    assert Wire(_some(acceptor.context())).shake().open
+
+
+def _some(context: ssl.SSLContext | None) -> ssl.SSLContext:
+    assert context is not None
+    return context
 
 
 # -- how many
@@ -278,7 +307,7 @@ class Told:
 
 async def test_the_watch_takes_over_what_is_good_and_tells_of_what_is_not(two: Path, authority: Authority) -> None:
     """TLS-14: one event for each change, none for a look at what is the same."""
-    told, certificates = Told(), Certificates(two, "mx.example.net", TODAY)
+    told, certificates = Told(), loaded(two, "mx.example.net")
     watch = Watch([certificates], 60, lambda: TODAY, told, asyncio.get_running_loop())
     await watch.look()
     assert told.events == []
@@ -296,7 +325,7 @@ async def test_the_watch_takes_over_what_is_good_and_tells_of_what_is_not(two: P
 
 async def test_a_folder_that_vanishes_is_told_of_once(two: Path) -> None:
     """TLS-14: what was loaded goes on; it is said when it goes and looked for ever after."""
-    told, certificates = Told(), Certificates(two, "mx.example.net", TODAY)
+    told, certificates = Told(), loaded(two, "mx.example.net")
     watch = Watch([certificates], 60, lambda: TODAY, told, asyncio.get_running_loop())
     shelf = certificates.shelf
     two.rename(two.with_name("gone"))  # noqa: ASYNC240 -- nothing else runs on this loop
@@ -319,7 +348,7 @@ async def test_the_watch_looks_by_itself(two: Path, authority: Authority) -> Non
         told.append(name)
         come.set()
 
-    certificates = Certificates(two, "mx.example.net", TODAY)
+    certificates = loaded(two, "mx.example.net")
     watch = Watch([certificates], 0.001, lambda: TODAY, tell, asyncio.get_running_loop())
     watch.start()
     write(two, "mx.pem", authority.issue("mx.example.net").both)

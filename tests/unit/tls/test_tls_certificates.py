@@ -262,7 +262,7 @@ def test_at_a_start_one_broken_certificate_is_too_many(tmp_path: Path, authority
     write(tmp_path, "bad.pem", b"nothing")
     write(tmp_path, "worse.pem", authority.issue("a.example").pem)
     with pytest.raises(TlsError) as caught:
-        Certificates(tmp_path, "mx.example.net", TODAY)
+        Certificates(tmp_path, "mx.example.net").load(TODAY)
     assert len(str(caught.value).splitlines()) == 2
     assert "bad.pem" in str(caught.value)
     assert "worse.pem" in str(caught.value)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tlskit import Authority, Issued, SecureDialogue, make_acceptor
+from tlskit import Authority, Clock, Issued, SecureDialogue, make_acceptor
 
 from upesi.config.settings import ClientCertificates, Role, SmtpSettings, Timeouts
 from upesi.config.units import Duration
 from upesi.hooks.verdict import reject
-from upesi.tls.acceptor import Handshakes
+from upesi.tls.acceptor import Acceptor, Handshakes
 from upesi.tls.contexts import client_context
+from upesi.tls.folder import Certificates
 
 
 @pytest.fixture
@@ -305,6 +306,21 @@ def test_where_tls_is_required_mail_waits_for_it(shelf: Path) -> None:
     assert talk.codes("STARTTLS") == ["220"]
     talk.shake()
     assert talk.codes("EHLO a.example", "MAIL FROM:<a@example.org>") == ["250", "250"]
+
+
+def test_without_a_certificate_starttls_is_not_available_now(tmp_path: Path) -> None:
+    """TLS-14, RFC 3207 section 4: 454, mail in clear goes on; where TLS is implicit the connection is closed."""
+    for implicit in (False, True):
+        talk = SecureDialogue(Acceptor(Certificates(tmp_path, "x"), Handshakes(9, 9), Clock(), implicit=implicit))
+        if implicit:
+            assert talk.transport.closed
+            assert ended(talk)["reason"] == "handshake: no certificate"
+        else:
+            talk.hello()
+            assert talk.codes(
+                "STARTTLS",
+            ) == ["454"]
+            assert talk.codes("MAIL FROM:<a@example.org>") == ["250"]
 
 
 # -- implicit TLS

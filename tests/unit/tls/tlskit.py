@@ -270,6 +270,13 @@ class Clock:
         return self.now
 
 
+def loaded(folder: Path, hostname: str = "mx.example.net") -> Certificates:
+    """Return the certificates of a folder, read today."""
+    certificates = Certificates(folder, hostname)
+    certificates.load(NOW.timestamp())
+    return certificates
+
+
 def make_acceptor(
     folder: Path,
     *,
@@ -283,7 +290,7 @@ def make_acceptor(
 ) -> Acceptor:
     """Return an acceptor over what lies in `folder`."""
     return Acceptor(
-        Certificates(folder, hostname, NOW.timestamp()),
+        loaded(folder, hostname),
         handshakes or Handshakes(100, 100),
         clock or Clock(),
         implicit=implicit,
