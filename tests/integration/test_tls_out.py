@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from bench.peers.postfix import PostfixInstance
 
+from integration.accounts import Dovecot, folder_for
 from integration.authority import Authority
 from integration.conftest import MakePostfix, MakeServer, route_to
 from integration.messages import number_of, numbered
@@ -152,3 +153,41 @@ def test_tls_that_postfix_cannot_do_leads_to_plaintext(
     assert [event["then"] for event in events(server, "site.insecure")] == ["plaintext"]
     wait_until(lambda: events(server, "delivery.delivered"), what="an outcome")
     assert "tls" not in events(server, "delivery.delivered")[0]
+
+
+_SASL = """\
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = inet:127.0.0.1:{port}
+smtpd_tls_auth_only = yes
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+"""
+
+
+@pytest.mark.parametrize("mechanisms", ["plain login scram-sha-256", "login"])
+def test_a_smarthost_lets_us_in(
+    upesi_server: MakeServer, postfix: MakePostfix, receiver: Receiver, authority: Authority, mechanisms: str
+) -> None:
+    """RFC 4954: Postfix with Dovecot behind it takes our account by the best mechanism there is; the password stands in no log."""
+    with folder_for("") as folder:
+        dovecot = Dovecot(folder, "anna:ses=ame, p\u00e4p::::::\n")
+        with (folder / "dovecot.conf").open("a") as more:
+            more.write(f"auth_mechanisms = {mechanisms}\n")
+        secret = authority.file.parent / "password"
+        secret.write_text("ses=ame, p\u00e4p\n")
+        secret.chmod(0o600)
+        with dovecot.running():
+            instance = postfix(receiver.port, tls_lines(authority) + _SASL.format(port=dovecot.port))
+            server = upesi_server(
+                f'[[route]]\ndomains = ["*"]\nto = "smtp://127.0.0.1:{instance.port}"\n'
+                f'user = "anna"\npassword_file = "{secret}"\n'
+                + destination("verify", f'tls_authorities = "{authority.file}"')
+            )
+            server.send(numbered(1))
+            receiver.wait_for(1)
+        best = mechanisms.split()[-1].upper()
+        log = (instance.folder / "mail.log").read_text()
+        assert f"sasl_method={best}, sasl_username=anna" in log
+        assert "ses=ame" not in server.log.read_text()
+        assert not events(server, "login.failed")
