@@ -18,9 +18,11 @@ __all__ = ["header_fault"]
 _TOO_LARGE = Reply.make(552, "5.3.4", "Header section is larger than the limit")
 _TOO_MANY = Reply.make(554, "5.6.0", "Header section has too many fields")
 
-# nearly every header section fits in here; a larger message is not copied to see that
-_FIRST_READ = 16 * 1024
+# Most header sections fit in the first, nearly all others in the second: a large message is not copied to see its first lines
+_READS = (4 * 1024, 16 * 1024)
 _BLANK = b"\r\n\r\n"
+# "a:" CR LF
+_LEAST_FIELD = 4
 _CONTINUATION = re.compile(rb"\r\n[ \t]")
 # lines that begin as a field or a continuation does, the last one perhaps without its end. Each line can be read in one way: this is linear
 _FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*+")
@@ -28,21 +30,25 @@ _FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*+")
 
 def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:
     """Return the reply to a message whose header section is beyond the bounds, None where it is within them."""
-    start = body.read(0, _FIRST_READ)
-    end = start.find(_BLANK)
-    if end < 0 and len(start) == _FIRST_READ:
-        start += body.read(_FIRST_READ, settings.max_header_size + len(_BLANK) - _FIRST_READ)
+    # so much shows whether the bound is kept
+    for size in (*_READS, settings.max_header_size + len(_BLANK)):
+        start = body.read(0, size)
         end = start.find(_BLANK)
+        if end >= 0 or len(start) < size:
+            break
     if start.startswith(b"\r\n"):
         return None
     # with the CRLF of the last field
     end = end + 2 if end >= 0 else _last_field(start)
     if end > settings.max_header_size:
         return _TOO_LARGE
-    lines = start.count(b"\r\n", 0, end)
-    if lines > settings.max_header_fields:
-        lines -= sum(1 for _ in _CONTINUATION.finditer(start, 0, end))
-    return _TOO_MANY if lines > settings.max_header_fields else None
+    most = settings.max_header_fields
+    return _TOO_MANY if end > most * _LEAST_FIELD and _count(start, end) > most else None
+
+
+def _count(start: bytes, end: int) -> int:
+    """Return how many fields there are in a section that ends at `end`."""
+    return start.count(b"\r\n", 0, end) - sum(1 for _ in _CONTINUATION.finditer(start, 0, end))
 
 
 def _last_field(start: bytes) -> int:
