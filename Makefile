@@ -3,6 +3,7 @@
 # make check   style, types, import rules
 # make bench   the duels against other servers, written to docs/benchmarks.md
 # make docs    the generated reference, and a check of the links
+# make fuzz    ten minutes of octets from strangers against every reader
 # make lock    rewrite requirements.lock from pyproject.toml
 BIN := .venv/bin
 ARGS ?=
@@ -31,6 +32,11 @@ check: setup
 	$(BIN)/ruff format --check src tests bench scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# atheris is needed here only, and is large
+fuzz: setup-tests
+	@$(BIN)/uv pip install -q --python $(BIN)/python "atheris>=3"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: setup-tests
 	$(BIN)/python -m bench $(ARGS)
