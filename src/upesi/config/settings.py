@@ -392,9 +392,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
 
     # networks to which none of these limits apply: our own machines, and relays that speak for many
     exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    # addresses that count as one client: the first so many bits. A /64 is what a provider gives to one customer, so a single
-    # IPv6 address would be no limit at all
+    # addresses that count as one client: those that share the first so many bits
     ipv4_prefix: int = 32
+    # a /64 is what a provider gives to one customer, so a single address would be no limit at all
     ipv6_prefix: int = 64
     # open at once; beyond them 421 4.7.0
     connections: int = 50
@@ -413,8 +413,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
 class OverloadSettings(Section, frozen=True, kw_only=True):
     """When a worker is overloaded, and what is shorter then for clients of listeners with the role mx (docs/operating.md, "Overload")."""
 
-    # the part in use of all sessions, of memory or of descriptors at which it begins; below `leave` of each it ends again
+    # the part in use of all sessions, of memory or of descriptors at which it begins
     enter: float = 0.9
+    # below this part of each it ends again
     leave: float = 0.7
     # or the event loop is late by so much, on average over a second; it ends below half of it
     lag: Duration = Duration("500ms")
@@ -424,11 +425,13 @@ class OverloadSettings(Section, frozen=True, kw_only=True):
     memory: Size = Size(0)
     # part of all sessions that is kept for listeners with the role submission and for networks that `limits.exempt` names
     reserve: float = 0.1
-    # instead of `smtp.timeouts.command` and `data_block`
+    # instead of `smtp.timeouts.command`
     command: Duration = Duration("10s")
+    # instead of `smtp.timeouts.data_block`
     data_block: Duration = Duration("30s")
-    # instead of `smtp.hard_errors` and `smtp.max_idle_commands`
+    # instead of `smtp.hard_errors`
     hard_errors: int = 3
+    # instead of `smtp.max_idle_commands`
     max_idle_commands: int = 10
     # instead of `smtp.min_rate_after`
     min_rate_after: Duration = Duration("10s")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from upesi.hooks.guard import Emit
 
-__all__ = ["SERVICES", "Clock", "PluginLog", "SystemClock"]
+__all__ = ["SERVICES", "Clock", "PluginLog", "SystemClock", "Unused"]
 
 # every service of the plugin API; which of them a worker has depends on what it was built with
 SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "log")
@@ -37,6 +37,12 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return time.monotonic()
+
+
+class Unused:
+    """Stands for a service while a configuration is only checked: a plugin is made with it, and none of its hooks is called."""
+
+    __slots__ = ()
 
 
 class PluginLog:

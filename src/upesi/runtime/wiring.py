@@ -16,7 +16,7 @@ from upesi.dns.servers import configured_servers
 from upesi.hooks.guard import Emit
 from upesi.hooks.loading import load_plugins
 from upesi.hooks.registry import Hooks
-from upesi.hooks.services import SystemClock
+from upesi.hooks.services import SystemClock, Unused
 from upesi.limits.shares import Holder
 from upesi.mail.ids import MessageIds
 from upesi.observe.lag import LoopLag
@@ -45,19 +45,23 @@ from upesi.store.lifetimes import SqliteKeys
 __all__ = ["build", "build_hooks", "build_routes"]
 
 
+# what every worker has for its plugins, beside clock and log
+_SERVICES = ("dns", "store")
+
+
 def build_hooks(
     config: Config,
     path: Path | None,
     services: Mapping[str, object] | None = None,
     emit: Emit = lambda name, fields: None,
 ) -> Hooks:
-    """Load the plugins and put their hooks in order; raise ConfigError.
+    """Load the plugins and put their hooks in order; raise ConfigError. Without `services` they are only looked at.
 
     `path` is the configuration's file: messages name it, relative paths in plugins' settings are relative to its folder.
     """
     plugins = load_plugins(
         config.plugins,
-        {"clock": SystemClock(), **(services or {})},
+        {"clock": SystemClock(), **(dict.fromkeys(_SERVICES, Unused()) if services is None else services)},
         emit,
         source=str(path) if path else "zero configuration",
         folder=path.parent if path else None,

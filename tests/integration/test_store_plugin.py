@@ -1,0 +1,57 @@
+"""A plugin with keys that all workers share."""
+
+from __future__ import annotations
+
+import smtplib
+
+import pytest
+
+from integration.conftest import MakeServer, route_to
+from integration.messages import number_of, numbered
+from integration.receiver import Receiver
+from integration.server import run_upesi
+
+_PLUGIN = """\
+from upesi.plugin import Plugin, PluginSettings, defer, hook
+
+
+class FirstContact(Plugin):
+    class Settings(PluginSettings):
+        pass
+
+    def __init__(self, settings, store, dns):
+        self.settings = settings
+        self.store = store
+        self.dns = dns
+
+    @hook.rcpt
+    async def known(self, tx, recipient):
+        if await self.store.add(f"{tx.reverse_path} {recipient.address}", b"", 3600):
+            return defer("4.7.1", "Come again")
+        return None
+"""
+
+
+def test_what_a_plugin_remembers_all_workers_know_and_a_restart_keeps(
+    upesi_server: MakeServer, receiver: Receiver
+) -> None:
+    """PLUGINS.md, services: `store` is one for the machine, so a second try is known whichever worker takes it."""
+    server = upesi_server(started=False, workers=2)
+    (server.folder / "plugins").mkdir()
+    (server.folder / "plugins" / "first_contact.py").write_text(_PLUGIN)
+    plugins = '[plugins]\nenabled = ["first_contact", "relay"]\n'
+    server.configure(plugins + route_to(receiver.port))
+    assert run_upesi("config", "check", "-c", server.file).returncode == 0
+    server.start()
+    senders = [f"a{number}@example.com" for number in range(12)]
+    for sender in senders:
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            server.send(numbered(0), sender=sender)
+    for number, sender in enumerate(senders[:6]):
+        server.send(numbered(number), sender=sender)
+    server.stop()
+    server.start()
+    for number, sender in enumerate(senders[6:], 6):
+        server.send(numbered(number), sender=sender)
+    messages = receiver.wait_for(12)
+    assert {number_of(message.data) for message in messages} == set(range(12))
