@@ -14,6 +14,7 @@ from upesi.mail.body import Body
 from upesi.mail.headers import Headers
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
+from upesi.mail.tls import TlsLevel, TlsPolicy
 
 __all__ = [
     "NULL_SENDER",
@@ -43,6 +44,8 @@ __all__ = [
     "Route",
     "Session",
     "Size",
+    "TlsLevel",
+    "TlsPolicy",
     "Transaction",
     "TransactionRecipient",
     "Verdict",
