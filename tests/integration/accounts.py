@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import grp
 import os
@@ -241,6 +242,8 @@ class Slapd:
     """OpenLDAP on two ports, with people below ou=people,dc=example,dc=org."""
 
     def __init__(self, folder: Path, people: list[str]) -> None:
+        self.folder = folder
+        self.pid = 0
         self._slapd, slapadd = program("slapd"), program("slapadd")
         if not Path("/etc/ldap/schema/core.schema").exists():
             pytest.skip("absent: OpenLDAP's schemas")
@@ -249,17 +252,15 @@ class Slapd:
         self._config = folder / "slapd.conf"
         self._config.write_text(_SLAPD.format(folder=folder))
         entries = folder / "entries.ldif"
-        entries.write_text(
-            _ENTRIES
-            + "dn: ou=people,dc=example,dc=org\nobjectClass: organizationalUnit\nou: people\n\n"
-            + "\n\n".join(people)
-        )
-        subprocess.run([slapadd, "-f", str(self._config), "-l", str(entries)], check=True, capture_output=True)
+        entries.write_text(_ENTRIES + "\n\n".join(people))
+        added = subprocess.run([slapadd, "-f", str(self._config), "-l", str(entries)], capture_output=True)
+        assert added.returncode == 0, added.stderr.decode()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
         urls = f"ldap://127.0.0.1:{self.port}/ ldaps://127.0.0.1:{self.tls_port}/"
         with running([self._slapd, "-h", urls, "-f", str(self._config), "-d", "0"], self.port) as process:
+            self.pid = process.pid
             yield process
 
 
@@ -273,7 +274,8 @@ def person(uid: str, password: str | None, *mails: str) -> str:
         "sn: somebody",
         *(f"mail: {mail}" for mail in mails),
     ]
-    return "\n".join(lines + ([f"userPassword: {password}"] if password else []))
+    hidden = [f"userPassword:: {base64.b64encode(password.encode()).decode()}"] if password else []
+    return "\n".join(lines + hidden)
 
 
 # --- PostgreSQL

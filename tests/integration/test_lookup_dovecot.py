@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from integration.accounts import Dovecot, accounts, folder_for
+from integration.stubs import serving, until_closed
 from upesi.sasl.credentials import Identity, Reason, Refused, Unavailable
 
 _USERS = """\
@@ -117,20 +118,14 @@ _HELLO = b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nSPID\t8\nCUID\t1\nCOOKIE\tabc\
 async def test_what_is_not_surely_yes_is_none(tmp_path: Path, hello: bytes, reply: bytes, answer: object) -> None:
     """AUT-07: temporary trouble, answers to nobody, garbage and silence are neither a yes nor a no."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(hello)
-        try:
-            while line := await reader.readline():
-                if line.startswith(b"AUTH"):
-                    break
-            writer.write(reply)
-            await reader.read()
-        except ConnectionError:
-            pass
-        writer.close()
+        while line := await reader.readline():
+            if line.startswith(b"AUTH"):
+                writer.write(reply)
+                await until_closed(reader)
 
-    server = await asyncio.start_unix_server(serve, tmp_path / "auth")
-    try:
+    async with serving(talk, tmp_path / "auth"):
         async with accounts(tmp_path, f'source = "dovecot://{tmp_path}/auth"\ntimeout = "700ms"') as source:
             given = await source.verify("anna", "sesame")
             if isinstance(answer, str):
@@ -138,5 +133,3 @@ async def test_what_is_not_surely_yes_is_none(tmp_path: Path, hello: bytes, repl
                 assert answer in given.cause
             else:
                 assert given == answer
-    finally:
-        server.close()

@@ -7,6 +7,8 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 
+from integration.stubs import serving, until_closed
+
 Answer = bytes | Callable[[bytes], bytes]
 
 
@@ -25,34 +27,27 @@ class Web:
         self.connections = 0
         self.port = 0
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
-                    (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
-                )
-                self.requests.append(head + await reader.readexactly(length))
-                given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-                if given is None:
-                    await reader.read()
-                    break
-                octets = given(self.requests[-1]) if callable(given) else given
-                if not octets:
-                    break
-                writer.write(octets)
-                await writer.drain()
-        writer.close()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+            self.requests.append(head + await reader.readexactly(length))
+            given = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if given is None:
+                await until_closed(reader)
+                return
+            octets = given(self.requests[-1]) if callable(given) else given
+            if not octets:
+                return
+            writer.write(octets)
+            await writer.drain()
 
 
 @contextlib.asynccontextmanager
 async def web(*answers: Answer | None, context: ssl.SSLContext | None = None) -> AsyncIterator[Web]:
     """Serve on a port of 127.0.0.1."""
     site = Web(*answers)
-    server = await asyncio.start_server(site._serve, "127.0.0.1", 0, ssl=context)
-    site.port = server.sockets[0].getsockname()[1]
-    try:
+    async with serving(site.talk, context=context) as site.port:
         yield site
-    finally:
-        server.close()

@@ -1,7 +1,8 @@
 """LDAP as the judge of passwords: a simple bind (RFC 4513 section 5.1.3) with the user's entry, named by a pattern or found by a filter.
 
-The library is bonsai over libldap, the only well-kept one whose licence fits ours. Its asynchronous mode is not safe while a server cannot
-be reached, so every question is a call in a thread of this source's own pool, which has a bound; libldap is given the deadline too.
+The library is python-ldap over libldap. Of the two that are kept up and whose licences fit ours it is the one that lets go of the
+interpreter while it waits: bonsai holds it, and a directory that hangs would hold the whole worker (measured: 13 s with a deadline of 1 s).
+Every question is a call in a thread of this source's own pool, which has a bound; libldap is given the deadline too.
 
 What a client typed is escaped for the place it goes to (`ldap_text`), and is never a part of the pattern.
 """
@@ -9,10 +10,12 @@ What a client typed is escaped for the place it goes to (`ldap_text`), and is ne
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import bonsai
+import ldap
+from ldap.ldapobject import LDAPObject
 
 from upesi.config.accounts import SourceUrl, is_this_machine
 from upesi.config.settings import CredentialsSettings
@@ -22,15 +25,17 @@ from upesi.lookup.ldap_text import filled
 from upesi.lookup.pool import WorkPool
 from upesi.lookup.private import read_secret
 from upesi.lookup.trust import trusting
-from upesi.sasl.credentials import Ability, Identity, Origin, Reason, Refused
+from upesi.sasl.credentials import Ability, Identity, Origin, Refused
 
 if TYPE_CHECKING:
     from upesi.lookup.build import Surroundings
 
 __all__ = ["LdapSource", "make"]
 
-# RFC 4511 appendix A: invalidCredentials; an entry that has no password (inappropriateAuthentication); no such entry
-_REFUSED_CODES = frozenset((49, 48, 32))
+# RFC 4511 appendix A: a wrong password; an entry that has none; no such entry
+_REFUSALS = (ldap.INVALID_CREDENTIALS, ldap.INAPPROPRIATE_AUTH, ldap.NO_SUCH_OBJECT)
+# as libldap numbers it
+_TLS_1_2 = 0x303
 _MAX_ADDRESSES = 1_000
 
 
@@ -92,61 +97,87 @@ class LdapSource(PasswordJudge):
 
     def _bind(self, dn: str, password: str) -> Refused | None:
         try:
-            self._connected(dn, password).close()
-        except bonsai.PasswordExpired:
-            return Refused(Reason.EXPIRED)
-        except bonsai.AccountLocked:
-            return Refused(Reason.DISABLED)
-        except bonsai.LDAPError as error:
-            if error.code in _REFUSED_CODES:
-                return Refused()
+            self._connected(dn, password).unbind_s()
+        except _REFUSALS:
+            return Refused()
+        except ldap.LDAPError as error:
             raise _failed(error) from None
         return None
 
     def _find(self, user: str) -> tuple[str, Identity] | None:
         """Return the user's entry and account, None where there is none; raise LookupFailed, also for several."""
-        table = self._table
-        wanted = [name for name in (table.name_attribute, table.address_attribute) if name]
         try:
-            with self._connected(table.bind_dn, self._secret) as connection:
-                entries = connection.search(
-                    table.base,
-                    bonsai.LDAPSearchScope.SUB,
-                    filled(table.filter, user),
-                    wanted,
-                    timeout=float(table.timeout),
-                    # one more than there may be
-                    sizelimit=2,
-                )
-        except bonsai.LDAPError as error:
+            found = self._searched(user)
+        except ldap.SIZELIMIT_EXCEEDED:
+            raise LookupFailed("the filter finds more than one entry") from None
+        except ldap.LDAPError as error:
             raise _failed(error) from None
+        # a referral has no name
+        entries = [(dn, attributes) for dn, attributes in found if dn]
         if not entries:
             return None
         if len(entries) > 1:
             raise LookupFailed("the filter finds more than one entry")
-        entry = entries[0]
-        names = [str(value) for value in entry.get(table.name_attribute, ())]
+        dn, attributes = entries[0]
+        table = self._table
+        names = _texts(attributes, table.name_attribute)
         if not names:
             raise LookupFailed(f"the entry has no {table.name_attribute}")
-        addresses = entry.get(table.address_attribute, ()) if table.address_attribute else ()
-        return str(entry.dn), Identity(names[0], tuple(map(str, addresses))[:_MAX_ADDRESSES])
+        return str(dn), Identity(names[0], _texts(attributes, table.address_attribute)[:_MAX_ADDRESSES])
 
-    def _connected(self, dn: str, password: str) -> bonsai.LDAPConnection:
+    def _searched(self, user: str) -> list[tuple[str | None, Mapping[str, list[bytes]]]]:
+        table = self._table
+        wanted = [name for name in (table.name_attribute, table.address_attribute) if name]
+        connection = self._connected(table.bind_dn, self._secret)
+        try:
+            # two: one more than there may be
+            found = connection.search_ext_s(
+                table.base,
+                ldap.SCOPE_SUBTREE,
+                filled(table.filter, user),
+                wanted,
+                timeout=float(table.timeout),
+                sizelimit=2,
+            )
+            return list(found)
+        finally:
+            connection.unbind_s()
+
+    def _connected(self, dn: str, password: str) -> LDAPObject:
         """Return a connection bound as `dn`, as nobody where it is empty; raise LDAPError."""
-        client = bonsai.LDAPClient(self._address, self._starttls)
-        client.set_cert_policy("demand")
-        if self._table.ca_file:
-            client.set_ca_cert(self._table.ca_file)
+        connection = ldap.initialize(self._address)
+        for option in (ldap.OPT_NETWORK_TIMEOUT, ldap.OPT_TIMEOUT):
+            connection.set_option(option, float(self._table.timeout))
         # the password goes to the server that was configured, and nowhere that it points to
-        client.set_server_chase_referrals(False)
-        client.set_ignore_referrals(True)
-        if dn:
-            client.set_credentials("SIMPLE", user=dn, password=password)
-        connection = client.connect(timeout=float(self._table.timeout))
-        assert isinstance(connection, bonsai.LDAPConnection)
+        connection.set_option(ldap.OPT_REFERRALS, 0)
+        connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+        connection.set_option(ldap.OPT_X_TLS_PROTOCOL_MIN, _TLS_1_2)
+        if self._table.ca_file:
+            connection.set_option(ldap.OPT_X_TLS_CACERTFILE, self._table.ca_file)
+        # must be the last of them: now they count
+        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+        try:
+            if self._starttls:
+                connection.start_tls_s()
+            connection.simple_bind_s(dn, password)
+        except BaseException:
+            connection.unbind_s()
+            raise
         return connection
 
 
-def _failed(error: bonsai.LDAPError) -> LookupFailed:
-    # a server's own words may hold what was asked: the number says enough
-    return LookupFailed(f"{type(error).__name__} ({error.code})")
+def _texts(attributes: Mapping[str, list[bytes]], wanted: str) -> tuple[str, ...]:
+    """Return the values of an attribute: servers spell its name as they like. Raise LookupFailed for what is no text."""
+    values = next((values for name, values in attributes.items() if name.lower() == wanted.lower()), [])
+    try:
+        texts = tuple(value.decode() for value in values)
+    except UnicodeDecodeError:
+        raise LookupFailed(f"{wanted} is no text") from None
+    if not all(text.isprintable() for text in texts):
+        raise LookupFailed(f"{wanted} is no text")
+    return texts
+
+
+def _failed(error: ldap.LDAPError) -> LookupFailed:
+    # a server's own words may hold what was asked: the name of the error says enough
+    return LookupFailed(type(error).__name__)
