@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from upesi.cli.asked import add_options, parameters
 from upesi.cli.exchange import Exchange, Refused, Unreachable
 from upesi.cli.submission import completed, crlf, dot_stuffed, header_recipients, until_dot, without_bcc
 
@@ -62,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OPTION",
         help="-oi is obeyed, others mean nothing here",
     )
-    for flag in ("-B", "-N", "-R", "-V", "-O", "-h", "-L", "-p", "-X"):
+    add_options(parser)
+    for flag in ("-B", "-O", "-h", "-L", "-p", "-X"):
         parser.add_argument(flag, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
     for flag in ("-v", "-n", "-m", "-U", "-G", "-e"):
         parser.add_argument(
@@ -96,6 +98,7 @@ def run(arguments: Sequence[str], message: bytes | None = None) -> int:
         sender = "" if options.sender in ("", "<>") else _qualified(_checked(options.sender or _user()))
         for address in filter(None, (sender, *recipients)):
             _parsed(address)
+        asked = parameters(options)
     except ValueError as error:
         sys.stderr.write(f"sendmail: {error}\n")
         return EX_DATAERR
@@ -104,7 +107,7 @@ def run(arguments: Sequence[str], message: bytes | None = None) -> int:
         return EX_USAGE
     if options.t:
         text = without_bcc(text)
-    return _told(lambda: _submit(text, sender, options.name, recipients))
+    return _told(lambda: _submit(text, sender, options.name, recipients, asked))
 
 
 def _recipients(options: argparse.Namespace, text: bytes) -> list[str]:
@@ -131,14 +134,14 @@ def _parsed(address: str) -> None:
         raise ValueError(f"not an address: {address[:60]!r}: {error}") from None
 
 
-def _submit(text: bytes, sender: str, name: str, recipients: list[str]) -> int:
+def _submit(text: bytes, sender: str, name: str, recipients: list[str], asked: tuple[str, str]) -> int:
     from email.utils import formatdate
 
     machine = _machine()
     unique = f"{os.urandom(12).hex()}@{machine}"
     message = completed(text, sender=sender, full_name=name, date=formatdate(localtime=True), message_id=unique)
     with Exchange(*_server(), machine) as server:
-        server.send(sender, recipients, dot_stuffed(message), len(message))
+        server.send(sender, recipients, dot_stuffed(message), len(message), asked)
     return EX_OK
 
 
@@ -194,14 +197,17 @@ def _server() -> tuple[str, int]:
 
 def _listener(path: Path) -> tuple[str, int]:
     from upesi.config.loading import ConfigError, load
-    from upesi.config.settings import Role
+    from upesi.config.settings import ListenerTls, Role
+
+    in_clear = (ListenerTls.NONE, ListenerTls.STARTTLS)
 
     try:
         config = load(path)
     except ConfigError as error:
         raise Unreachable(str(error)) from None
     for listener in config.listener:
-        if listener.role is Role.MX and listener.port:
+        # to a listener behind proxies, and to one that begins with TLS, we could not speak
+        if listener.role is Role.MX and listener.port and not listener.proxy and listener.tls in in_clear:
             return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address), listener.port
     # another server may listen where nobody was told to: mail must not go there because this one takes none
     raise Unreachable(f'{path} has no SMTP listener: add one (role = "mx") or name a server in UPESI_SMTP=HOST:PORT')

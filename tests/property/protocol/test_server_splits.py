@@ -23,6 +23,7 @@ PIECES = [
     b".", b"\r", b"\n", b"\0", b"\xff", b"\r\n", b"BDAT 3\r\n", b"BDAT 5 LAST\r\n", b"BDAT 0 LAST\r\n",
     b"BDAT 2 X\r\n", b"abc", b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"GET / HTTP/1.1\r\n", b"x" * 600,
     b"x" * 3_000, b"y" * 70_000, b"VRFY \t\r\n", b"FOO bar\n", b" ",
+    b"XCLIENT ADDR=192.0.2.1\r\n", b"XFORWARD NAME=a+0D+0A\r\n", b"ETRN @b.example\r\n",
 ]  # fmt: skip
 GOOD_START = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n"
 SMALL = ServerLimits(max_message_size=60)

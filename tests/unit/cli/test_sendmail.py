@@ -203,11 +203,13 @@ def test_smtp_on_standard_input_reaches_the_server(inbox: tuple[Inbox, dict[str,
 
 
 def test_the_listener_of_the_configuration_is_used(inbox: tuple[Inbox, dict[str, str]], tmp_path: Path) -> None:
-    """Without UPESI_SMTP, the first SMTP listener of UPESI_CONFIG."""
+    """Without UPESI_SMTP, the first listener of UPESI_CONFIG that a local program can talk to: not LMTP, submission, TLS or a proxy's."""
     handler, environment = inbox
     port = environment.pop("UPESI_SMTP").rpartition(":")[2]
     config = tmp_path / "upesi.toml"
-    config.write_text(f'[[listener]]\nrole = "lmtp"\nport = 1\n[[listener]]\naddress = "0.0.0.0"\nport = {port}\n')
+    others = ('role = "lmtp"', 'role = "submission"', 'tls = "implicit"', 'tls = "required"', 'proxy = ["10.0.0.1"]')
+    text = "".join(f"[[listener]]\n{keys}\nport = {number}\n" for number, keys in enumerate(others, 1))
+    config.write_text(f'{text}[[listener]]\naddress = "0.0.0.0"\nport = {port}\n')
     assert send({**environment, "UPESI_CONFIG": str(config)}, b"\nx\n", "to@b.example")[0] == 0
     assert len(handler.got) == 1
 
