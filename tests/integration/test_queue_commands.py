@@ -111,3 +111,18 @@ def test_an_unknown_id_is_an_error_and_no_traceback(relaying: UpesiServer, tmp_p
     result = run_upesi("queue", "why", "0" * 32, "-c", relaying.file)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
+
+
+def test_mail_that_is_cancelled_with_a_bounce_goes_back_to_its_sender(
+    deferring: UpesiServer, receiver: Receiver
+) -> None:
+    """The sender gets a failure notice that says so, also for what was held; the recipient gets nothing."""
+    deferring.command("queue", "hold", "--domain", "example.net", "--yes")
+    receiver.on_rcpt = lambda path: b"250 2.1.5 ok" if path == "a@example.com" else b"451 4.7.1 Greylisted, try later"
+    told = deferring.command("queue", "cancel", "--domain", "example.net", "--bounce", "--yes")
+    assert told == "1 delivery returned to sender\n"
+    (notice,) = receiver.wait_for(1)
+    assert (notice.reverse_path, notice.forward_paths) == ("", ("a@example.com",))
+    assert b"returned by the postmaster" in notice.data
+    assert b"one@example.net" in notice.data
+    wait_until(lambda: [row["recipients"] for row in queued(deferring)] == [["two@example.org"]], what="only the other")

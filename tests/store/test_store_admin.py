@@ -14,7 +14,7 @@ from upesi.config.settings import SpoolSettings
 from upesi.database.sqlite import Database
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.spool.admin import Selector, SpoolAdmin
-from upesi.spool.records import Completion, SpoolEvent
+from upesi.spool.records import RETURNED, Completion, SpoolEvent
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolError, SpoolLocked
 
@@ -292,3 +292,19 @@ async def test_a_dead_worker_leaves_no_half_received_bodies(engine: SqliteEngine
     assert engine.admin.clear_temporary_of(77) == 1
     assert not left.exists()
     assert other.exists()
+
+
+async def test_what_is_given_back_is_due_at_once_and_marked(engine: SqliteEngine, store: SqliteStore) -> None:
+    """Waiting and held mail is found at its next claim, or as expired where its site is left alone; what a worker holds is left alone."""
+    waiting, held = engine.message(engine.delivery(due=3600)), engine.message(engine.delivery(due=3600))
+    for message in (waiting, held, engine.message()):
+        await accept(store, message)
+    engine.admin.hold(Selector(message=held.id.hex()))
+    changed = engine.admin.give_back(Selector())
+    assert (changed.changed, changed.active, changed.queues) == (2, 1, (QUEUE,))
+    assert ids(await store.claim_expired([QUEUE], engine.clock.now, 1)) == [waiting.id]
+    (claimed,) = await store.claim(QUEUE, engine.clock.now, 10)
+    assert (claimed.message, claimed.expires) == (held.id, RETURNED)
+    assert [event.kind for event in engine.admin.trace(held.id.hex())][-2:] == ["delivery.held", "delivery.returned"]
+    (summary,) = engine.admin.summary()
+    assert (summary.ready, summary.active, summary.held) == (0, 3, 0)

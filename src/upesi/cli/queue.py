@@ -212,9 +212,15 @@ def _in(moment: float, now: float) -> str:
 
 Change = Callable[..., None]
 
+_BOUNCE = click.option("--bounce", is_flag=True, help="Return them to their senders, with a failure notice.")
 
-def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False) -> Change:
-    """Make a command that changes what is selected, after saying how much that is."""
+
+def _nothing_more(command: Change) -> Change:
+    return command
+
+
+def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False) -> Change:
+    """Make a command that changes what is selected, after saying how much that is; with `bounces`, it can tell the senders."""
 
     @queue.command(name, help=help)
     @targeted
@@ -223,6 +229,7 @@ def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False
     @click.option("--all", "everything", is_flag=True, help="The whole queue; needed where nothing else selects.")
     @click.option("--count", "only_count", is_flag=True, help="Only say how many deliveries it would be.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
+    @(_BOUNCE if bounces else _nothing_more)
     def change(
         target: Target,
         /,
@@ -230,21 +237,23 @@ def _change(name: str, verb: str, done: str, help: str, *, careful: bool = False
         everything: bool,
         only_count: bool,
         yes: bool,
+        bounce: bool = False,
         **conditions: object,
     ) -> None:
+        asked, become = ("bounce", "returned to sender") if bounce else (name, done)
         if not everything and not _selector(conditions):
             raise click.UsageError(f"say which messages to {verb} (--id, --domain, ...), or --all")
         output = Output(as_json=as_json)
         with connected(target) as backend:
             number = int(number_of(_ask(backend, "queue.count", conditions)))
             if only_count:
-                output.say(f"{_deliveries(number)} would be {done}", {"count": number})
+                output.say(f"{_deliveries(number)} would be {become}", {"count": number})
                 return
             if number and not yes:
                 confirm(f"{verb.capitalize()} {_deliveries(number)}?")
-            with patience(f"{done}"):
-                answer = _repeat(backend, f"queue.{name}", conditions)
-        output.say(_told(answer, done), answer)
+            with patience(become):
+                answer = _repeat(backend, f"queue.{asked}", conditions)
+        output.say(_told(answer, become), answer)
 
     return change
 
@@ -273,9 +282,20 @@ def _deliveries(number: float) -> str:
 
 
 _change("hold", "hold", "held", "Let messages wait until they are released.")
-_change("release", "release", "released", "Let held messages be tried again.")
+_change(
+    "release",
+    "release",
+    "released",
+    "Let held messages be tried again, when they are due. This ends no pause of a site that cannot be reached: `upesi queue retry` does.",
+)
 _change("retry", "retry", "made due", "Try messages now instead of when they are due.")
-_change("cancel", "cancel", "cancelled", "Take messages out of the queue for good. Their senders are not told.")
+_change(
+    "cancel",
+    "cancel",
+    "cancelled",
+    "Take messages out of the queue for good. Their senders are not told, unless with --bounce.",
+    bounces=True,
+)
 
 
 def _ask(backend: Backend, name: str, conditions: dict[str, object]) -> object:

@@ -99,6 +99,7 @@ def queue_handlers(
         "queue.release": changing.release,
         "queue.retry": changing.retry,
         "queue.cancel": changing.cancel,
+        "queue.bounce": changing.bounce,
     }
 
 
@@ -162,6 +163,9 @@ class _Changing:
     async def cancel(self, call: Call) -> object:
         changed, cancelled = await self._change(call, self._admin.cancel)
         return {**_counts(changed), "cancelled": cancelled[:_MOST]}
+
+    async def bounce(self, call: Call) -> object:
+        return _counts(await self._change(call, self._admin.give_back))
 
     async def _change(self, call: Call, wish: Callable[[Selector], T]) -> T:
         selector = call.arguments_as(Selected).selector

@@ -17,7 +17,7 @@ from upesi.scheduler.memory import Memory
 from upesi.scheduler.paths import Path
 from upesi.scheduler.routing import ROUTING, Routing
 from upesi.scheduler.tasks import Emit, Tasks
-from upesi.spool.records import Delivery, StoredMessage
+from upesi.spool.records import RETURNED, Delivery, StoredMessage
 from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Backlog"]
@@ -233,7 +233,10 @@ class Backlog:
         elif len(got) >= room and not queue.startswith(ROUTING):
             self._dispatch.path(queue).backlog = True
         if got:
-            self._arrived(got, messages)
+            over = [delivery for delivery in got if delivery.expires == RETURNED]
+            if over:
+                self._expired(over, messages)
+            self._arrived([delivery for delivery in got if delivery.expires != RETURNED] if over else got, messages)
         elif path is not None:
             self._dispatch.forget(path)
         return len(got)

@@ -35,7 +35,7 @@ from upesi.scheduler.sharing import Shares
 from upesi.scheduler.status import SchedulerStatus, Why, path_status
 from upesi.scheduler.tasks import Emit, Tasks
 from upesi.scheduler.work import Deliverer, Reporter, Router
-from upesi.spool.records import Completion, Delivery, NewMessage, StoredMessage, shard_of, stored
+from upesi.spool.records import RETURNED, Completion, Delivery, NewMessage, StoredMessage, shard_of, stored
 from upesi.spool.store import SpoolError, Store
 
 __all__ = ["Scheduler"]
@@ -46,6 +46,7 @@ _PATH_PART = 4
 _EXCESS = 1.25
 # How often waits for an end look again
 _TICK = 0.02
+_RETURNED = Outcome(OutcomeKind.FAILED, 0, "5.0.0", "returned by the postmaster without another attempt", "")
 # RFC 3463 section 3.5: no answer from host, where nothing more is known
 _UNTRIED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "", "")
 
@@ -345,16 +346,16 @@ class Scheduler:
         return not self._lost(entry)
 
     def _expired(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
-        """Fail what the backlog claimed because its time is over, with what was last heard of it or of its site."""
+        """Fail what the backlog claimed because its time is over, or an operator said so, with what was last heard of it or of its site."""
         entries = self._remembered(deliveries, messages)
-        if gone := [entry for entry in entries if not self._admits(entry)]:
-            self._release(gone)
-        for entry in entries:
-            if entry not in gone:
-                queue = entry.delivery.queue
-                path = self._dispatch.paths.get(queue)
-                last = entry.delivery.last or (path.last if path is not None else None)
-                self._dispatch.put_off((entry,), queue, expired(last or _UNTRIED))
+        staying = [entry for entry in entries if self._admits(entry)]
+        self._release([entry for entry in entries if not self._admits(entry)])
+        for entry in staying:
+            queue = entry.delivery.queue
+            path = self._dispatch.paths.get(queue)
+            last = entry.delivery.last or (path.last if path is not None else None) or _UNTRIED
+            outcome = _RETURNED if entry.delivery.expires == RETURNED else expired(last)
+            self._dispatch.put_off((entry,), queue, outcome)
 
     def _claimed(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
         """Take in what came from the spool, with the messages that were read already; the others are read when their turn comes."""

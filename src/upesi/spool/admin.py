@@ -18,7 +18,7 @@ from upesi.database.sqlite import Checkpoint, Database
 from upesi.database.wal import WalState
 from upesi.spool import listing, members
 from upesi.spool.bodies import BodyFolder, error_from
-from upesi.spool.changes import HOLD, RELEASE, Changes, retry
+from upesi.spool.changes import HOLD, RELEASE, Changes, give_up, retry
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
 from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, QueueTotals, Shown, Why
 from upesi.spool.members import Expelled
@@ -189,6 +189,10 @@ class SpoolAdmin:
     def cancel(self, selector: Selector, limit: int = 10_000) -> tuple[Changed, Sequence[Cancelled]]:
         """End up to `limit` of the selected deliveries without an attempt, each with an event; return whom it concerns."""
         return self._guarded(lambda: self._changes.cancel(selector, limit))
+
+    def give_back(self, selector: Selector) -> Changed:
+        """Have the selected fail without another attempt, and their senders told: by the worker that gets them, soon."""
+        return self._guarded(lambda: self._changes.update(selector, give_up(self._now())))
 
     def _guarded(self, function: Callable[[], Result]) -> Result:
         try:

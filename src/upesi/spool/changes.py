@@ -12,14 +12,14 @@ from upesi.mail.ids import MessageId
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.ledger import remove_ended
 from upesi.spool.listing import Cancelled, Changed
-from upesi.spool.records import SpoolEvent
+from upesi.spool.records import RETURNED, SpoolEvent
 from upesi.spool.rows import event_row, recipients_of
 from upesi.spool.schema import EVENT
 from upesi.spool.selector import Selector, where
 from upesi.spool.suspects import absolve
 from upesi.spool.tally import Tally
 
-__all__ = ["HOLD", "RELEASE", "Changes", "Update", "retry"]
+__all__ = ["HOLD", "RELEASE", "Changes", "Update", "give_up", "retry"]
 
 # rows changed in one transaction: some 10 ms of the write lock
 _STEP = 500
@@ -49,6 +49,13 @@ RELEASE = Update("delivery.released", "state = 3", "state = waits", absolves=Tru
 def retry(now: float) -> Update:
     """Return the change that makes waiting deliveries due at `now` (Unix time)."""
     return Update("delivery.retried", "state < 2", f"due = {now!r}")
+
+
+def give_up(now: float) -> Update:
+    """Return the change that makes deliveries fail, with a notice to their senders, as soon as a worker has them (from `now` on)."""
+    return Update(
+        "delivery.returned", "state <> 2", f"state = waits, due = {now!r}, expires = {RETURNED!r}", absolves=True
+    )
 
 
 class Changes:

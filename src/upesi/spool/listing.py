@@ -39,6 +39,7 @@ _CHANGES = {
     "message.released": "waiting",
     "delivery.deferred": "waiting",
     "delivery.released": "waiting",
+    "delivery.returned": "waiting",
     "delivery.held": "held",
     "delivery.retried": "retried",
 }

@@ -15,7 +15,7 @@ from upesi.mail.outcome import Outcome
 from upesi.mail.route import Route
 
 __all__ = [
-    "SHARDS", "Completion", "Delivery", "DeliveryState", "NewDelivery", "NewMessage",
+    "RETURNED", "SHARDS", "Completion", "Delivery", "DeliveryState", "NewDelivery", "NewMessage",
     "QueueHead", "SpoolEvent", "StoredMessage", "shard_of", "stored",
 ]  # fmt: skip
 
@@ -26,6 +26,10 @@ SHARDS = 256
 def shard_of(queue: str) -> int:
     """Return the shard of a queue key; the same on every node and in every version of this format."""
     return zlib.crc32(queue.encode()) % SHARDS
+
+
+# An expiry of a delivery that an operator wants returned to its sender without another attempt
+RETURNED = 0.0
 
 
 class DeliveryState(enum.IntEnum):

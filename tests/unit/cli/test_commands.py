@@ -211,8 +211,11 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     story = run("trace", FIRST.hex(), "-c", queue).stdout
     assert re.findall(r"delivery\.\w+", story) == ["delivery.held", "delivery.released", "delivery.retried"]
     assert "to=you@b.example" in story
+    assert answer("queue", "cancel", *one, "--bounce", "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "count", "-c", queue) == {"count": 2}
     assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
+    assert run("queue", "release", "--bounce", *one).exit_code == 2
     assert answer("queue", "cancel", "-c", queue, "--all", "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 0}
 

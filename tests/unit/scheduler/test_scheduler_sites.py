@@ -5,7 +5,7 @@ from __future__ import annotations
 from scheduler_world import DEFERRED, DOWN, FAILED, World
 
 from upesi.mail.route import HostRoute, MxRoute
-from upesi.spool.records import DeliveryState
+from upesi.spool.records import RETURNED, DeliveryState
 
 
 def test_an_unreachable_site_puts_off_all_that_waits_for_it_at_once(world: World) -> None:
@@ -274,7 +274,7 @@ def test_paths_that_hold_nothing_are_dropped(world: World) -> None:
 
 
 def test_mail_behind_a_dead_site_expires_in_time(world: World) -> None:
-    """RFC 5321 section 4.5.4.1: what is not tried because its site is left alone is returned when its time is over, not when its turn comes."""
+    """RFC 5321 section 4.5.4.1: what a dead site keeps from being tried is returned when its time is over, not when its turn comes."""
     site = world.site("x.example")
     site.down = DOWN
     world.accept("first@x.example")
@@ -316,3 +316,16 @@ def test_what_expired_is_given_back_while_operators_change_the_queue(world: Worl
     world.scheduler.resume()
     world.pass_time(20)
     assert len(world.reporter.reports) == 1
+
+
+def test_what_an_operator_returns_fails_without_an_attempt(world: World) -> None:
+    """The sender is told; the receiver hears nothing of it, whether its site is left alone or not."""
+    world.site("x.example").down = DOWN
+    world.accept("first@x.example")
+    world.pass_time(1)
+    for domain in ("x.example", "y.example"):
+        world.put(f"a@{domain}", expires=RETURNED - world.wall())
+    world.pass_time(10)
+    assert [outcome.status for _, ((_, outcome),) in world.reporter.reports] == ["5.0.0", "5.0.0"]
+    assert world.site("y.example").started == 0
+    assert world.kinds("delivery.failed") == ["delivery.failed"] * 2
