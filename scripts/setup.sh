@@ -58,6 +58,8 @@ sync_venv() {
 test_programs() {
   local missing=()
   command -v swaks >/dev/null || missing+=(swaks)
+  command -v msmtp >/dev/null || missing+=(msmtp)
+  command -v curl >/dev/null || missing+=(curl)
   command -v strace >/dev/null || missing+=(strace)
   { command -v postfix || [ -x /usr/sbin/postfix ]; } >/dev/null || missing+=(postfix)
   { command -v haproxy || [ -x /usr/sbin/haproxy ]; } >/dev/null || missing+=(haproxy)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.sasl.saslkit import ANNA, Play, circumstances, play
+from tests.unit.sasl.saslkit import ANNA, HASHES, Play, circumstances, play
+from tests.unit.sasl.saslkit import ScramClient as Client
 
 from upesi.lookup import scram as lookup_scram
 from upesi.sasl.credentials import Ability, Identity, Reason, Refused, ScramKeys, SharedSecret, Unavailable
 from upesi.sasl.scram import FICTITIOUS_ITERATIONS
 from upesi.sasl.steps import FetchKeys
 
-HASHES = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
 END_POINT = b"hash of the certificate"
 
 
@@ -26,45 +26,6 @@ def keys(mechanism: str, password: str = "pencil", salt: bytes = b"salt", i: int
     stored = hashlib.new(name, hmac.digest(salted, b"Client Key", name)).digest()
     values = {"iterations": i, "stored_key": stored, "server_key": hmac.digest(salted, b"Server Key", name), **changed}
     return ScramKeys(identity=ANNA, salt=salt, **values)
-
-
-class Client:
-    """The client's side, honest unless told otherwise: `first` is its first message, the call makes the final one."""
-
-    def __init__(
-        self, mechanism: str, user: str = "anna", password: str = "pencil", header: str = "n,,", binding: bytes = b"",
-        nonce: str = "rOprNGfwEbeRWgbNEkqO",
-    ) -> None:  # fmt: skip
-        self.hash = HASHES[mechanism.removesuffix("-PLUS")]
-        self.password, self.header, self.binding, self.nonce = password, header, binding, nonce
-        self.bare = f"n={user},r={nonce}"
-        self.server_first = ""
-        self.expected = b""
-
-    @property
-    def first(self) -> bytes:
-        return (self.header + self.bare).encode()
-
-    def final(
-        self,
-        challenge: bytes,
-        *,
-        nonce: Callable[[str], str] = lambda n: n,
-        proof: Callable[[bytes], bytes] = lambda p: p,
-    ) -> bytes:
-        self.server_first = challenge.decode()
-        parts = dict(part.split("=", 1) for part in self.server_first.split(","))
-        salted = hashlib.pbkdf2_hmac(self.hash, self.password.encode(), base64.b64decode(parts["s"]), int(parts["i"]))
-        client_key = hmac.digest(salted, b"Client Key", self.hash)
-        channel = base64.b64encode(self.header.encode() + self.binding).decode()
-        unproved = f"c={channel},r={nonce(parts['r'])}"
-        message = f"{self.bare},{self.server_first},{unproved}".encode()
-        signature = hmac.digest(hashlib.new(self.hash, client_key).digest(), message, self.hash)
-        proved = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-        self.expected = b"v=" + base64.b64encode(
-            hmac.digest(hmac.digest(salted, b"Server Key", self.hash), message, self.hash)
-        )
-        return f"{unproved},p={base64.b64encode(proof(proved)).decode()}".encode()
 
 
 def run(mechanism: str, client: Client, answer: Any = None, *, end: bytes | None = b"", **link: Any) -> Play:
