@@ -125,11 +125,11 @@ async def test_what_is_not_surely_yes_is_none(tmp_path: Path, hello: bytes, repl
                 writer.write(reply)
                 await until_closed(reader)
 
-    async with serving(talk, tmp_path / "auth"):
-        async with accounts(tmp_path, f'source = "dovecot://{tmp_path}/auth"\ntimeout = "700ms"') as source:
-            given = await source.verify("anna", "sesame")
-            if isinstance(answer, str):
-                assert isinstance(given, Unavailable)
-                assert answer in given.cause
-            else:
-                assert given == answer
+    toml = f'source = "dovecot://{tmp_path}/auth"\ntimeout = "700ms"'
+    async with serving(talk, tmp_path / "auth"), accounts(tmp_path, toml) as source:
+        given = await source.verify("anna", "sesame")
+    if isinstance(answer, str):
+        assert isinstance(given, Unavailable)
+        assert answer in given.cause
+    else:
+        assert given == answer

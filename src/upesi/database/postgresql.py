@@ -6,6 +6,8 @@ know it.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 from collections.abc import Sequence
 
@@ -35,17 +37,18 @@ class PostgresPlace(msgspec.Struct, frozen=True):
 class PostgresDatabase:
     """At most `connections` connections, opened when they are needed and kept for five minutes."""
 
-    __slots__ = ("_connections", "_place", "_pool")
+    __slots__ = ("_connections", "_opening", "_place", "_pool")
 
     def __init__(self, place: PostgresPlace, connections: int) -> None:
         self._place = place
         self._connections = connections
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
     async def rows(self, sql: str, values: Sequence[str], *, most: int, within: float) -> list[tuple[object, ...]]:
         """Return at most `most` rows and one more; raise DatabaseError. The texts of errors hold neither `sql` nor `values`."""
         try:
-            pool = self._pool or self._opened(within)
+            pool = self._pool or await self._opened(within)
             async with pool.acquire(timeout=within) as connection, connection.transaction(readonly=True):
                 cursor = await connection.cursor(sql, *values, timeout=within)
                 return [tuple(row) for row in await cursor.fetch(most + 1, timeout=within)]
@@ -53,7 +56,8 @@ class PostgresDatabase:
             # the server's words may hold what was asked
             raise DatabaseError(f"{type(error).__name__} ({error.sqlstate})") from None
         except (OSError, asyncpg.InterfaceError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            # by number: the loop's own text has the address in it
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
             raise DatabaseGone(why) from None
 
     async def close(self) -> None:
@@ -61,9 +65,16 @@ class PostgresDatabase:
         if self._pool is not None:
             self._pool.terminate()
 
-    def _opened(self, within: float) -> asyncpg.Pool:
+    async def _opened(self, within: float) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                # connects nowhere yet
+                self._pool = await self._make(within)
+            return self._pool
+
+    def _make(self, within: float) -> asyncpg.Pool:
         place = self._place
-        self._pool = asyncpg.create_pool(
+        return asyncpg.create_pool(
             host=place.host,
             port=place.port,
             user=place.user,
@@ -78,4 +89,3 @@ class PostgresDatabase:
             max_size=self._connections,
             server_settings={"application_name": "upesi"},
         )
-        return self._pool
