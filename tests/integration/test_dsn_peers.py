@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.message
+import os
 import smtplib
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from bench.peers.postfix import PostfixInstance
 from integration.conftest import MakePostfix, MakeServer, program, route_to
 from integration.messages import numbered
 from integration.receiver import Received, Receiver
-from integration.server import UpesiServer, wait_until
+from integration.server import UPESI, UpesiServer, wait_until
 
 SENDER = "a+b@example.com"
 
@@ -142,6 +143,16 @@ def test_never_is_obeyed(upesi_server: MakeServer, receiver: Receiver) -> None:
     assert report.get_payload()[2].get_content_type() == "message/rfc822"
     wait_until(lambda: server.log.read_text().count('"delivery.failed"') == 3, what="three failures")
     assert len(reports(receiver)) == 1
+
+
+def test_sendmail_asks_for_its_callers(relaying: UpesiServer, receiver: Receiver) -> None:
+    """`sendmail -N success -V ID` gets its notice (RFC 3461); mutt and others call it so."""
+    argv = [str(UPESI.with_name("upesi-sendmail")), "-f", SENDER, "-N", "success,failure", "-V", "a=b", "b@example.net"]
+    environment = {**os.environ, "UPESI_SMTP": f"127.0.0.1:{relaying.port}"}
+    subprocess.run(argv, input=b"Subject: x\n\nx\n", env=environment, timeout=30, check=True)
+    about, one = fields(one_report(receiver))
+    assert about["Original-Envelope-Id"] == "a=b"
+    assert one["Action"] == "relayed"
 
 
 def test_swaks_sees_the_extensions(relaying: UpesiServer) -> None:

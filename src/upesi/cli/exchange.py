@@ -54,17 +54,22 @@ class Exchange:
             keyword, _, parameters = line.partition(" ")
             self._extensions[keyword.upper()] = parameters
 
-    def send(self, sender: str, recipients: Sequence[str], data: bytes, size: int) -> str:
+    def send(
+        self, sender: str, recipients: Sequence[str], data: bytes, size: int, asked: tuple[str, str] = ("", "")
+    ) -> str:
         """Send mail data (dot-stuffed, with its end) of a message of `size` octets, to all recipients or to none; return the reply's text.
+
+        `asked` are parameters of DSN for MAIL and for each RCPT; they are left out where the server does not offer it.
 
         Raise Refused, and nothing was sent, if any recipient is refused: a program that tries again must not send the others twice.
         """
-        parameters = self._parameters(sender, recipients, data, size)
+        of_mail, of_rcpt = asked if "DSN" in self._extensions else ("", "")
+        parameters = self._parameters(sender, recipients, data, size) + of_mail
         self._command(f"MAIL FROM:<{sender}>{parameters}", f"sender {sender or '<>'}", 2)
         refused: list[Refused] = []
         for recipient in recipients:
             try:
-                self._command(f"RCPT TO:<{recipient}>", f"recipient {recipient}", 2)
+                self._command(f"RCPT TO:<{recipient}>{of_rcpt}", f"recipient {recipient}", 2)
             except Refused as error:
                 refused.append(error)
         if refused:
