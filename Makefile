@@ -46,3 +46,4 @@ docs: setup
 
 lock: setup
 	$(BIN)/uv pip compile -q --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --generate-hashes --no-header -c requirements.lock --extra ldap pyproject.toml -o requirements-ldap.lock

@@ -63,9 +63,40 @@ test_programs() {
   command -v strace >/dev/null || missing+=(strace)
   { command -v postfix || [ -x /usr/sbin/postfix ]; } >/dev/null || missing+=(postfix)
   { command -v haproxy || [ -x /usr/sbin/haproxy ]; } >/dev/null || missing+=(haproxy)
-  [ ${#missing[@]} = 0 ] || apt_install "${missing[@]}" || echo "setup: tests that need ${missing[*]} will say that they were skipped" >&2
+  [ -x /usr/sbin/dovecot ] || missing+=(dovecot-core)
+  [ -x /usr/sbin/slapd ] || missing+=(slapd)
+  [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || missing+=(postgresql)
+  command -v openssl >/dev/null || missing+=(openssl)
+  # python-ldap, the extra "ldap", has no wheels: it is built against the system's libldap
+  [ -e /usr/include/ldap.h ] || missing+=(gcc python3-dev libldap-dev libsasl2-dev)
+  [ ${#missing[@]} = 0 ] || without_services apt_install "${missing[@]}" || echo "setup: tests that need ${missing[*]} will say that they were skipped" >&2
+}
+
+# Debian starts what it installs; the tests start their own, on ports of their own, and need no directory at port 389
+without_services() {
+  local policy=/usr/sbin/policy-rc.d
+  if ! as_root || [ -e $policy ]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+  trap "rm -f $policy" EXIT
+  local status=0
+  "$@" || status=$?
+  rm -f $policy
+  return $status
+}
+
+test_libraries() {
+  .venv/bin/python -c 'import ldap' 2>/dev/null && return 0
+  echo "setup: building python-ldap"
+  VIRTUAL_ENV=$PWD/.venv .venv/bin/uv pip install -q --require-hashes -r requirements-ldap.lock ||
+    echo "setup: python-ldap could not be built: tests of LDAP will say that they were skipped" >&2
 }
 
 make_venv
 sync_venv
-[ "${1:-}" != tests ] || test_programs
+if [ "${1:-}" = tests ]; then
+  test_programs
+  test_libraries
+fi
