@@ -19,7 +19,7 @@ from upesi.dns.cache import TtlCache
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.tls.contexts import TlsError, client_context
 
-__all__ = ["HANDSHAKE_TIMEOUT", "TlsClient", "TlsFailed"]
+__all__ = ["HANDSHAKE_TIMEOUT", "TlsClient", "TlsFailed", "policy_context"]
 
 # Seconds for the whole handshake, however many octets trickle in; four flights and a signature take a second on the worst of lines
 HANDSHAKE_TIMEOUT = 30.0
@@ -92,20 +92,22 @@ class TlsClient:
     def _context(self, policy: TlsPolicy) -> ssl.SSLContext:
         context = self._contexts.get(policy)
         if context is None:
-            context = _make_context(policy)
+            try:
+                context = policy_context(policy)
+            except (TlsError, OSError) as error:
+                # which file, and what is wrong with it, is told at the start; senders may see this
+                raise TlsFailed("our own certificate or list of authorities cannot be used") from error
             self._contexts.put(policy, context, CONTEXT_LIFETIME)
         return context
 
 
-def _make_context(policy: TlsPolicy) -> ssl.SSLContext:
-    try:
-        context = client_context(
-            verify=policy.level is TlsLevel.VERIFY,
-            authorities=Path(policy.authorities) if policy.authorities else None,
-            pem=Path(policy.certificate).read_bytes() if policy.certificate else None,
-        )
-    except (TlsError, OSError) as error:
-        raise TlsFailed("our own certificate or list of authorities cannot be used") from error
+def policy_context(policy: TlsPolicy) -> ssl.SSLContext:
+    """Return a context for `policy`; raise TlsError or OSError where a file of it cannot be used."""
+    context = client_context(
+        verify=policy.level is TlsLevel.VERIFY,
+        authorities=Path(policy.authorities) if policy.authorities else None,
+        pem=Path(policy.certificate).read_bytes() if policy.certificate else None,
+    )
     # several names may be right, and patterns: they are compared by `identity`
     context.check_hostname = False
     return context

@@ -20,7 +20,10 @@ from upesi.delivery.domains import EVERYTHING, DomainTable, pattern_from
 from upesi.mail.route import HostRoute, LmtpRoute, MxRoute
 from upesi.mail.tls import OPPORTUNISTIC, TlsLevel, TlsPolicy, stricter
 
-__all__ = ["RemoteRoute", "TlsPolicies"]
+__all__ = ["MAX_MARK", "RemoteRoute", "TlsPolicies", "policy_of"]
+
+# Octets that a policy adds to the key of a site in clear; more become a digest, for the key is in every row of the queue
+MAX_MARK = 120
 
 RemoteRoute = MxRoute | HostRoute | LmtpRoute
 
@@ -39,7 +42,7 @@ class TlsPolicies:
         self._hosts: DomainTable[TlsPolicy] = DomainTable()
         everything = False
         for entry in destinations:
-            policy = TlsPolicy(entry.tls, entry.tls_names, entry.tls_authorities, entry.tls_certificate)
+            policy = policy_of(entry)
             for domain in entry.domains:
                 if domain == EVERYTHING and not everything:
                     self._default, everything = policy, True
@@ -83,7 +86,8 @@ class TlsPolicies:
                 parts.append("implicit")
             if route.user:
                 parts.append("user=" + _account(route))
-        return "".join(f";{part}" for part in parts)
+        mark = "".join(f";{part}" for part in parts)
+        return mark if len(mark) <= MAX_MARK else ";#" + hashlib.sha256(mark.encode()).hexdigest()[:40]
 
     def own(self, route: RemoteRoute) -> TlsPolicy | None:
         """Return the policy that is this route's; None where the default holds."""
@@ -93,6 +97,11 @@ class TlsPolicies:
         if own is None and isinstance(route, HostRoute) and route.user:
             return stricter(self._default, _FOR_SECRETS)
         return own
+
+
+def policy_of(entry: DestinationSettings) -> TlsPolicy:
+    """Return the policy that a table of the configuration says."""
+    return TlsPolicy(entry.tls, entry.tls_names, entry.tls_authorities, entry.tls_certificate)
 
 
 def _account(route: HostRoute) -> str:

@@ -32,6 +32,15 @@ class TlsPolicy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     authorities: str = ""
     certificate: str = ""
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for what only looks like a policy: a plugin's "verify" that is no TlsLevel must not pass for less."""
+        if (
+            type(self.level) is not TlsLevel
+            or type(self.names) is not tuple
+            or not all(type(n) is str for n in self.names)
+        ):
+            raise TypeError("a TlsPolicy has a TlsLevel, and a tuple of names")
+
     @property
     def required(self) -> bool:
         """Whether nothing may go in clear."""

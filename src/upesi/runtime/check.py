@@ -32,6 +32,7 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
     from upesi.runtime.accounts import check_accounts
     from upesi.runtime.authentication import sender_rules
     from upesi.runtime.security import check_security
+    from upesi.runtime.sending import check_sending
     from upesi.runtime.wiring import build_hooks, build_routes
 
     config = load(path, overrides)
@@ -39,6 +40,7 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
     build_hooks(config, path)
     sender_rules(config.auth)
     check_accounts(config)
+    check_sending(config)
     for warning in check_security(config):
         sys.stderr.write(f"warning: {warning}\n")
     return config

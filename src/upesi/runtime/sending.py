@@ -6,22 +6,26 @@ import os
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
 from upesi.client.connecting import Connector
 from upesi.client.ourselves import Ourselves
-from upesi.client.tls import TlsClient
+from upesi.client.tls import TlsClient, policy_context
+from upesi.config.problems import ConfigError, Problem
 from upesi.config.settings import Config
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
 from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.smtp import SmtpAgent
 from upesi.delivery.deliverer import AgentDeliverer
-from upesi.delivery.policies import TlsPolicies
+from upesi.delivery.policies import TlsPolicies, policy_of
 from upesi.delivery.routes import RouteTable
 from upesi.delivery.routing import MxRouter, own_names
 from upesi.limits.shares import Holder
+from upesi.lookup.private import read_private, read_secret
+from upesi.mail.errors import UpesiError
 from upesi.reports.dsn import DsnReporter
 from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
 from upesi.runtime.ground import Ground
@@ -29,7 +33,7 @@ from upesi.runtime.intake import place
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.work import Router
 
-__all__ = ["Sending", "build_routes", "make_sending"]
+__all__ = ["Sending", "build_routes", "check_sending", "make_sending"]
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -45,6 +49,29 @@ class Sending(msgspec.Struct, frozen=True):
 def build_routes(config: Config) -> RouteTable:
     """Return the table of configured routes; raise ConfigError."""
     return RouteTable(config.route, config.delivery, config.node.name)
+
+
+def check_sending(config: Config) -> None:
+    """Read and try every file that is needed to reach others: certificates, authorities, passwords; raise UpesiError."""
+    for index, entry in enumerate(config.destination):
+        try:
+            if entry.tls_certificate:
+                read_private(Path(entry.tls_certificate), 0)  # it holds a key
+            policy_context(policy_of(entry))
+        except (UpesiError, OSError) as error:
+            raise _wrong(f"destination[{index}]", error) from error
+    files = {f"route[{index}].password_file": route.password_file for index, route in enumerate(config.route)}
+    files["delivery.smarthost_password_file"] = config.delivery.smarthost_password_file
+    for key, file in files.items():
+        try:
+            if file:
+                read_secret(Path(file))
+        except UpesiError as error:
+            raise _wrong(key, error) from error
+
+
+def _wrong(key: str, error: Exception) -> ConfigError:
+    return ConfigError([Problem("configuration", 0, key, str(error))])
 
 
 def make_sending(

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from upesi.config.settings import DestinationSettings
-from upesi.delivery.policies import TlsPolicies
+from upesi.delivery.policies import MAX_MARK, TlsPolicies
 from upesi.delivery.routing import MxRouter
 from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.mail.route import (
@@ -188,3 +188,19 @@ def test_routes_keep_their_policy_in_the_spool() -> None:
     ):
         assert decode_route(encode_route(route)) == route
     assert decode_route(bytes.fromhex("920183a474797065a4686f7374a4686f7374a168a4706f727419")) == HostRoute("h", 25)
+
+
+@pytest.mark.parametrize("values", [("verify",), (VERIFY, ["mx"]), (VERIFY, (b"mx",)), (2,)])
+def test_what_only_looks_like_a_policy_is_none(values: tuple[object, ...]) -> None:
+    """A plugin's "verify" that is no TlsLevel must not be compared with one later, and found to be less."""
+    with pytest.raises(TypeError):
+        TlsPolicy(*values)  # type: ignore[arg-type]
+
+
+def test_keys_of_sites_stay_short() -> None:
+    """The key is in every row of the queue: long names and accounts become a digest, and stay apart."""
+    long = ["x" * 60 + f".{n}." + "y" * 60 + ".example" for n in range(2)]
+    policies = table(((ANY,), VERIFY))
+    marks = {policies.mark(MxRoute(domain)) for domain in long}
+    assert len(marks) == 2
+    assert all(len(mark) <= MAX_MARK for mark in marks)
