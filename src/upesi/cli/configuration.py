@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -24,21 +25,56 @@ __all__ = ["config", "init"]
 def init(folder: Path, system: bool) -> None:
     """Write a commented configuration, upesi.toml, into the folder DIR, and make a folder for your own plugins beside it.
 
+    Another one is for certificates; the first is self-signed: it encrypts, and proves nothing to anybody.
+
     With --system it fits packaging/systemd/upesi.service: `upesi init --system /etc/upesi`.
     """
-    from upesi.config.defaults import machine_name, system_text, zero_text
+    from upesi.config.defaults import first_text, machine_name, system_text
 
     file = folder / "upesi.toml"
     machine = machine_name()
-    text = system_text(machine, str(folder.absolute())) if system else zero_text(machine)
+    text = system_text(machine, str(folder.absolute())) if system else first_text(machine)
     (folder / "plugins").mkdir(parents=True, exist_ok=True)
     try:
         with file.open("x") as out:
             out.write(text)
     except FileExistsError:
         raise ConfigError([Problem(str(file), 0, "", "is there already; it was not touched")]) from None
+    certificate = _begin_certificates(folder / "certificates", machine, system=system)
     serve = "systemctl enable --now upesi" if system else f"upesi serve -c {file}"
-    click.echo(f"wrote {file}\nnext: upesi config check -c {file} && {serve}")
+    click.echo(f"wrote {file}")
+    if certificate is not None:
+        click.secho(f"wrote {certificate}: a SELF-SIGNED certificate for {machine}.", bold=True)
+        click.echo("It encrypts, and proves nothing to anybody: put a real one into that folder, and remove it.")
+    click.echo(f"next: upesi config check -c {file} && {serve}")
+
+
+def _begin_certificates(folder: Path, machine: str, *, system: bool) -> Path | None:
+    """Put a self-signed certificate into a folder that is new, so that STARTTLS works at once; return its path."""
+    import shutil
+
+    from upesi.config.defaults import SYSTEM_USER
+    from upesi.tls.selfsigned import self_signed
+
+    try:
+        folder.mkdir(mode=0o750)
+    except FileExistsError:
+        return None
+    path = folder / "self-signed.pem"
+    # nobody else can read it at any moment
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(self_signed(machine))
+    if system and os.geteuid() == 0:
+        for part in (folder, path):
+            try:
+                shutil.chown(part, group=SYSTEM_USER)
+            except LookupError:
+                click.echo(
+                    f"there is no group {SYSTEM_USER} yet: chgrp -R {SYSTEM_USER} {folder} when there is", err=True
+                )
+                break
+        path.chmod(0o640)
+    return path
 
 
 @click.group()

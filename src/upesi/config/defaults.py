@@ -1,7 +1,8 @@
 """The zero configuration: what `upesi serve` does without a file, and what `upesi init` writes.
 
-They are one text, so that they cannot differ: it listens on 127.0.0.1:2525, takes mail for this machine into Maildirs below var/mail,
-and sends what local programs hand in by MX. Nothing outside the machine can reach it until somebody changes an address.
+They are one text, so that they cannot differ but in TLS, for which `init` makes a certificate: it listens on 127.0.0.1:2525, takes mail
+for this machine into Maildirs below var/mail, and sends what local programs hand in by MX. Nothing outside the machine can reach
+it until somebody changes an address.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import socket
 
 from upesi.mail.address import AddressError, domain_from
 
-__all__ = ["SYSTEM_USER", "machine_name", "system_text", "zero_text"]
+__all__ = ["SYSTEM_USER", "first_text", "machine_name", "system_text", "zero_text"]
 
 # as in packaging/systemd/upesi.service
 SYSTEM_USER = "upesi"
@@ -37,6 +38,7 @@ path = "{var}/spool"
 [[listener]]
 address = "127.0.0.1"
 port = {port}
+{tls}
 
 [smtp]
 # max_message_size = "50MB"
@@ -78,6 +80,14 @@ networks = ["127.0.0.0/8", "::1/128"]
 """
 
 
+_NO_TLS = """\
+# "starttls" offers TLS, "implicit" begins with it (port 465): once the folder `certificates` holds NAME.pem, chain and key. docs/guide.md
+# tls = "starttls\""""
+_TLS = """\
+# Offers TLS, with what the folder `certificates` holds: NAME.pem with chain and key. "implicit" begins with it (port 465). docs/guide.md
+tls = "starttls\""""
+
+
 def machine_name() -> str:
     """Return the machine's own name if it is a valid domain name, else "localhost". Asks no DNS."""
     try:
@@ -91,6 +101,11 @@ def zero_text(machine: str) -> str:
     return _text(machine, user='# user = "upesi"', var="var", port=2525, plugins="plugins")
 
 
+def first_text(machine: str) -> str:
+    """Return what `upesi init` writes: the same, with STARTTLS offered, for which it puts a certificate beside the file."""
+    return zero_text(machine).replace(_NO_TLS, _TLS)
+
+
 def system_text(machine: str, folder: str) -> str:
     """Return the same for a service of the system, as packaging/systemd/upesi.service runs it; the file is to lie in `folder`.
 
@@ -98,10 +113,11 @@ def system_text(machine: str, folder: str) -> str:
     loopback: nothing outside of the machine can reach it until somebody changes an address.
     """
     plugins = f"{folder}/plugins"
-    return _text(machine, user=f'user = "{SYSTEM_USER}"', var=_SYSTEM_STATE, port=25, plugins=plugins)
+    text = _text(machine, user=f'user = "{SYSTEM_USER}"', var=_SYSTEM_STATE, port=25, plugins=plugins)
+    return text.replace(_NO_TLS, _TLS)
 
 
 def _text(machine: str, *, user: str, var: str, port: int, plugins: str) -> str:
     names = dict.fromkeys(("localhost", machine))
     domains = ", ".join(f'"{name}"' for name in names)
-    return _TEXT.format(domains=domains, user=user, var=var, port=port, plugins=plugins)
+    return _TEXT.format(domains=domains, user=user, var=var, port=port, plugins=plugins, tls=_NO_TLS)
