@@ -212,7 +212,8 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     max_messages: int = 0
     # VRFY: true answers 252 whoever is asked about (RFC 5321 section 7.3), false 502
     vrfy: bool = True
-    # delivery status notifications (RFC 3461): announced, so that senders may ask for notices of success and delay, or for none at all
+    # delivery status notifications (RFC 3461): announced, so that senders may ask for notices of success and delay, or for none at all.
+    # Those who ask unasked are understood all the same
     dsn: bool = True
     # the least time within which a sender may ask for delivery or return (DELIVERBY, RFC 2852). One try, and one more if a connection
     # breaks, need about a minute; a promise below that would return mail that is only on its way. 0: not offered

@@ -365,3 +365,14 @@ def test_an_alias_that_was_expanded_is_told_of_with_the_message() -> None:
         for _, ((recipient, outcome),) in talk.intake.reports:
             assert str(recipient.address) == "b@example.net"
             assert outcome.action is Action.EXPANDED
+
+
+def test_unknown_recipients_are_refused_and_never_reported() -> None:
+    """DSN-01: whoever floods us with a forged sender and names that do not exist gets 550, and nobody gets a notice."""
+    talk = Dialogue(rcpt=lambda tx, recipient: reject("5.1.1", "No such user"))
+    talk.hello()
+    for number in range(4):
+        assert talk.codes("MAIL FROM:<victim@v.example> RET=FULL") == ["250"]
+        assert talk.codes(f"RCPT TO:<u{number}@example.net> NOTIFY=SUCCESS,FAILURE,DELAY", "DATA", "RSET") == ["550", "554", "250"]
+    assert talk.intake.accepted == []
+    assert talk.intake.reports == []
