@@ -34,6 +34,10 @@ MAX_SITE = 200
 # Seconds for which a domain's site is known without asking, whatever the TTL says: mail that was just accepted should not wait for DNS
 MIN_SITE_TTL = 60.0
 
+# Routes to one host whose destination is remembered; those of a configuration are few, those of plugins may be any, and then all are
+# forgotten at the bound
+MAX_HOPS = 1000
+
 # what the site of a set of MX hosts begins with
 _BY_MX = "mx:"
 
@@ -69,7 +73,7 @@ class MxRouter:
     stand in MX records, `port` is 25 except in tests.
     """
 
-    __slots__ = ("_lookup", "_own", "_policies", "_port", "_shuffle", "_sites")
+    __slots__ = ("_hops", "_lookup", "_own", "_policies", "_port", "_shuffle", "_sites")
 
     def __init__(
         self,
@@ -88,6 +92,8 @@ class MxRouter:
         self._policies = policies or TlsPolicies()
         self._port = port
         self._sites: TtlCache[str, str] = TtlCache(cache_size, now)
+        # asked for three times with each message, and always the same while the configuration is
+        self._hops: dict[HostRoute | LmtpRoute, Destination] = {}
 
     def site(self, route: Route) -> str | None:
         """Return the queue key of `route` if it is known without asking."""
@@ -115,6 +121,16 @@ class MxRouter:
 
     def _fixed(self, route: Route) -> Destination:
         """Return the destination of a route that needs no DNS to be understood."""
+        if not isinstance(route, (HostRoute, LmtpRoute)):
+            return self._understood(route)
+        known = self._hops.get(route)
+        if known is None:
+            if len(self._hops) >= MAX_HOPS:
+                self._hops.clear()
+            known = self._hops[route] = self._understood(route)
+        return known
+
+    def _understood(self, route: Route) -> Destination:
         match route:
             case HostRoute(host, port):
                 site = f"host:{host}:{port}{self._policies.mark(route)}"

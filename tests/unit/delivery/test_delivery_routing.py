@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from upesi.delivery.routing import MAX_HOSTS, MxRouter, own_names
+from upesi.delivery.routing import MAX_HOPS, MAX_HOSTS, MxRouter, own_names
 from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute
@@ -157,3 +157,13 @@ def test_exchanges_that_are_no_host_names_are_ignored(name):
     assert resolved(Lookup({"x.test": [(1, name), (10, "mx_1.good-host.test")]})).site == "mx:mx_1.good-host.test"
     outcome = refused(Lookup({"x.test": [(1, name), (0, "")]}))
     assert (outcome.kind, outcome.status) == (OutcomeKind.FAILED, "5.4.4")
+
+
+def test_what_is_remembered_of_routes_to_one_host_is_bounded_and_right():
+    """A plugin may give every message a host of its own: memory stays bounded, and each gets its own destination."""
+    hops = router(Lookup())
+    for number in range(3 * MAX_HOPS):
+        route = HostRoute(f"h{number}.test", 25)
+        assert hops.site(route) == hops.site(route) == f"host:h{number}.test:25"
+        assert hops.site(LmtpRoute(f"h{number}.test", 24)) == f"lmtp:h{number}.test:24"
+    assert len(hops._hops) <= MAX_HOPS
