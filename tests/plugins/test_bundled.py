@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from upesi.config.problems import ConfigError
+from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.address import Address
@@ -14,6 +15,7 @@ from upesi.mail.route import DiscardRoute
 from upesi.plugins.aliases.plugin import Aliases
 from upesi.plugins.discard.plugin import Discard
 from upesi.plugins.max_hops.plugin import MaxHops
+from upesi.plugins.null_mx.plugin import NullMx
 from upesi.plugins.recipients.plugin import Recipients
 from upesi.plugins.relay.plugin import Relay
 from upesi.testkit import Trial, message
@@ -375,3 +377,39 @@ def test_a_line_that_is_no_alias_is_named(tmp_path: Path):
     path.write_text("sales@example.com: a@example.com\nsales anna\n")
     with pytest.raises(ConfigError, match=r"aliases:2: not of the form"):
         Trial.of(Aliases, {"file": str(path)})
+
+
+class Zone:
+    """DNS from a table of exchanges."""
+
+    def __init__(self, **domains: tuple[str, ...]) -> None:
+        self.domains = {name.replace("_", "."): exchanges for name, exchanges in domains.items()}
+        self.asked: list[str] = []
+
+    async def mx(self, domain: str) -> Answer:
+        self.asked.append(domain)
+        exchanges = self.domains.get(domain)
+        if exchanges is None:
+            return Answer(Status.TIMEOUT)
+        return Answer(Status.OK, mx=tuple(MxRecord(n, exchange) for n, exchange in enumerate(exchanges)))
+
+
+@pytest.mark.parametrize(
+    ("sender", "answer"),
+    [
+        ("a@none.example", "550 5.7.27 Sender address has null MX"),
+        ("a@NONE.example", "550 5.7.27 Sender address has null MX"),
+        ("a@both.example", ""),
+        ("a@good.example", ""),
+        ("a@silent.example", ""),
+        ("a@ours.example", ""),
+        ("a@[192.0.2.1]", ""),
+        ("", ""),
+    ],
+)
+async def test_a_sender_who_takes_no_mail_is_refused(sender: str, answer: str):
+    """C83, RFC 7505 section 4.2: 550 5.7.27 for a null MX alone; no answer of DNS is no opinion; literals and <> are not asked about."""
+    zone = Zone(none_example=("",), ours_example=("",), both_example=("", "mx.example"), good_example=("mx.example",))
+    trial = Trial.of(NullMx, {"exempt": ["ours.example"]}, services={"dns": zone})
+    assert said(await trial.mail(sender)) == answer
+    assert len(zone.asked) == (sender not in ("", "a@ours.example", "a@[192.0.2.1]"))
