@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from upesi.mail.body import Body
 
-__all__ = ["MAX_HEADER", "Headers", "header_field"]
+__all__ = ["MAX_HEADER", "NO_HEADER", "Headers", "header_field"]
 
 # Octets of a message that are looked at for header fields. The longest honest ones (lists of hundreds of recipients, dozens of
 # trace fields) have some 100 kB; what lies beyond is not seen, and goes out as it came in.
@@ -27,6 +27,9 @@ _MAX_LINE = 998
 _LINE = 78
 _MAX_NAME = 76
 
+# A message that begins so has no header section. A continuation continues nothing, and below a field of ours it would continue that one: a
+# stranger could write the end of our Received or Authentication-Results field
+NO_HEADER = (b"\r\n", b" ", b"\t")
 _FTEXT = re.compile(r"[!-9;-~]+")
 _FIELD = re.compile(rb"\r\n([!-9;-~]+)[ \t]*:")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -97,7 +100,7 @@ class Headers:
 
 def _end_of(section: bytes) -> int:
     """Return where the header section ends: behind the CRLF of its last field; everything where no empty line is found."""
-    if section.startswith(b"\r\n"):
+    if section.startswith(NO_HEADER):
         return 0
     end = section.find(b"\r\n\r\n")
     return len(section) if end < 0 else end + 2

@@ -30,6 +30,7 @@ __all__ = ["Acceptance", "Refused"]
 Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 
 _EMPTY = MemoryBody(b"")
+_BLANKS = (b" ", b"\t")
 # RFC 3461 section 5.2.7.3 (c)
 _EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
 _ID_OCTETS = 16
@@ -132,6 +133,9 @@ class Acceptance:
         if tx.added:
             prefix += b"".join(tx.added)
         body = tx.body or _EMPTY
+        if body.read(0, 1) in _BLANKS:
+            # it begins with a continuation, which must not continue the last field of ours: an empty line ends the section before it
+            prefix += b"\r\n"
         origin = {"client": session.client.address, "helo": session.helo, "listener": session.listener}
         if session.role != Role.MX:
             # whoever submits is known, and hears of delays (`scheduler.delays`)

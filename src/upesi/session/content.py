@@ -11,6 +11,7 @@ import re
 
 from upesi.config.settings import SmtpSettings
 from upesi.mail.body import Body
+from upesi.mail.headers import NO_HEADER
 from upesi.mail.reply import Reply
 
 __all__ = ["header_fault"]
@@ -36,7 +37,7 @@ def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:
         end = start.find(_BLANK)
         if end >= 0 or len(start) < size:
             break
-    if start.startswith(b"\r\n"):
+    if start.startswith(NO_HEADER):
         return None
     # with the CRLF of the last field
     end = end + 2 if end >= 0 else _last_field(start)

@@ -9,6 +9,7 @@ from sessionkit import Dialogue
 
 from upesi.config.settings import Role, SmtpSettings
 from upesi.config.units import Size
+from upesi.hooks.session import Transaction
 from upesi.mail.body import MemoryBody
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.session.content import header_fault
@@ -121,3 +122,20 @@ def test_help_teaches_what_there_is() -> None:
     full = Dialogue(lmtp=True, limits=ServerLimits(max_message_size=1000, starttls=True, auth=("PLAIN",), etrn=True))
     full.hello()
     assert full.say("HELP")[0] == "214-2.0.0 LHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN HELP QUIT"
+
+
+@pytest.mark.parametrize("content", [b" ; evil.example\r\nFrom: x\r\n\r\nbody\r\n", b"\t(dkim=pass)\r\n"])
+def test_a_message_continues_no_field_of_ours(content: bytes) -> None:
+    """MSG-02, MSG-13: a message that begins with a blank is all body: what it says ends no field of ours."""
+    seen: list[object] = []
+
+    def add(tx: Transaction) -> None:
+        seen.append(list(tx.headers.fields()))
+        tx.add_header("Authentication-Results", "mx.example.net; none")
+
+    talk = Dialogue(message=add)
+    talk.begin()
+    assert talk.send(content)[0].startswith("250 ")
+    assert talk.intake.accepted[0].prefix.endswith(b"\r\nAuthentication-Results: mx.example.net; none\r\n\r\n")
+    assert talk.intake.contents == [content]
+    assert seen == [[]]
