@@ -318,6 +318,11 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             self._pump(answer)
 
+    def forgive(self, seconds: float) -> None:
+        """Let the client have the time for which this process did not run."""
+        self._patience.forgive(seconds)
+        self._deadline += seconds
+
     def check(self, now: float) -> None:
         """Look at the clock, about once a second. Who waits for a hook or the spool is not late."""
         if self._closing:

@@ -21,6 +21,9 @@ __all__ = ["Listener"]
 # every session is looked at once in so many seconds, an eighth of them at a time: 10,000 at once would hold the loop for milliseconds
 _SWEEP = 1.0
 _SLICES = 8
+# Seconds that a sweep may be late before we take it that this process, or the machine, was stopped: nobody's deadline passes
+# while nobody listens (CLK-02), or all sessions would end at once when it goes on
+_STOPPED = 5.0
 
 
 class Listener:
@@ -30,8 +33,8 @@ class Listener:
     """
 
     __slots__ = (
-        "_admission", "_backlog", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices", "_socket",
-        "_timer", "accepted", "context", "draining", "patient", "sessions", "turned_away",
+        "_admission", "_backlog", "_due", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices",
+        "_socket", "_timer", "accepted", "context", "draining", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +64,7 @@ class Listener:
         self._slices: tuple[set[Connection], ...] = tuple(set() for _ in range(_SLICES))
         self._slice = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._empty: asyncio.Future[None] | None = None
         self.draining = False
         self.patient = False
@@ -128,8 +132,12 @@ class Listener:
         self.sessions += 1
         self._slices[_slice_of(connection)].add(connection)
         if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP / _SLICES, self._sweep)
+            self._arm()
         return True
+
+    def _arm(self) -> None:
+        self._due = self._loop.time() + _SWEEP / _SLICES
+        self._timer = self._loop.call_at(self._due, self._sweep)
 
     def closed(self, connection: Connection) -> None:
         """Take note of its end."""
@@ -146,8 +154,12 @@ class Listener:
 
     def _sweep(self) -> None:
         self._slice = (self._slice + 1) % _SLICES
-        self._timer = self._loop.call_later(_SWEEP / _SLICES, self._sweep)
         now = self._loop.time()
+        late = now - self._due
+        if late > _STOPPED:
+            for connection in self._connections():
+                connection.forgive(late)
+        self._arm()
         for connection in tuple(self._slices[self._slice]):
             connection.check(now)
 

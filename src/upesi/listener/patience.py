@@ -56,6 +56,14 @@ class Patience:
             self._commands = commands
             self._since = now
 
+    def forgive(self, seconds: float) -> None:
+        """Count so many seconds for nothing: we were not there to hear."""
+        self._since += seconds
+        self._began += seconds
+        self._looked += seconds
+        if self._content:
+            self._content += seconds
+
     def ended(self, now: float, settings: SmtpSettings, octets: int, *, unfinished: bool) -> Verdict | None:
         """Return why the client is waited for no longer, and what to say; None while it is. `unfinished`: part of a command is here."""
         timeouts = settings.timeouts

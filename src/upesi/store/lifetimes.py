@@ -121,6 +121,9 @@ class SqliteKeys:
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+        except RuntimeError as error:
+            # the system has no thread for us now
+            raise KeysUnavailable(f"the keys cannot be asked: {error}") from error
         finally:
             self._waiting -= 1
 
