@@ -38,7 +38,8 @@ async def serving(talk: Talk, path: Path | None = None, context: ssl.SSLContext 
             task.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
         for writer in writers:
-            writer.transport.abort()
+            if not writer.transport.is_closing():
+                writer.transport.abort()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
