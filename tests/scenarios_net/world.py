@@ -51,6 +51,12 @@ remember = "10m"
 # the dialogues say who they are as they like
 [auth]
 senders = "any"
+# hundreds of wrong passwords come from one address here; locks and delays have their own tests
+delay = "1ms"
+longest_delay = "1ms"
+pair_failures = "none"
+network_failures = "none"
+account_failures = "none"
 
 [plugins.relay]
 networks = ["192.0.2.0/24"]
