@@ -200,55 +200,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(reply.wire)
         self._transport.close()
 
-    # -- TLS
-
-    def _shake(self, octets: bytes = b"") -> None:
-        """Begin a TLS handshake, with `octets` that were read already: nothing is said, and nothing read, until it is over."""
-        acceptor = self._context.tls
-        context = None if acceptor is None else acceptor.context()
-        assert context is not None
-        self._shaking = self._parked = True
-        self._held = 0
-        self._deadline = self._loop.time() + self._context.settings.timeouts.handshake
-        transport = TlsTransport(self._transport, self, context, server_side=True)
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-        self._transport = transport
-        transport.begin(octets)
-
-    def _shaken(self) -> None:
-        """Take note that a handshake is over, however it went."""
-        if self._shaking and self._context.tls is not None:
-            self._shaking = False
-            self._context.tls.handshakes.end(self._engine.session.client.address)
-
-    def tls_established(self) -> None:
-        """Go on under TLS: greet where that was still to be done, else wait for another EHLO."""
-        self._shaken()
-        self._parked = False
-        acceptor, transport = self._context.tls, cast("TlsTransport", self._transport)
-        if acceptor is None or self._closing:
-            return
-        secured(self._engine, acceptor.info(transport.tls))
-        if self._protocol.state is State.GREETING:
-            self._welcome()
-        else:
-            self._settle()
-
-    def tls_failed(self, reason: str) -> None:
-        """End a session whose handshake failed: neither side can say anything that the other would understand."""
-        self._give_up(reason)
-
-    def _give_up(self, reason: str) -> None:
-        if not self._closing:
-            self._closing = True
-            self._reason = f"handshake: {reason}"
-            self._deadline = self._loop.time() + _LINGER
-        self._transport.close()
-
-    # -- what the transport calls, again
-
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         if self._closing:
@@ -485,6 +436,53 @@ class Connection(asyncio.Protocol):
         self._parked = False
         self._transport.write(self._last_words(reply))
         self._pump(None)
+
+    # -- TLS
+
+    def _shake(self, octets: bytes = b"") -> None:
+        """Begin a TLS handshake, with `octets` that were read already: nothing is said, and nothing read, until it is over."""
+        acceptor = self._context.tls
+        context = None if acceptor is None else acceptor.context()
+        assert context is not None
+        self._shaking = self._parked = True
+        self._held = 0
+        self._deadline = self._loop.time() + self._context.settings.timeouts.handshake
+        transport = TlsTransport(self._transport, self, context, server_side=True)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        self._transport = transport
+        transport.begin(octets)
+
+    def _shaken(self) -> None:
+        """Take note that a handshake is over, however it went."""
+        if self._shaking and self._context.tls is not None:
+            self._shaking = False
+            self._context.tls.handshakes.end(self._engine.session.client.address)
+
+    def tls_established(self) -> None:
+        """Go on under TLS: greet where that was still to be done, else wait for another EHLO."""
+        self._shaken()
+        self._parked = False
+        acceptor, transport = self._context.tls, cast("TlsTransport", self._transport)
+        if acceptor is None or self._closing:
+            return
+        secured(self._engine, acceptor.info(transport.tls))
+        if self._protocol.state is State.GREETING:
+            self._welcome()
+        else:
+            self._settle()
+
+    def tls_failed(self, reason: str) -> None:
+        """End a session whose handshake failed: neither side can say anything that the other would understand."""
+        self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
+        if not self._closing:
+            self._closing = True
+            self._reason = f"handshake: {reason}"
+            self._deadline = self._loop.time() + _LINGER
+        self._transport.close()
 
     # -- asynchronous hooks
 

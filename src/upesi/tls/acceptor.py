@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from upesi.config.settings import ClientCertificates
@@ -36,7 +36,7 @@ class Handshakes:
     def __init__(self, limit: int, client_limit: int) -> None:
         self._limit = limit
         self._client_limit = client_limit
-        self._by_client: dict[bytes, int] = {}
+        self._by_client: dict[str | bytes, int] = {}
         self.count = 0
 
     def begin(self, address: str) -> bool:
@@ -60,9 +60,9 @@ class Handshakes:
             del self._by_client[client]
 
 
-def _client(address: str) -> bytes:
+def _client(address: str) -> str | bytes:
     """Return what one client has for itself: an IPv4 address, of IPv6 a /64. On a Unix socket all are one."""
-    return ip_address(address.partition("%")[0]).packed[:8] if address else b""
+    return IPv6Address(address.partition("%")[0]).packed[:8] if ":" in address else address
 
 
 class Acceptor:
