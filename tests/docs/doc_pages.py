@@ -15,6 +15,7 @@ NAMES = (
     "README.md",
     "docs/index.md",
     "docs/guide.md",
+    "docs/accounts.md",
     "docs/operating.md",
     "docs/from-haraka.md",
     "docs/limits.md",

@@ -19,12 +19,12 @@ from upesi.config.problems import KeyPath
 from upesi.config.settings import CredentialsSettings
 from upesi.mail.address import AddressError, domain_from
 
-__all__ = ["SourceUrl", "check_credentials", "is_this_machine", "source_url"]
+__all__ = ["SCHEMES", "SourceUrl", "check_credentials", "is_this_machine", "source_url"]
 
 _TLS = frozenset(("ca_file", "plaintext"))
 _LDAP = frozenset(("dn", "base", "filter", "bind_dn", "secret_file", "name_attribute", "address_attribute"))
-# scheme: the keys that only some sources know
-_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
+# the keys that only some sources know, by scheme
+SCHEMES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "file": frozenset(("scram",)),
         "sqlite": frozenset(("scram", "query")),
@@ -60,8 +60,8 @@ class SourceUrl(msgspec.Struct, frozen=True):
 def source_url(text: str) -> SourceUrl:
     """Take a source apart; raise ValueError, whose text says what is wrong."""
     scheme, colon, rest = text.partition(":")
-    if scheme not in _KEYS or not colon:
-        close = get_close_matches(scheme, _KEYS, n=1)
+    if scheme not in SCHEMES or not colon:
+        close = get_close_matches(scheme, SCHEMES, n=1)
         guess = f", did you mean {close[0]}?" if close else "."
         raise ValueError(f"is no source{guess} What can be said here: {_FORMS}")
     if scheme in _PATHS:
@@ -147,11 +147,11 @@ def _domains(table: CredentialsSettings, here: KeyPath) -> Iterator[tuple[KeyPat
 
 
 def _source(table: CredentialsSettings, url: SourceUrl, here: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    special = frozenset[str]().union(*_KEYS.values())
+    special = frozenset[str]().union(*SCHEMES.values())
     for field in msgspec.structs.fields(table):
-        if field.name in special - _KEYS[url.scheme] and getattr(table, field.name) != field.default:
+        if field.name in special - SCHEMES[url.scheme] and getattr(table, field.name) != field.default:
             yield (*here, field.name), f"means nothing for a source of the kind {url.scheme}:"
-    if "query" in _KEYS[url.scheme] and "$" not in table.query:
+    if "query" in SCHEMES[url.scheme] and "$" not in table.query:
         yield (*here, "query"), "must be a query with $1 where the user's name belongs"
     if url.scheme in ("ldap", "ldaps"):
         yield from _ldap(table, here)

@@ -13,12 +13,13 @@ import os
 import re
 
 from upesi.sasl.credentials import Ability, Identity, ScramKeys
+from upesi.sasl.scram import FICTITIOUS_ITERATIONS, MAX_ITERATIONS, MIN_ITERATIONS
 
 __all__ = ["derive", "make", "matches", "read", "written"]
 
-# Of new keys. RFC 7677 section 4 asks for 4096 at least. A client spends this once for each password, 30 ms on a computer; whoever stole
-# the file, for every guess. A guess is far cheaper than argon2id's all the same: it needs no memory
-_ITERATIONS = 65_536
+# Of new keys: those of users that do not exist, or their number would tell them apart. A client spends this once for each password, 30 ms on
+# a computer; whoever stole the file, for every guess. A guess is far cheaper than argon2id's all the same: it needs no memory
+_ITERATIONS = FICTITIOUS_ITERATIONS
 _SALT_OCTETS = 16
 
 # by the beginning of the text: the ability, and hashlib's name of the hash
@@ -68,9 +69,8 @@ def read(text: str, identity: Identity) -> tuple[Ability, ScramKeys]:
     except binascii.Error:
         raise ValueError("has SCRAM keys that are not base64") from None
     iterations, size = int(match[1]), hashlib.new(name).digest_size
-    # the bounds of `ScramKeys`: fewer protect nothing (RFC 7677 section 4), more would let one login hold a thread for seconds (AUT-08)
-    if not 4096 <= iterations <= 1_000_000:
-        raise ValueError("has SCRAM keys with fewer than 4096 or more than 1000000 iterations")
+    if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
+        raise ValueError(f"has SCRAM keys with fewer than {MIN_ITERATIONS} or more than {MAX_ITERATIONS} iterations")
     if len(stored) != size or len(server) != size or not salt:
         raise ValueError("has SCRAM keys of the wrong length")
     return ability, ScramKeys(identity, salt, iterations, stored, server)
