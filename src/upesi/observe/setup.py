@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
 
 from upesi.config.settings import LogFormat, LogSettings
@@ -12,7 +13,7 @@ from upesi.observe.console import console_renderer
 from upesi.observe.events import Events, Renderer, Value, render_json
 from upesi.observe.sink import FileSink
 
-__all__ = ["StandardLog", "make_events", "report_loop_errors"]
+__all__ = ["StandardLog", "make_events", "report_loop_errors", "report_unraisable"]
 
 
 def make_events(
@@ -62,3 +63,18 @@ def report_loop_errors(loop: asyncio.AbstractEventLoop, events: Events) -> None:
             events.emit("loop.failed", fields)
 
     loop.set_exception_handler(report)
+
+
+def report_unraisable(events: Events) -> None:
+    """Report errors that Python could give to nobody, of finalizers and of callbacks from C, in this whole process.
+
+    One kind is left out: a client that asks for a host in octets that are no name (TLS-11). Python fails to decode it before any code of
+    ours runs, and would write a traceback for each; the session's own event tells of it.
+    """
+
+    def report(unraisable: sys.UnraisableHookArgs) -> None:
+        error = unraisable.exc_value
+        if error is not None and not isinstance(error, UnicodeDecodeError):
+            events.failure("loop.failed", error, {"text": unraisable.err_msg or ""})
+
+    sys.unraisablehook = report

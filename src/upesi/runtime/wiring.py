@@ -21,7 +21,7 @@ from upesi.limits.shares import Holder
 from upesi.mail.ids import MessageIds
 from upesi.observe.lag import LoopLag
 from upesi.observe.metrics import Metrics
-from upesi.observe.setup import make_events, report_loop_errors
+from upesi.observe.setup import make_events, report_loop_errors, report_unraisable
 from upesi.runtime.accounts import Web, make_accounts
 from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
@@ -125,6 +125,7 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     loop = asyncio.get_running_loop()
     events = make_events(config.log, now=time.time, loop=loop, common={"worker": configure.slot})
     report_loop_errors(loop, events)
+    report_unraisable(events)
     metrics = Metrics()
     emit = Observer(events, metrics)
     store = await SqliteStore.open(
