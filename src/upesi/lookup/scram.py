@@ -17,8 +17,8 @@ from upesi.sasl.scram import FICTITIOUS_ITERATIONS, MAX_ITERATIONS, MIN_ITERATIO
 
 __all__ = ["derive", "make", "matches", "read", "written"]
 
-# Of new keys: those of users that do not exist, or their number would tell them apart. A client spends this once for each password, 30 ms on
-# a computer; whoever stole the file, for every guess. A guess is far cheaper than argon2id's all the same: it needs no memory
+# Of new keys: those of users that do not exist, or their number would tell them apart. A client spends this once for each password, 30 ms
+# on a computer; whoever stole the file, for every guess. A guess is far cheaper than argon2id's all the same: it needs no memory
 _ITERATIONS = FICTITIOUS_ITERATIONS
 _SALT_OCTETS = 16
 

@@ -162,7 +162,8 @@ def _keys(answer: bytes | Answer, user: str, hash: Hash, secret: bytes) -> Scram
 
 def _fictitious(user: str, hash: Hash, secret: bytes) -> ScramKeys:
     # nothing hashes to zeros that anyone could find, so no proof fits
-    salt = hmac.digest(secret, f"{hash.name}:{user}".encode(), "sha256")[:_SALT_OCTETS]
+    # sources compare names without regard to case: a salt that changed with it would show who does not exist (AUT-04)
+    salt = hmac.digest(secret, f"{hash.name}:{user.lower()}".encode(), "sha256")[:_SALT_OCTETS]
     return ScramKeys(Identity(user), salt, FICTITIOUS_ITERATIONS, bytes(hash.octets), bytes(hash.octets))
 
 
