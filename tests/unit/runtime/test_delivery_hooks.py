@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from upesi.config.loading import load
-from upesi.config.settings import Config
+from upesi.config.settings import Config, DestinationSettings
 from upesi.config.units import Duration
 from upesi.delivery.policies import TlsPolicies
 from upesi.hooks.guard import Guard
@@ -24,6 +25,7 @@ from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import HostRoute, MxRoute, Route
+from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.runtime.delivery_hooks import MAX_HOSTS, MAX_SITE, delivery_hooks, hooked_router
 from upesi.runtime.messages import Configure, encode_config
 from upesi.runtime.wiring import build
@@ -59,9 +61,11 @@ class Bench:
     def hooks(self, point: str, function: Callable[..., object], *, defers: bool = True) -> Hooks:
         return Hooks([Hook(POINTS[point], self.guard, function, defers=defers, deadline=5.0)])
 
-    def router(self, function: Callable[..., object], *, defers: bool = True) -> Router:
+    def router(
+        self, function: Callable[..., object], *, defers: bool = True, policies: TlsPolicies | None = None
+    ) -> Router:
         hooks = self.hooks("resolve", function, defers=defers)
-        return hooked_router(FakeRouter(), hooks, self.emit, self.clock.monotonic, TlsPolicies(), 100)
+        return hooked_router(FakeRouter(), hooks, self.emit, self.clock.monotonic, policies or TlsPolicies(), 100)
 
 
 class FakeRouter:
@@ -239,6 +243,57 @@ class TestResolve:
         with pytest.raises(Unroutable) as caught:
             run_virtual(Bench().router(plain([])).resolve(MxRoute("x.example")))
         assert (caught.value.outcome.kind, caught.value.outcome.status) == (OutcomeKind.DEFERRED, "4.4.4")
+
+
+class TestTls:
+    """What plugins say about TLS, and what they cannot unsay."""
+
+    DOMAIN = TlsPolicies([DestinationSettings(domains=("x.example",), tls=TlsLevel.ENCRYPT)])
+
+    def resolved(self, hosts: list[HostRoute], route: MxRoute, policies: TlsPolicies) -> Destination:
+        bench = Bench()
+        router = bench.router(plain(hosts), policies=policies)
+        destination = run_virtual(router.resolve(route))
+        assert router.site(route) == destination.site
+        return destination
+
+    def test_a_host_s_own_policy_then_the_route_s_then_the_domain_s(self) -> None:
+        """A plugin that resolves a domain may say how each host is spoken to; what it does not say is as the operator wrote it."""
+        verify, none = TlsPolicy(TlsLevel.VERIFY), TlsPolicy(TlsLevel.NONE)
+        hosts = [HostRoute("a", tls=verify), HostRoute("b")]
+        for route, other in (
+            (MxRoute("x.example"), TlsLevel.ENCRYPT),
+            (MxRoute("x.example", none), TlsLevel.NONE),
+            (MxRoute("y.example"), TlsLevel.MAY),
+        ):
+            found = self.resolved(hosts, route, self.DOMAIN).hosts
+            assert [host.tls.level for host in found] == [TlsLevel.VERIFY, other]
+
+    def test_the_same_hosts_under_another_policy_are_another_site(self) -> None:
+        """Kept connections are not shared between policies, whoever names them."""
+        hosts = [HostRoute("a", 26)]
+        sites = [
+            self.resolved(hosts, MxRoute("y.example"), self.DOMAIN).site,
+            self.resolved(hosts, MxRoute("x.example"), self.DOMAIN).site,
+            self.resolved([HostRoute("a", 26, TlsPolicy(TlsLevel.VERIFY))], MxRoute("y.example"), self.DOMAIN).site,
+            self.resolved(hosts, MxRoute("y.example", requiretls=True), self.DOMAIN).site,
+            self.resolved([HostRoute("a", 26, user="u", password_file="/f")], MxRoute("y.example"), self.DOMAIN).site,
+        ]
+        assert sites[0] == "host:a:26"
+        assert len(set(sites)) == len(sites)
+
+    def test_mail_with_requiretls_keeps_it_wherever_plugins_send_it(self) -> None:
+        """RFC 8689 section 4.2.1: a plugin may change the route before an attempt, not what the sender was promised."""
+        made = delivery_hooks(Bench().hooks("attempt", plain(HostRoute("relay"))))
+        assert made is not None
+        assert made.attempt is not None
+        marked = msgspec.structs.replace(MESSAGE, transmission=Transmission(requiretls=True))
+        assert made.attempt(marked, DELIVERY) == HostRoute("relay", requiretls=True)
+        assert made.attempt(MESSAGE, DELIVERY) == HostRoute("relay")
+        postponed = delivery_hooks(Bench().hooks("attempt", plain(Duration("5m"))))
+        assert postponed is not None
+        assert postponed.attempt is not None
+        assert isinstance(postponed.attempt(marked, DELIVERY), Postpone)
 
 
 PLUGIN = """

@@ -438,6 +438,8 @@ class World:
         self.holder = Holder(lambda message: None, held=shares)
         self.emitted: list[tuple[str, dict[str, object]]] = []
         self.hinted: set[str] = set()
+        # queues whose mail belongs into another one now
+        self.renamed: dict[str, str] = {}
         self.idle: list[frozenset[int]] = []
         self.settings = DeliverySettings(**{"jitter": 0.0, **settings})
         counter = itertools.count()
@@ -457,6 +459,7 @@ class World:
             hint_others=self.hinted.update,
             idle=self.idle.append,
             hooks=hooks,
+            current=lambda queue, route: self.renamed.get(queue, queue),
         )
         self.scheduler.set_shards(ALL)
         self.scheduler.start()

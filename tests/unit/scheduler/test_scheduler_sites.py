@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scheduler_world import DEFERRED, DOWN, FAILED, World
+from scheduler_world import ALL, DEFERRED, DOWN, FAILED, World
 
 from upesi.mail.route import HostRoute, MxRoute
-from upesi.spool.records import RETURNED, DeliveryState
+from upesi.spool.records import RETURNED, DeliveryState, shard_of
 
 
 def test_an_unreachable_site_puts_off_all_that_waits_for_it_at_once(world: World) -> None:
@@ -329,3 +329,27 @@ def test_what_an_operator_returns_fails_without_an_attempt(world: World) -> None
     assert [outcome.status for _, ((_, outcome),) in world.reporter.reports] == ["5.0.0", "5.0.0"]
     assert world.site("y.example").started == 0
     assert world.kinds("delivery.failed") == ["delivery.failed"] * 2
+
+
+def test_mail_that_waited_under_another_name_goes_where_it_belongs_now(world: World) -> None:
+    """Queues are divided by TLS policy too: after a reload no mail goes over a connection of the old one's site."""
+    world.renamed["host:old.example:25"] = "host:x.example:25"
+    world.put("a@x.example", queue="host:old.example:25")
+    world.put("b@x.example", queue="host:x.example:25")
+    world.pass_time(3)
+    assert len(world.site("x.example").delivered) == 2
+    assert world.site("old.example").started == 0
+    assert world.rows() == []
+
+
+def test_mail_that_moves_to_a_site_of_another_owner_is_left_to_it(world: World) -> None:
+    """Its row moves, READY and untried; the owner is told."""
+    theirs = next(f"host:d{n}.example:25" for n in range(1000) if shard_of(f"host:d{n}.example:25") == 7)
+    world.scheduler.set_shards(ALL - {7})
+    world.renamed["host:x.example:25"] = theirs
+    world.put("a@x.example", queue="host:x.example:25")
+    world.pass_time(3)
+    (row,) = world.rows()
+    assert (row.queue, row.state, row.attempts) == (theirs, DeliveryState.READY, 0)
+    assert world.hinted == {theirs}
+    assert world.site("x.example").started == 0
