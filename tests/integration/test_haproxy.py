@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import smtplib
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from integration.conftest import MakeServer, program
 from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port, wait_until
+from upesi.tls.selfsigned import self_signed
 
 # any address of the loopback can be a client's
 CLIENT = "127.0.0.77"
@@ -27,22 +29,23 @@ defaults
     timeout client 30s
     timeout server 30s
 listen front
-    bind 127.0.0.1:{front}
+    bind 127.0.0.1:{front} {bind}
     server upesi 127.0.0.1:{back} {options}
 """
 
-MakeHaproxy = Callable[[int, str], int]
+# HAProxy's port, and options of its own side of it
+MakeHaproxy = Callable[..., int]
 
 
 @pytest.fixture
 def haproxy(tmp_path: Path) -> Iterator[MakeHaproxy]:
-    """Start HAProxy instances: `haproxy(port, options of its server line)` returns the port of its front."""
+    """Start HAProxy instances: `haproxy(port, options of its server line, of its bind line)` returns the port of its front."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def make(back: int, options: str) -> int:
+    def make(back: int, options: str, bind: str = "") -> int:
         front = free_port()
         file = tmp_path / f"haproxy-{len(processes)}.cfg"
-        file.write_text(_CONFIG.format(front=front, back=back, options=options))
+        file.write_text(_CONFIG.format(front=front, back=back, options=options, bind=bind))
         with (tmp_path / "haproxy.log").open("ab") as log:
             argv = [program("haproxy"), "-db", "-f", str(file)]
             processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
@@ -130,3 +133,60 @@ def test_a_header_is_nothing_where_no_proxy_is_listed(
             heard += piece
     assert b"\r\n421 4.7.0 " in heard
     assert b"\r\n250" not in heard
+
+
+def _verifying_nobody() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def test_tls_that_ends_at_haproxy_is_told_of(
+    behind: tuple[UpesiServer, int], haproxy: MakeHaproxy, tmp_path: Path, receiver: Receiver
+) -> None:
+    """The TLV about TLS as HAProxy writes it: told in the log, and no protection of ours: Received says ESMTP."""
+    server, port = behind
+    pair = tmp_path / "front.pem"
+    pair.write_bytes(self_signed("front.example"))
+    front = haproxy(port, "send-proxy-v2-ssl-cn", f"ssl crt {pair}")
+    with smtplib.SMTP_SSL(
+        "127.0.0.1", front, timeout=20, source_address=(CLIENT, 0), context=_verifying_nobody()
+    ) as client:
+        client.ehlo("client.example")
+        client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
+    (message,) = receiver.wait_for(1)
+    assert b"\tby upesi.test with ESMTP id " in message.data
+    wait_until(lambda: [event for event in events(server, "session.ended") if event["client"] == CLIENT])
+    (ended,) = [event for event in events(server, "session.ended") if event["client"] == CLIENT]
+    assert ended["proxy"] == "version 2 from 127.0.0.1, TLSv1.3 at the proxy"
+    assert "tls" not in ended
+
+
+def test_tls_goes_through_haproxy_behind_its_header(
+    upesi_server: MakeServer, haproxy: MakeHaproxy, receiver: Receiver
+) -> None:
+    """PRX-02: HAProxy passes TLS on: the header comes first, then the ClientHello, mostly in the same segment."""
+    port = free_port()
+    more = (
+        f'[[route]]\ndomains = ["*"]\nto = "smtp://127.0.0.1:{receiver.port}"\n'
+        f'[[listener]]\nport = {port}\ntls = "implicit"\nproxy = ["127.0.0.0/8"]\n'
+        '[tls]\ncertificates = "certificates"\n'
+    )
+    server = upesi_server(more, started=False)
+    folder = server.folder / "certificates"
+    folder.mkdir()
+    pair = folder / "upesi.test.pem"
+    pair.touch(mode=0o600)
+    pair.write_bytes(self_signed("upesi.test"))
+    server.start()
+    for options in ("send-proxy", "send-proxy-v2"):
+        front = haproxy(port, options)
+        with smtplib.SMTP_SSL(
+            "127.0.0.1", front, timeout=20, source_address=(CLIENT, 0), context=_verifying_nobody()
+        ) as client:
+            client.ehlo("client.example")
+            client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
+    for message in receiver.wait_for(2):
+        assert message.data.startswith(f"Received: from client.example ([{CLIENT}])".encode())
+        assert b" with ESMTPS" in message.data

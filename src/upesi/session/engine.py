@@ -231,6 +231,7 @@ class SessionEngine:
                 "helo": session.helo,
                 **({"identity": session.identity} if session.identity is not None else {}),
                 **({"via": session.via} if session.via else {}),
+                **({"proxy": session.results["proxy"][1]} if session.has_results and "proxy" in session.results else {}),
                 **({} if session.tls is None else _protection(session.tls)),
                 "commands": self.commands,
                 "messages": session.messages,
