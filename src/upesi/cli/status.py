@@ -56,6 +56,8 @@ def _worker(worker: Row) -> dict[str, object]:
         "sessions": _sum(listeners, "sessions"),
         "taken": _sum(listeners, "accepted"),
         "turned away": _sum(listeners, "refused") or None,
+        "limited": number_of(worker.get("limited")) or None,
+        "overloaded by": worker.get("overload") or None,
         "deliveries in memory": worker.get("deliveries"),
         "message data": size(number_of(worker.get("bodies"))),
         "connections out": worker.get("connections"),

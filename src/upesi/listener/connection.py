@@ -172,7 +172,8 @@ class Connection(asyncio.Protocol):
             if refusal is not None:
                 return refusal
         self._network = network
-        if self._home.opened(self, known=not network):
+        # a client that a proxy could not name is nobody's friend
+        if self._home.opened(self, known=bool(address) and not network):
             return None
         self._leave()
         return replies.TOO_MANY_SESSIONS

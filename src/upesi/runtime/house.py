@@ -92,7 +92,8 @@ class House:
             name: {"failures": guard.failures, "broken": guard.broken}
             for name, guard in self._ground.hooks.guards.items()
         }
-        return {"listeners": listeners, "scheduler": self.scheduler.status(), "plugins": plugins}
+        pressure = {"limited": sum(self._pressure.clients.refused.values()), "overload": self._watch.cause}
+        return {**pressure, "listeners": listeners, "scheduler": self.scheduler.status(), "plugins": plugins}
 
     def metrics(self) -> bytes:
         """Return a snapshot for the machine's one metrics page."""
