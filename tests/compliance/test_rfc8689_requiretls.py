@@ -8,14 +8,17 @@ import pytest
 from tests.scenarios.acceptor import LIMITS, Acceptor, codes
 from tests.unit.session.sessionkit import Dialogue
 
+from upesi.config.settings import DestinationSettings, SmtpSettings
 from upesi.delivery.agents.preparing import REQUIRETLS_REFUSED, refusal, transmission_for
+from upesi.delivery.policies import TlsPolicies
 from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Notify, Recipient, ReturnContent, Transmission
 from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.route import MxRoute, Route
+from upesi.mail.route import HostRoute, MaildirRoute, MxRoute, Route, relaxing_tls
 from upesi.mail.security import TlsInfo
+from upesi.mail.tls import OPPORTUNISTIC, TlsLevel, TlsPolicy
 from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.reports.dsn import DsnReporter
@@ -130,3 +133,60 @@ def test_notices_are_protected_like_the_message(ret: ReturnContent | None) -> No
     assert b"Subject: secret" in octets
     assert b"the text" not in octets
     assert b"Status: 5.7.30\r\n" in octets
+
+
+NO = b"TLS-Required: No\r\nSubject: your certificate has expired\r\n\r\nx\r\n"
+
+
+def routed(content: bytes, *, relax: bool = True, parameter: str = "") -> Route:
+    """Return where a message goes on a server that lets senders relax TLS, or does not."""
+
+    def connect(session: Any) -> None:
+        session.tls = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256)
+
+    talk = Dialogue(settings=SmtpSettings(relax_tls=relax), limits=OFFERING, connect=connect)
+    talk.hello()
+    talk.say(f"MAIL FROM:<a@example.org>{parameter}", "RCPT TO:<b@example.net>")
+    talk.send(content)
+    return talk.intake.accepted[0].deliveries[0].route
+
+
+def test_a_message_may_ask_to_go_in_clear() -> None:
+    """C98, sections 3 and 4.2.2: "TLS-Required: No" has that message sent though TLS fails; the one beside it keeps its policy."""
+    assert routed(NO) == MxRoute("example.net", tls=OPPORTUNISTIC)
+    assert routed(b"Subject: x\r\n\r\nTLS-Required: No\r\n") == MxRoute("example.net")
+    assert TlsPolicies([DestinationSettings(domains=("*",), tls=TlsLevel.VERIFY)]).policy(routed(NO)) == OPPORTUNISTIC  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"TLS-Required: Yes\r\n\r\n", b"TLS-Required:\r\n\r\n", b"TLS-Required: No, please\r\n\r\n",
+        b"TLS-Required: No\r\nTLS-Required: No\r\n\r\n", b"TLS-Required: No\r\ntls-required: Yes\r\n\r\n", b"X-TLS-Required: No\r\n\r\n",
+    ],
+)  # fmt: skip
+def test_only_one_plain_no_counts(content: bytes) -> None:
+    """C98, section 3: one field with the one value; anything else relaxes nothing."""
+    assert routed(content) == MxRoute("example.net")
+
+
+def test_case_and_blanks_do_not_matter() -> None:
+    """C98: names and values of header fields as RFC 5322 reads them."""
+    assert routed(b"Subject: x\r\ntls-required:\r\n no \r\n\r\n") == MxRoute("example.net", tls=OPPORTUNISTIC)
+
+
+def test_requiretls_overrules_the_header() -> None:
+    """C98, section 4.1: "If the REQUIRETLS MAIL FROM parameter is specified, the TLS-Required header field MUST be ignored"."""
+    assert routed(NO, parameter=" REQUIRETLS") == MxRoute("example.net", requiretls=True)
+
+
+def test_what_is_the_operators_own_stands() -> None:
+    """C98: unless he lets senders change it; and never what protects a password of ours, or what a plugin has set."""
+    assert routed(NO, relax=False) == MxRoute("example.net")
+    for route in (
+        HostRoute("relay.example", 587, user="us", password_file="/etc/secret"),
+        MxRoute("example.net", tls=TlsPolicy(TlsLevel.VERIFY)),
+        MaildirRoute("/var/mail/b"),
+    ):
+        assert relaxing_tls(route) == route
+    assert relaxing_tls(HostRoute("relay.example")) == HostRoute("relay.example", tls=OPPORTUNISTIC)

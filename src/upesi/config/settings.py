@@ -203,6 +203,9 @@ class SmtpSettings(Section, frozen=True, kw_only=True):
     smtputf8: bool = True
     # BDAT (RFC 3030)
     chunking: bool = True
+    # whether a message may ask, by "TLS-Required: No" in its header (RFC 8689), to go in clear where TLS fails, whatever `[[destination]]`
+    # says. The policies there are yours and not the receiver's, so a sender does not change them unless you let him
+    relax_tls: bool = False
     # octets of the header section; longer ones get 552 5.3.4. Plugins see as much of it and no more, so nothing can hide behind it;
     # Exchange has about the same bound. Lists of hundreds of recipients and dozens of trace fields stay below 100 kB
     max_header_size: Size = Size("250kB")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from upesi.mail.tls import TlsPolicy
+from upesi.mail.tls import OPPORTUNISTIC, TlsPolicy
 
 __all__ = [
     "ROUTE_VERSION",
@@ -19,6 +19,7 @@ __all__ = [
     "Route",
     "decode_route",
     "encode_route",
+    "relaxing_tls",
     "requiring_tls",
 ]
 
@@ -89,6 +90,18 @@ def requiring_tls(route: Route) -> Route:
     if isinstance(route, MaildirRoute | DiscardRoute) or (isinstance(route, LmtpRoute) and not route.port):
         return route
     return msgspec.structs.replace(route, requiretls=True)
+
+
+def relaxing_tls(route: Route) -> Route:
+    """Return `route` for mail that goes in clear where TLS fails (RFC 8689, TLS-Required: No).
+
+    A policy that a plugin has set stands, and so does the one that protects a password of ours.
+    """
+    if isinstance(route, MaildirRoute | DiscardRoute) or route.tls is not None:
+        return route
+    if isinstance(route, HostRoute) and route.user:
+        return route
+    return msgspec.structs.replace(route, tls=OPPORTUNISTIC)
 
 
 def encode_route(route: Route) -> bytes:

@@ -16,10 +16,11 @@ from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, Route, requiring_tls
+from upesi.mail.route import DiscardRoute, Route, relaxing_tls, requiring_tls
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
 from upesi.session.engine import SessionEngine, spool_reply
+from upesi.session.requests import wants_no_tls
 from upesi.session.trace import hidden_origin, origin_clause, received
 from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
 from upesi.spool.store import SpoolError
@@ -94,6 +95,7 @@ class Acceptance:
     def _deliveries(self, now: float) -> tuple[NewDelivery, ...]:
         """Return one delivery for each distinct route of those who get the mail."""
         intake = self._engine.context.intake
+        relaxed = self._engine.context.settings.relax_tls and wants_no_tls(self._tx)
         refused = {id(who) for who, _, _ in self._refused} if self._refused else ()
         by_route: dict[Route, list[Recipient]] = {}
         for recipient in self._tx.recipients:
@@ -102,6 +104,8 @@ class Acceptance:
             route = recipient.route or intake.default_route(recipient.address)
             if self._tx.transmission.requiretls:
                 route = requiring_tls(route)
+            elif relaxed:
+                route = relaxing_tls(route)
             if type(route) is DiscardRoute:
                 self._discarded += 1
             else:

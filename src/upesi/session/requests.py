@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from upesi.hooks.session import Transaction
 from upesi.mail.envelope import Transmission
 from upesi.mail.reply import Reply
 from upesi.mail.timing import HEAD_START, ByMode, DeliverBy, Timing
@@ -21,7 +22,7 @@ from upesi.session import replies
 if TYPE_CHECKING:
     from upesi.session.engine import SessionEngine
 
-__all__ = ["Granted", "changing_keywords", "grant"]
+__all__ = ["Granted", "changing_keywords", "grant", "wants_no_tls"]
 
 
 class Granted(msgspec.Struct, frozen=True, gc=False):
@@ -61,6 +62,11 @@ def grant(engine: SessionEngine, transmission: Transmission, requests: Requests)
         transmission, requiretls=requests.requiretls, priority=priority, by=_deliver_by(by, now)
     )
     return Granted(kept, _timing(kept, release, lowered=priority != requests.priority))
+
+
+def wants_no_tls(tx: Transaction) -> bool:
+    """Whether the message's header says "TLS-Required: No", once and nothing else; REQUIRETLS overrules it (RFC 8689 section 4.1)."""
+    return not tx.transmission.requiretls and [value.lower() for value in tx.headers.all("TLS-Required")] == ["no"]
 
 
 def _release(requests: Requests, now: float) -> float:
