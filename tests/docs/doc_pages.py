@@ -16,6 +16,7 @@ NAMES = (
     "docs/index.md",
     "docs/guide.md",
     "docs/accounts.md",
+    "docs/authentication.md",
     "docs/operating.md",
     "docs/from-haraka.md",
     "docs/limits.md",
