@@ -8,7 +8,7 @@ import socket
 from contextlib import ExitStack
 
 from integration.conftest import MakeServer
-from integration.server import UpesiServer, wait_until
+from integration.server import UpesiServer, free_port, wait_until
 
 _ROUTE = """
 [[route]]
@@ -93,3 +93,62 @@ def test_a_killed_worker_gives_back_its_clients_places(upesi_server: MakeServer)
         os.kill(worker, signal.SIGKILL)
 
         wait_until(welcome, patience=30, what="a place")
+
+
+def _behind_proxy(stack: ExitStack, port: int, family: str, address: str) -> bytes:
+    """Return the greeting of a client that a proxy names."""
+    client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+    local = "192.0.2.1" if family == "TCP4" else "2001:db8::1"
+    client.sendall(f"PROXY {family} {address} {local} 40000 25\r\n".encode())
+    return client.recv(512)
+
+
+def test_behind_a_proxy_the_client_counts_and_ipv6_by_its_64(upesi_server: MakeServer) -> None:
+    """FLD-02: whom the proxy names is limited, not the proxy; all of a /64 is one client, over all workers."""
+    port = free_port()
+    listener = f'[[listener]]\naddress = "127.0.0.1"\nport = {port}\nproxy = ["127.0.0.1/32"]\n'
+    upesi_server(listener + _limits('connections = 3\nconnection_rate = "none"'), workers=2)
+    with ExitStack() as stack:
+        same = [_behind_proxy(stack, port, "TCP6", f"2001:db8:1:2::{number:x}")[:4] for number in range(1, 7)]
+        assert sorted(same) == [b"220 "] * 3 + [b"421 "] * 3
+        assert _behind_proxy(stack, port, "TCP6", "2001:db8:1:3::1").startswith(b"220 ")
+        four = [_behind_proxy(stack, port, "TCP4", "203.0.113.7")[:4] for _ in range(5)]
+        assert sorted(four) == [b"220 "] * 3 + [b"421 "] * 2
+        assert _behind_proxy(stack, port, "TCP4", "203.0.113.8").startswith(b"220 ")
+
+
+def test_messages_of_one_client_are_exact_over_all_workers(upesi_server: MakeServer) -> None:
+    """`limits.messages`: of thirty sessions each with a message eleven bring it, whichever worker has them."""
+    server = upesi_server(_limits('connections = 0\nconnection_rate = "none"\nmessages = "11/10m"'), workers=2)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(_Client(server)) for _ in range(30)]
+        for client in clients:
+            client.say(b"HELO client.example.org")
+        replies = [client.say(b"MAIL FROM:<a@example.org>") for client in clients]
+    assert sorted(reply[:9] for reply in replies) == [b"250 2.1.0"] * 11 + [b"450 4.7.1"] * 19
+
+
+def test_limits_hold_through_a_reload(upesi_server: MakeServer) -> None:
+    """FLD-02: what a client did before a reload counts behind it, and connections that old workers still hold count too."""
+    text = _limits('connections = 4\nconnection_rate = "none"\nmessages = "3/10m"')
+    server = upesi_server(text, workers=2)
+    before = set(server.worker_pids())
+    with ExitStack() as stack:
+        clients = [stack.enter_context(_Client(server)) for _ in range(4)]
+        for client in clients:
+            client.say(b"HELO client.example.org")
+        assert [client.say(b"MAIL FROM:<a@example.org>")[:3] for client in clients] == [b"250"] * 3 + [b"450"]
+        server.reload()
+        wait_until(lambda: len(set(server.worker_pids()) - before) == 2, 30, "the new workers")
+        assert stack.enter_context(_Client(server)).greeting.startswith(b"421 4.7.0 ")
+        clients[0].close()
+
+        def room() -> bool:
+            client = stack.enter_context(_Client(server))
+            if not client.greeting.startswith(b"220 "):
+                return False
+            client.say(b"HELO client.example.org")
+            assert client.say(b"MAIL FROM:<a@example.org>").startswith(b"450 4.7.1 ")
+            return True
+
+        wait_until(room, what="room for one")
