@@ -381,7 +381,7 @@ class Supervisor:
             before = loop.time()
             await asyncio.sleep(1)
             late = loop.time() - before - 1
-            for worker in list(self._workers.values()):
+            for worker in [worker for worker in self._workers.values() if worker.alive]:
                 # when we were stopped ourselves (SIGSTOP, a starved machine), silence says nothing about them
                 worker.seen += late if late > 0.5 else 0
                 if loop.time() - worker.seen > _HUNG and self._ready(worker):

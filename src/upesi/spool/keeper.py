@@ -18,6 +18,8 @@ from upesi.database.errors import DatabaseBusy, DatabaseError, DatabaseIoError
 from upesi.database.sqlite import PAGE_SIZE, Checkpoint, Database, Sync
 from upesi.database.wal import WalState
 from upesi.spool.room import LOG, Room
+from upesi.spool.store import SpoolError
+from upesi.spool.sweep import Sweep
 
 __all__ = ["Keeper"]
 
@@ -46,7 +48,13 @@ class Keeper:
     """The background thread of one worker's spool. `full` may be read from any thread."""
 
     def __init__(
-        self, path: Path, min_free: int, history: float, now: Callable[[], float], notice: Callable[[str, str], None]
+        self,
+        path: Path,
+        min_free: int,
+        history: float,
+        now: Callable[[], float],
+        notice: Callable[[str, str], None],
+        sweep: Sweep | None = None,
     ) -> None:
         self._path = path
         self._log = path.with_name(path.name + "-wal")
@@ -54,6 +62,8 @@ class Keeper:
         self._history = history
         self._now = now
         self._notice = notice
+        self._sweep = sweep
+        self._ticks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool-keeper", daemon=True)
         self._state = WalState(path)
@@ -92,7 +102,7 @@ class Keeper:
             except DatabaseBusy:
                 # another worker's keeper is at it, or its writer: the next tick will do
                 pass
-            except DatabaseError as error:
+            except (DatabaseError, SpoolError) as error:
                 self._complain(str(error))
                 self._discard()
             else:
@@ -139,6 +149,9 @@ class Keeper:
         self._reusable = database.number("PRAGMA freelist_count") * PAGE_SIZE
         self._prune(database)
         self._prune_queues(database)
+        self._ticks += 1
+        if self._sweep is not None and self._ticks % 4 == 0:
+            self._sweep.step(database)
         self._checkpoint(database)
 
     def _checkpoint(self, database: Database) -> None:

@@ -40,6 +40,7 @@ from upesi.spool.records import (
 from upesi.spool.rows import DeliveryRow, UnknownFormat, delivery_row, event_row, message_row, sender_of
 from upesi.spool.schema import DATABASE_NAME, check_version
 from upesi.spool.store import AcceptDone, CompleteDone, SpoolDamaged, SpoolError
+from upesi.spool.sweep import Sweep
 from upesi.spool.tally import Tally
 
 __all__ = ["SqliteStore"]
@@ -85,7 +86,8 @@ class SqliteStore:
         self.bodies = BodyFolder(folder, self._inline_limit)
         self._loop = asyncio.get_running_loop()
         self._committer = Committer(path, epoch, self.bodies, self._loop, notice, sync, died)
-        self._keeper = Keeper(path, int(settings.min_free), float(settings.history), now, notice)
+        sweep = Sweep(epoch, self.bodies, now, notice)
+        self._keeper = Keeper(path, int(settings.min_free), float(settings.history), now, notice, sweep)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reader: Database | None = None
         self._membership: FolderLock | None = None
