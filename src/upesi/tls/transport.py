@@ -49,7 +49,18 @@ class TlsTransport(asyncio.Transport):
     the peer can tell an end from a cut. Octets that came in one piece are delivered even when reading is paused meanwhile.
     """
 
-    __slots__ = ("_ended", "_incoming", "_object", "_open", "_outgoing", "_protocol", "_raw", "_shut", "_trash")
+    __slots__ = (
+        "_ended",
+        "_gathering",
+        "_incoming",
+        "_object",
+        "_open",
+        "_outgoing",
+        "_protocol",
+        "_raw",
+        "_shut",
+        "_trash",
+    )
 
     def __init__(
         self,
@@ -76,6 +87,8 @@ class TlsTransport(asyncio.Transport):
         # nor will we
         self._shut = False
         self._trash = 0
+        # records wait to be sent together
+        self._gathering = False
 
     def begin(self, octets: bytes = b"") -> None:
         """Take over the transport; `octets` were read from it already."""
@@ -94,13 +107,18 @@ class TlsTransport(asyncio.Transport):
     # -- what the transport below calls
 
     def data_received(self, data: bytes) -> None:
-        """Take records."""
-        if len(data) <= _FEED:
-            self._feed(data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(view), _FEED):
-            self._feed(view[start : start + _FEED])
+        """Take records; what the protocol answers to them goes out in one write."""
+        self._gathering = True
+        try:
+            if len(data) <= _FEED:
+                self._feed(data)
+            else:
+                view = memoryview(data)
+                for start in range(0, len(view), _FEED):
+                    self._feed(view[start : start + _FEED])
+        finally:
+            self._gathering = False
+            self._flush()
 
     def eof_received(self) -> bool | None:
         """Take note that the peer's side is closed. Without close_notify it may have been cut: to SMTP that is the same, as
@@ -137,8 +155,6 @@ class TlsTransport(asyncio.Transport):
             self._shake()
         if self._open and not self._shut:
             self._read()
-        if self._outgoing.pending:
-            self._flush()
 
     def _ignore(self, size: int) -> None:
         self._trash += size
@@ -153,7 +169,7 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLError as error:
             self._fail(_reason(error))
             return
-        # the last words of the handshake go out with what the protocol has to say now: a segment less for each side
+        # its last words go out with what the protocol has to say now: a segment less for each side
         self._open = True
         if self._protocol is not None:
             self._protocol.tls_established()
@@ -220,7 +236,8 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLError:
             self.abort()
             return
-        self._flush()
+        if not self._gathering or self._outgoing.pending > _RECORD:
+            self._flush()
 
     def _write_records(self, view: memoryview) -> None:
         for start in range(0, len(view), _RECORD):
@@ -254,8 +271,9 @@ class TlsTransport(asyncio.Transport):
             self._flush()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once; what waits to be sent is dropped."""
         self._shut = True
+        self._outgoing.read()
         self._raw.abort()
 
     def is_closing(self) -> bool:
