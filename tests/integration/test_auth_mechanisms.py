@@ -238,25 +238,36 @@ def test_curl_with_a_token(world: World) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def connected(world: World) -> smtplib.SMTP:
+def connected(world: World, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> smtplib.SMTP:
     """Return smtplib under TLS."""
     context = ssl.create_default_context(cafile=str(world.folder / "authority.crt"))
+    context.maximum_version = version
     client = smtplib.SMTP("localhost", world.port, timeout=30, local_hostname="client.example.org")
     client.starttls(context=context)
     client.ehlo()
     return client
 
 
-def test_a_client_that_binds_to_the_link(world: World) -> None:
-    """RFC 5929 section 4: tls-server-end-point of the certificate that we were shown lets in; of another's it does not."""
+@pytest.mark.parametrize(
+    ("version", "name"),
+    [
+        (ssl.TLSVersion.TLSv1_3, "tls-server-end-point"),
+        (ssl.TLSVersion.TLSv1_2, "tls-server-end-point"),
+        (ssl.TLSVersion.TLSv1_2, "tls-unique"),
+    ],
+)
+def test_a_client_that_binds_to_the_link(world: World, version: ssl.TLSVersion, name: str) -> None:
+    """RFC 5929: the certificate that we were shown, or this handshake, lets in; another's does not."""
     mechanism = "SCRAM-SHA-256-PLUS"
-    with connected(world) as client:
+    with connected(world, version) as client:
         assert mechanism in client.esmtp_features["auth"].split()
         assert isinstance(client.sock, ssl.SSLSocket)
         shown = client.sock.getpeercert(binary_form=True)
         assert shown is not None
-        for binding, code in ((b"x" * 32, 535), (hashlib.sha256(shown).digest(), 235)):
-            scram_client = ScramClient(mechanism, USER, PASSWORD, "p=tls-server-end-point,,", binding)
+        unique = client.sock.get_channel_binding("tls-unique") or b""
+        right = unique if name == "tls-unique" else hashlib.sha256(shown).digest()
+        for binding, code in ((b"x" * 32, 535), (right, 235)):
+            scram_client = ScramClient(mechanism, USER, PASSWORD, f"p={name},,", binding)
             first = base64.b64encode(scram_client.first).decode()
             challenge = base64.b64decode(client.docmd("AUTH", f"{mechanism} {first}")[1])
             answered = client.docmd(base64.b64encode(scram_client.final(challenge)).decode())

@@ -29,7 +29,8 @@ class TlsInfo(msgspec.Struct, frozen=True, gc=False):
     """What a handshake has settled. `protocol` is "TLSv1.2" or "TLSv1.3", `cipher` OpenSSL's name, `bits` the strength of its key.
 
     `peer` is None where no certificate was shown, or none was asked for. `end_point` is the hash of the server's certificate for
-    channel binding (RFC 5929 section 4, tls-server-end-point), empty where it is not known.
+    channel binding (RFC 5929 section 4, tls-server-end-point), empty where it is not known; `unique` is tls-unique (section 3), which
+    TLS 1.3 does not have.
     """
 
     protocol: str
@@ -38,6 +39,7 @@ class TlsInfo(msgspec.Struct, frozen=True, gc=False):
     peer: PeerCertificate | None = None
     end_point: bytes = b""
     resumed: bool = False
+    unique: bytes = b""
 
     def __str__(self) -> str:
         return f"{self.protocol} {self.cipher}"

@@ -101,6 +101,8 @@ class Attempts:
         """Forget the failures of this user here: it was the owner, mistyping. Those of the network stay, one account of an attacker's own
         must not wipe them out."""
         network, name = network_of(address), _name(user)
+        if not name:
+            return
         if self._rules.pair.count:
             self._counters.forget(_key(b"pair", name, network), self._rules.pair)
         self._counters.add(_key(b"known", name, network), _ACQUAINTANCE)

@@ -270,8 +270,9 @@ def _link(engine: SessionEngine) -> Link:
     tls = engine.session.tls
     if tls is None:
         return Link()
-    # the one binding that is known to both ends of every version of TLS; Python's ssl has no exporter for RFC 9266
-    bindings = {"tls-server-end-point": tls.end_point} if tls.end_point else {}
+    # tls-exporter (RFC 9266) is missing: Python's ssl does not give what it is made of
+    known = {"tls-server-end-point": tls.end_point, "tls-unique": tls.unique}
+    bindings = {name: octets for name, octets in known.items() if octets}
     return Link(secured=True, bindings=bindings, certificate=_accounts(tls.peer))
 
 

@@ -114,13 +114,15 @@ class Acceptor:
         """Return what a handshake has settled."""
         cipher, _, bits = tls.cipher() or ("", "", 0)
         shown = self._owners.get(tls.context)
+        version = tls.version() or ""
         return TlsInfo(
-            tls.version() or "",
+            version,
             cipher,
             bits,
             None if self._clients is ClientCertificates.IGNORE else peer_certificate(tls),
             b"" if shown is None else shown.end_point,
             bool(tls.session_reused),
+            (tls.get_channel_binding("tls-unique") or b"") if version == "TLSv1.2" else b"",
         )
 
     def renew(self) -> None:
