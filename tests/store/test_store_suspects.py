@@ -7,7 +7,7 @@ from store_world import QUEUE, SqliteEngine, accept, complete, ids
 from upesi.mail.ids import MessageId
 from upesi.spool.admin import Selector
 from upesi.spool.records import Completion, NewMessage
-from upesi.spool.suspects import CRASHED, KILLED
+from upesi.spool.suspects import CRASHED, KILLED, MAX_HELD
 
 
 async def die(engine: SqliteEngine, weight: int, times: int = 1, number: int = 1) -> list[list[MessageId]]:
@@ -127,3 +127,15 @@ async def test_an_attempt_that_ends_clears(engine: SqliteEngine) -> None:
     await complete(worker, Completion(delivery.id, delivery.message, (engine.delivery(),)))
     await die(engine, CRASHED, 2)
     assert state_of(engine, message) == "ready"
+
+
+async def test_where_many_seem_to_be_at_fault_none_is(engine: SqliteEngine) -> None:
+    """A plugin that blocks whatever it is asked would have all mail held, a message every few seconds; it stops at a bound."""
+    messages = await put(engine, MAX_HELD + 5)
+    await die(engine, CRASHED, 2, number=100)
+    await die(engine, CRASHED, MAX_HELD + 5, number=100)
+    states = [state_of(engine, message) for message in messages]
+    assert (states.count("held"), states.count("ready")) == (MAX_HELD, 5)
+    engine.admin.cancel(Selector(state="held"))
+    await die(engine, CRASHED, 1, number=100)
+    assert [state_of(engine, row) for row in messages if engine.admin.show(row.id.hex())].count("held") == 1

@@ -20,7 +20,7 @@ from upesi.spool.records import SpoolEvent
 from upesi.spool.rows import event_row, recipients_of
 from upesi.spool.schema import EVENT
 
-__all__ = ["ALONE", "CRASHED", "KILLED", "LIMIT", "absolve", "accuse", "one_is_held"]
+__all__ = ["ALONE", "CRASHED", "KILLED", "LIMIT", "MAX_HELD", "absolve", "accuse", "one_is_held"]
 
 # it fell silent and was killed for it, or ended by a signal or an exit of its own
 CRASHED = 2
@@ -31,6 +31,10 @@ KILLED = 1
 ALONE = 2 * CRASHED
 # three crashes, or six kills
 LIMIT = 3 * CRASHED
+
+# Held for this at once. Where so many seem to be at fault, it is none of them (a plugin that blocks whatever it is asked): the others wait
+# until it is mended, one at a time
+MAX_HELD = 20
 
 _REASON = "it was in the hands of several workers when they hung or crashed"
 
@@ -47,10 +51,14 @@ def accuse(database: Database, epoch: int, weight: int, now: float) -> tuple[lis
         "ON CONFLICT(delivery) DO UPDATE SET weight = weight + excluded.weight",
         weight, epoch,
     )  # fmt: skip
+    held = database.number(
+        "SELECT count(*) FROM suspect AS s JOIN delivery AS d ON d.id = s.delivery WHERE s.weight >= ? AND d.state = 3",
+        LIMIT,
+    )
     rows = database.rows(
         "SELECT d.id, d.message, d.queue, d.data FROM suspect AS s JOIN delivery AS d ON d.id = s.delivery "
-        "WHERE s.weight >= ? AND d.state = 2 AND d.epoch = ?",
-        LIMIT, epoch,
+        "WHERE s.weight >= ? AND d.state = 2 AND d.epoch = ? LIMIT ?",
+        LIMIT, epoch, max(0, MAX_HELD - held),
     )  # fmt: skip
     events = []
     for number, message, queue, data in rows:
