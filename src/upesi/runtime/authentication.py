@@ -99,8 +99,8 @@ def _server_secret(spool: Path) -> bytes:
 
 def _write_secret(path: Path) -> None:
     """Write a new secret unless another worker is first: whoever reads the file reads a whole one."""
-    mine = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    mine = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, os.urandom(_SECRET_OCTETS))
         os.fsync(descriptor)
