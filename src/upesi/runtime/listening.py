@@ -55,7 +55,9 @@ def make_listeners(
         settings = ground.config.listener[inherited.index]
         tls = security.acceptor(inherited.index)
         auth = authentication.of(settings)
-        context = _context(ground, intake, spawn, pressure, settings, listener_label(settings, sock), tls, auth, users, etrn)
+        context = _context(
+            ground, intake, spawn, pressure, settings, listener_label(settings, sock), tls, auth, users, etrn
+        )
         context.senders = authentication.senders
         listener = Listener(
             sock,
@@ -111,7 +113,9 @@ def _trusted(settings: ListenerSettings) -> Trusted | None:
     return Trusted(xclient, xforward) if xclient or xforward else None
 
 
-def _limits(smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator | None, etrn: QueueStart | None) -> ServerLimits:
+def _limits(
+    smtp: SmtpSettings, settings: ListenerSettings, auth: Authenticator | None, etrn: QueueStart | None
+) -> ServerLimits:
     return ServerLimits(
         max_message_size=smtp.max_message_size,
         smtputf8=smtp.smtputf8,

@@ -230,8 +230,7 @@ class SessionEngine:
                 "listener": session.listener,
                 "helo": session.helo,
                 **({"identity": session.identity} if session.identity is not None else {}),
-                **({"via": session.via} if session.via else {}),
-                **({"proxy": session.results["proxy"][1]} if session.has_results and "proxy" in session.results else {}),
+                **_proxied(session),
                 **({} if session.tls is None else _protection(session.tls)),
                 "commands": self.commands,
                 "messages": session.messages,
@@ -344,7 +343,8 @@ class SessionEngine:
             fields["refused"] = self.refused
             self.refused = None
         if self.forwarded is not None:
-            fields["forwarded"] = " ".join(f"{name}={value or '[UNAVAILABLE]'}" for name, value in self.forwarded.items())
+            said = (f"{name}={value or '[UNAVAILABLE]'}" for name, value in self.forwarded.items())
+            fields["forwarded"] = " ".join(said)
             self.forwarded = None
         self.context.emit(event, fields)
         self.tell(self.context.hooks.reset, tx)
@@ -353,6 +353,14 @@ class SessionEngine:
 def _protection(tls: TlsInfo) -> dict[str, object]:
     """Return what the event says of TLS: protocol and cipher, and who the client is by its certificate."""
     return {"tls": str(tls)} if tls.peer is None else {"tls": str(tls), "certificate": tls.peer.subject}
+
+
+def _proxied(session: Session) -> dict[str, object]:
+    """Return what the event says of who stands between the client and us."""
+    said: dict[str, object] = {"via": session.via} if session.via else {}
+    if session.has_results and "proxy" in session.results:
+        said["proxy"] = session.results["proxy"][1]
+    return said
 
 
 def _out_of_turn(session: Session) -> dict[str, object]:
