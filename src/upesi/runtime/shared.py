@@ -10,7 +10,8 @@ from upesi.store.region import RegionError
 
 __all__ = ["open_counters"]
 
-_COUNTERS = "counters"
+# the number is that of the layout: workers of an older program may still count in theirs during a reload
+_COUNTERS = "counters-1"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 

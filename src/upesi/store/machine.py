@@ -17,15 +17,15 @@ from pathlib import Path
 
 from upesi.config.units import Rate
 from upesi.limits.windows import KEPT, slice_of, turned
-from upesi.store.region import HEADER, MEMBERS, Region
+from upesi.store.region import HEADER, Region
 
 __all__ = ["MachineCounters"]
 
 # 32,768 keys held at once: three times the sessions of a listener. A set of 16 overflows with a chance of 1 in 10^5 at 10,000 keys
 _HELD_SETS = 2048
 _HELD_WAYS = 16
-# 65,536 windows: some rates for each of ten thousand clients at a time
-_WINDOW_SETS = 8192
+# 32,768 windows: some rates for each of several thousand clients at a time
+_WINDOW_SETS = 4096
 _WINDOW_WAYS = 8
 
 _DIGEST = 16
@@ -38,11 +38,11 @@ _WINDOW = struct.Struct(f"=II{KEPT}I")
 _FULL = 0xFFFFFFFF
 
 _HELD_KEYS = HEADER
-_HELD_COUNTS = _HELD_KEYS + _HELD * _DIGEST
-_COLUMN = _HELD * _COUNT.size
-_WINDOW_KEYS = _HELD_COUNTS + MEMBERS * _COLUMN
+_WINDOW_KEYS = _HELD_KEYS + _HELD * _DIGEST
 _WINDOW_COUNTS = _WINDOW_KEYS + _WINDOWS * _DIGEST
-_SIZE = _WINDOW_COUNTS + _WINDOWS * _WINDOW.size
+# behind what is common, on a border of pages: what each member holds
+_HELD_COUNTS = -(-(_WINDOW_COUNTS + _WINDOWS * _WINDOW.size) // HEADER) * HEADER
+_COLUMN = _HELD * _COUNT.size
 
 # how often a member that is at a limit looks whether others have ended
 _LOOK = 1.0
@@ -58,7 +58,7 @@ class MachineCounters:
 
         `monotonic` must be one clock for all of them, as the machine's is.
         """
-        self._region = Region(path, _SIZE, boot=boot)
+        self._region = Region(path, _HELD_COUNTS, _COLUMN, boot=boot)
         self._memory = self._region.memory
         self._secret = self._region.secret
         self._monotonic = monotonic

@@ -31,8 +31,8 @@ _SECRET = slice(48, 64)
 _COLUMNS = slice(64, 64 + MEMBERS)
 # open file description locks, unlike those of POSIX, belong to a descriptor: two members in one process are two
 _RANGE = struct.Struct("hhqqi4x")
-# Milliseconds for which the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there. Then we go on
-# without: a limit that is off by one harms less than a worker that stands still
+# Milliseconds for which the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there.
+# Then we go on without: a limit that is off by one harms less than a worker that stands still
 _PATIENCE = 50
 _PAUSE = 0.00002
 
@@ -47,24 +47,26 @@ class Region:
     __slots__ = ("_columns", "_descriptor", "_live", "_monotonic", "column", "memory", "secret")
 
     def __init__(
-        self, path: Path | None, size: int, *, boot: str, monotonic: Callable[[], float] = time.monotonic
+        self, path: Path | None, common: int, column: int, *, boot: str, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Map `size` octets of the file at `path` and become a member; raise RegionError. Without a path the memory is ours alone.
+        """Map the file at `path` and become a member; raise RegionError. Without a path the memory is ours alone.
 
-        `boot` names this start of the machine: counts of another are wiped.
+        It has `common` octets (the header among them), and behind them `column` octets for each member; only those of members
+        that were ever there take room on the disk. `boot` names this start of the machine: counts of another are wiped.
         """
+        size = common + MEMBERS * column
         self._monotonic = monotonic
         self._columns = b""
         self._live: tuple[int, ...] = ()
         self._descriptor = _open(path)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            # with all its blocks: a write into a hole of a mapped file on a full disk would be a SIGBUS
-            os.posix_fallocate(self._descriptor, 0, size)
+            self._prepare(boot.encode()[: _BOOT.stop - _BOOT.start], common, size)
             self.memory = mmap.mmap(self._descriptor, size)
-            self._prepare(boot.encode()[: _BOOT.stop - _BOOT.start])
             self.secret = self.memory[_SECRET]
-            self.column = self._join()
+            self.column = self._free_column()
+            self._allocate(common + self.column * column, column)
+            self.memory[_COLUMNS.start + self.column] = 1
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         except OSError as error:
             os.close(self._descriptor)
@@ -73,22 +75,25 @@ class Region:
             os.close(self._descriptor)
             raise
 
-    def _prepare(self, boot: bytes) -> None:
-        """Wipe what was counted before the machine started, or by a program that counted otherwise."""
-        memory = self.memory
+    def _prepare(self, boot: bytes, common: int, size: int) -> None:
+        """Make the file, or begin it anew where what is in it was counted before the machine started: nobody has it open then."""
         boot = boot.ljust(_BOOT.stop - _BOOT.start, b"\0")
-        if memory[:8] == _MAGIC and memory[_BOOT] == boot:
+        header = os.pread(self._descriptor, HEADER, 0)
+        if header[:8] == _MAGIC and header[_BOOT] == boot and os.fstat(self._descriptor).st_size == size:
             return
-        memory[:] = bytes(len(memory))
-        memory[_BOOT] = boot
+        os.ftruncate(self._descriptor, 0)
+        os.ftruncate(self._descriptor, size)
+        self._allocate(0, common)
         # which key lies where must not be for strangers to choose
-        memory[_SECRET] = os.urandom(_SECRET.stop - _SECRET.start)
-        memory[:8] = _MAGIC
+        os.pwrite(self._descriptor, _MAGIC + boot + os.urandom(_SECRET.stop - _SECRET.start), 0)
 
-    def _join(self) -> int:
+    def _allocate(self, start: int, size: int) -> None:
+        """Have the blocks of a part: a write into a hole of a mapped file on a full disk would be a SIGBUS."""
+        os.posix_fallocate(self._descriptor, start, size)
+
+    def _free_column(self) -> int:
         for column in range(MEMBERS):
             if self._try(column, fcntl.F_WRLCK):
-                self.memory[_COLUMNS.start + column] = 1
                 return column
         raise RegionError(f"all {MEMBERS} places for workers are taken")
 

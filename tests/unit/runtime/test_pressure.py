@@ -59,7 +59,7 @@ def test_counters_that_cannot_be_shared_are_kept_alone(tmp_path: Path) -> None:
     counters.close()
     shared = open_counters(tmp_path, lambda name, fields: events.append((name, fields)))
     assert len(events) == 1
-    assert (tmp_path / "counters").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "counters-1").stat().st_mode & 0o777 == 0o600
     shared.close()
 
 

@@ -1,5 +1,6 @@
 """Counters that hold over all workers: two members of one file stand for two workers."""
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,27 @@ def test_a_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RegionError, match="cannot open"):
         MachineCounters(tmp_path / "link", boot="one")
+
+
+def test_a_disk_without_room_is_told_at_the_start(tmp_path: Path) -> None:
+    """RES-02: blocks are had before they are written to: later, a full disk would end the process by a signal."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(RegionError, match="cannot use"):
+            MachineCounters(tmp_path / "counters", boot="one")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    MachineCounters(tmp_path / "counters", boot="one").close()
+
+
+def test_only_members_take_room_on_the_disk(tmp_path: Path) -> None:
+    """Sixty-four columns are promised, and those of the members are there."""
+    members = [MachineCounters(tmp_path / "counters", boot="one") for _ in range(2)]
+    found = (tmp_path / "counters").stat()
+    assert found.st_blocks * 512 < 4_000_000 < found.st_size
+    for member in members:
+        member.close()
 
 
 def test_a_lock_that_is_not_given_back_stops_nobody(tmp_path: Path) -> None:
