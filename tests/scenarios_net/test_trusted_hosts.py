@@ -333,6 +333,30 @@ def test_the_rights_are_those_of_the_client(trusting: Server) -> None:
             assert client.code("RCPT TO:<x@evil.example>") == code
 
 
+@pytest.mark.parametrize("kind", ["plain", "lmtp"])
+def test_the_limits_are_those_of_the_client(trusting: Server, kind: str) -> None:
+    """FLD-02, PRX-02: connections are counted by the address of the header, and so are those of XCLIENT; others are not touched."""
+    address = "203.0.113.77" if kind == "plain" else "203.0.113.78"
+    header = f"PROXY TCP4 {address} 127.0.0.1 1 25\r\n".encode()
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(Client(trusting, kind, "proxied", header)).greeted()
+        late = stack.enter_context(Client(trusting, kind, "proxied", header))
+        assert late.closed().startswith(b"421 4.7.0 Too many connections")
+        other = stack.enter_context(Client(trusting, kind, "xclient")).greeted()
+        other.hello()
+        assert other.say(f"XCLIENT ADDR={address}").startswith("421 4.7.0 Too many connections")
+        assert other.closed() == b""
+        stack.enter_context(Client(trusting, kind, "proxied", header.replace(b".113.7", b".113.9"))).greeted()
+    # places come back
+    wait_until(lambda: _greeted(trusting, kind, header), what="a free place")
+
+
+def _greeted(server: Server, kind: str, header: bytes) -> bool:
+    with Client(server, kind, "proxied", header) as client:
+        return client.hear().startswith("220 ")
+
+
 # -- XCLIENT and XFORWARD
 
 
