@@ -1,4 +1,8 @@
-"""From `[[credentials]]` to one source. Nothing is asked or connected here, but files are read: a start with a broken one fails."""
+"""From `[[credentials]]` to one source. Nothing is asked or connected here, but files are read.
+
+What cannot be used stops a start or a reload (`check`). A worker that is made all the same, in the place of one that died, takes and sends
+mail, and answers 454 to those whose source it lacks.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,13 @@ from upesi.lookup.cache import AcceptedLogins
 from upesi.lookup.domains import CredentialsByDomain, Served
 from upesi.lookup.failures import LookupFailed
 from upesi.lookup.guard import GuardedCredentials, Source
+from upesi.lookup.judge import PasswordJudge
+from upesi.sasl.credentials import Identity, Origin, Refused
 
 if TYPE_CHECKING:
     from upesi.http.client import HttpClient
 
-__all__ = ["Surroundings", "build"]
+__all__ = ["Surroundings", "build", "check"]
 
 Emit = Callable[[str, Mapping[str, str | int]], None]
 Make = Callable[[CredentialsSettings, SourceUrl, "Surroundings"], Source]
@@ -56,17 +62,31 @@ _MODULES: Mapping[str, str] = {
 
 
 def build(config: Config, surroundings: Surroundings) -> CredentialsByDomain | None:
-    """Return the configured sources as one, None where there is none; raise LookupFailed (not temporary) for what cannot be used."""
+    """Return the configured sources as one, None where there is none."""
     if not config.credentials:
         return None
     return CredentialsByDomain([_served(table, surroundings) for table in config.credentials])
 
 
+async def check(config: Config, surroundings: Surroundings) -> None:
+    """Make every source and let go of it again; raise LookupFailed (not temporary) for what cannot be used."""
+    for table in config.credentials:
+        url = source_url(table.source)
+        source = _made(table, url, surroundings)
+        await source.close()
+        if _MODULES[url.scheme] == "stored_sources":
+            stored_sources = importlib.import_module("upesi.lookup.stored_sources")
+            stored_sources.check(table, url)
+
+
 def _served(table: CredentialsSettings, surroundings: Surroundings) -> Served:
-    url = source_url(table.source)
-    loop = surroundings.loop
-    source = _made(table, url, surroundings)
-    remember = float(table.remember)
+    source: Source
+    try:
+        source = _made(table, source_url(table.source), surroundings)
+    except LookupFailed as error:
+        surroundings.emit("credentials.unavailable", {"source": table.source, "cause": str(error), "times": 1})
+        source = _Broken()
+    loop, remember = surroundings.loop, float(table.remember)
     guarded = GuardedCredentials(
         source,
         loop,
@@ -89,3 +109,12 @@ def _made(table: CredentialsSettings, url: SourceUrl, surroundings: Surroundings
 
 class _Missing(LookupFailed):
     temporary = False
+
+
+class _Broken(PasswordJudge):
+    """Stands where a source could not be made."""
+
+    __slots__ = ()
+
+    async def verify(self, user: str, password: str, origin: Origin) -> Identity | Refused:
+        raise LookupFailed("the source could not be made: see the events of this worker's start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from upesi.config.accounts import SourceUrl
 from upesi.config.settings import CredentialsSettings
 from upesi.database.errors import DatabaseError
 from upesi.database.query import SqliteQuery
+from upesi.lookup.account_file import read_file
 from upesi.lookup.file import FileTable
 from upesi.lookup.pool import WorkPool
 from upesi.lookup.private import FileRefused
@@ -20,7 +22,7 @@ from upesi.lookup.table import Table
 if TYPE_CHECKING:
     from upesi.lookup.build import Surroundings
 
-__all__ = ["make"]
+__all__ = ["check", "make"]
 
 # Threads that compare hashes, for each source of a worker. One login costs 36 ms of a processor (`passwords`): more threads than this
 # would take the processors from mail, which is what a flood of logins wants
@@ -49,10 +51,19 @@ def _table(table: CredentialsSettings, url: SourceUrl, pool: WorkPool, surroundi
 
 def _sqlite(table: CredentialsSettings, url: SourceUrl, loop: asyncio.AbstractEventLoop) -> SqliteTable:
     query = SqliteQuery(Path(url.path), table.query, loop.time)
-    try:
-        query.check()
-    except DatabaseError as error:
-        # before anybody asked: there is no secret that its text could hold
-        raise FileRefused(f"{url.path}: {error}") from None
-    query.close()  # it belongs to the thread from here on
     return SqliteTable(query, WorkPool(loop, "sqlite", threads=1, waiting=HASHES_WAITING), float(table.timeout))
+
+
+def check(table: CredentialsSettings, url: SourceUrl) -> None:
+    """Try what a worker would meet at its first login; raise FileRefused."""
+    if url.scheme == "file":
+        read_file(Path(url.path))
+    elif url.scheme == "sqlite":
+        query = SqliteQuery(Path(url.path), table.query, time.monotonic)
+        try:
+            query.check()
+        except DatabaseError as error:
+            # before anybody has asked: there is no secret that its text could hold
+            raise FileRefused(f"{url.path}: {error}") from None
+        finally:
+            query.close()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from upesi.config.settings import Config, ListenerSettings, ListenerTls
 from upesi.hooks.guard import Emit
+from upesi.runtime.readable import check_readable
 from upesi.tls.acceptor import Acceptor, Handshakes
 from upesi.tls.contexts import TlsError
 from upesi.tls.folder import Certificates
@@ -26,8 +26,8 @@ __all__ = ["Security", "check_security"]
 class Security:
     """The acceptors of one worker. `watch` is to be started and stopped."""
 
-    def __init__(self, config: Config, emit: Emit, loop: asyncio.AbstractEventLoop) -> None:
-        """Read all certificates; what is broken is told as `tls.refused`."""
+    def __init__(self, config: Config, emit: Emit, loop: asyncio.AbstractEventLoop, *, warns: bool = True) -> None:
+        """Read all certificates; what is broken is told as `tls.refused`. One worker of the machine `warns`."""
         self.handshakes = Handshakes(config.tls.max_handshakes, config.tls.max_client_handshakes)
         folders = _folders(config)
         for certificates in folders.values():
@@ -41,7 +41,7 @@ class Security:
                 acceptor.renew()
             except TlsError as error:
                 emit("tls.refused", {"text": str(error)})
-        self.watch = Watch(list(folders.values()), config.tls.watch, time.time, emit, loop)
+        self.watch = Watch(list(folders.values()), config.tls.watch, time.time, emit, loop, warns=warns)
 
     def acceptor(self, index: int) -> Acceptor | None:
         """Return what the listener of this index in the configuration needs, None where it has no TLS."""
@@ -55,7 +55,8 @@ def check_security(config: Config) -> Iterator[str]:
     shelves = [certificates.load(now) for certificates in folders.values()]
     if os.geteuid() == 0 and config.node.user:
         for certificates in folders.values():
-            _check_readable(certificates, config.node.user)
+            for path in certificates.paths():
+                check_readable(path, config.node.user)
     for listener in config.listener:
         acceptor = _acceptor(config, listener, folders, Handshakes(1, 1))
         try:
@@ -91,30 +92,3 @@ def _acceptor(
         authorities=Path(listener.client_authorities) if listener.client_authorities else None,
         ciphers=config.tls.ciphers,
     )
-
-
-def _check_readable(certificates: Certificates, user: str) -> None:
-    """Make sure that workers, which run as `user`, can read what we have read as root; raise TlsError."""
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        # said elsewhere
-        return
-    groups = os.getgrouplist(user, entry.pw_gid)
-    for path in certificates.paths():
-        barred = next(
-            (part for part in (*reversed(path.parents), path) if not _open_to(part, entry.pw_uid, groups)), None
-        )
-        if barred is not None:
-            raise TlsError(
-                f"{path} cannot be read by {user} (node.user), as whom workers run: see the rights of {barred}"
-            )
-
-
-def _open_to(path: Path, uid: int, groups: list[int]) -> bool:
-    """Whether a user may read a file, or go through a folder, by its mode (no access lists)."""
-    status = path.stat()
-    wanted = 0o1 if path.is_dir() else 0o4
-    if status.st_uid == uid:
-        return bool(status.st_mode & wanted << 6)
-    return bool(status.st_mode & (wanted << 3 if status.st_gid in groups else wanted))

@@ -250,7 +250,13 @@ async def test_a_change_is_not_lost_when_nobody_had_time_to_read_it(tmp_path: Pa
     assert await world.users("bert") == [True]
 
 
-def test_a_start_with_a_broken_file_fails(tmp_path: Path) -> None:
-    """There are no old accounts that could stay."""
-    with pytest.raises(FileRefused):
-        World(written(tmp_path / "accounts", "anna secret\n"))
+async def test_a_worker_that_is_born_over_a_broken_file_waits_for_a_good_one(tmp_path: Path) -> None:
+    """AUT-07: there are no old accounts that could stay, so there is no answer; mail goes on, and the mended file counts."""
+    path = written(tmp_path / "accounts", "anna secret\n")
+    world = World(path)
+    for _ in range(2):
+        with pytest.raises(LookupFailed):
+            await world.users("anna")
+    assert [name for name, _ in world.events] == ["accounts.refused"]
+    written(path, f"anna {HASH}\n")
+    assert await world.users("anna", "bert") == [True, False]
