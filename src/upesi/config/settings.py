@@ -337,7 +337,7 @@ class AuthSettings(Section, frozen=True, kw_only=True):
     pair_failures: Rate = Rate("10/15m")
     # failures of one client on any account
     network_failures: Rate = Rate("60/1h")
-    # failures on one account from anywhere but networks that it was used from in the last week
+    # failures on one account from anywhere but networks that it was used from in the last month
     account_failures: Rate = Rate("60/1h")
     # how long a failed attempt takes at least, so that its time tells nothing; doubled with each further one of the same client
     delay: Duration = Duration("1s")

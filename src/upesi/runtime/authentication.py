@@ -11,6 +11,7 @@ from upesi.config.settings import AuthSettings, ListenerSettings
 from upesi.hooks.tables import read_list
 from upesi.mail.errors import UpesiError
 from upesi.runtime.ground import Ground
+from upesi.sasl.acquaintances import Acquaintances
 from upesi.sasl.attempts import AttemptRules, Attempts
 from upesi.sasl.authenticator import Authenticator, AuthenticatorSettings, Tokens
 from upesi.sasl.credentials import Credentials
@@ -42,7 +43,8 @@ class Authentication:
         self.senders = sender_rules(ground.config.auth)
         self._source = source
         self._tokens = tokens
-        self._attempts = Attempts(ground.counters, _rules(ground.config.auth))
+        acquaintances = Acquaintances(ground.keys, ground.loop.time)
+        self._attempts = Attempts(ground.counters, _rules(ground.config.auth), acquaintances)
         self._secret = _server_secret(Path(ground.config.spool.path))
 
     def of(self, listener: ListenerSettings) -> Authenticator | None:

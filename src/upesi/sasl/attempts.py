@@ -3,7 +3,7 @@
 Three counts, each in a window that slides: of one network on one account, of one network on any account, of one account from anywhere.
 The first catches a program with a wrong password, the second one that tries a password on many accounts, the third a thousand machines
 that try many on one. The third alone would let a stranger lock out the owner of an account; so a network from which that account was
-used before is spared it.
+used before (`acquaintances`) is spared it.
 
 The counts go by what the client typed, whether there is such an account or not: locks tell nobody which accounts exist. They live in
 `Counters` that all workers share. Nothing here waits.
@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Awaitable
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 import msgspec
 
 from upesi.config.units import Duration, Rate
+from upesi.sasl.acquaintances import Acquaintances
 
 __all__ = ["AttemptRules", "Attempts", "Counters", "Lock", "network_of"]
 
-# how long it is remembered that an account was used from a network, at the most that a counter holds
-_ACQUAINTANCE = Rate("1/1w")
 # what a name is cut to in a key: keys are bounded, names are the client's
 _NAME_OCTETS = 12
 
@@ -68,14 +68,18 @@ class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
 class Attempts:
     """The counts, under the rules."""
 
-    __slots__ = ("_counters", "_rules")
+    __slots__ = ("_acquaintances", "_counters", "_rules")
 
-    def __init__(self, counters: Counters, rules: AttemptRules) -> None:
+    def __init__(self, counters: Counters, rules: AttemptRules, acquaintances: Acquaintances) -> None:
         self._counters = counters
+        self._acquaintances = acquaintances
         self._rules = rules
 
     def locked(self, user: str, address: str) -> Lock | None:
-        """Return what keeps `user` at `address` out now, None where nothing does."""
+        """Return what keeps `user` at `address` out now, None where nothing does.
+
+        Lock.ACCOUNT holds for strangers only: ask `acquainted`.
+        """
         rules = self._rules
         network, name = network_of(address), _name(user)
         if self._full(_key(b"network", network), rules.network):
@@ -84,9 +88,11 @@ class Attempts:
             return None
         if self._full(_key(b"pair", name, network), rules.pair):
             return Lock.PAIR
-        if self._full(_key(b"account", name), rules.account) and not self._acquainted(name, network):
-            return Lock.ACCOUNT
-        return None
+        return Lock.ACCOUNT if self._full(_key(b"account", name), rules.account) else None
+
+    async def acquainted(self, user: str, address: str) -> bool:
+        """Whether `user` was let in from the network of `address` before."""
+        return await self._acquaintances.knows(_name(user), network_of(address))
 
     def failed(self, user: str, address: str) -> None:
         """Count a failure."""
@@ -97,24 +103,21 @@ class Attempts:
             self._count(_key(b"pair", name, network), rules.pair)
             self._count(_key(b"account", name), rules.account)
 
-    def succeeded(self, user: str, address: str) -> None:
+    def succeeded(self, user: str, address: str) -> Awaitable[None] | None:
         """Forget the failures of this user here: it was the owner, mistyping. Those of the network stay, one account of an attacker's own
-        must not wipe them out."""
+        must not wipe them out. Returns what somebody must await, if anything."""
         network, name = network_of(address), _name(user)
         if not name:
-            return
+            return None
         if self._rules.pair.count:
             self._counters.forget(_key(b"pair", name, network), self._rules.pair)
-        self._counters.add(_key(b"known", name, network), _ACQUAINTANCE)
+        return self._acquaintances.remember(name, network)
 
     def delay(self, address: str) -> float:
         """Return how many seconds after its question a failed attempt is answered."""
         rules = self._rules
         spent = self._counters.spent(_key(b"network", network_of(address)), rules.network) if rules.network.count else 0
         return min(rules.delay * 2.0 ** min(spent, 16), max(rules.longest_delay, rules.delay))
-
-    def _acquainted(self, name: bytes, network: bytes) -> bool:
-        return self._counters.spent(_key(b"known", name, network), _ACQUAINTANCE) > 0
 
     def _full(self, key: bytes, rate: Rate) -> bool:
         return rate.count > 0 and self._counters.spent(key, rate) >= rate.count

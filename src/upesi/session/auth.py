@@ -20,6 +20,7 @@ from upesi.mail.reply import Reply
 from upesi.mail.security import PeerCertificate
 from upesi.protocol.smtp.auth import challenge_text
 from upesi.protocol.smtp.events import AuthCommand, AuthResponse
+from upesi.sasl.attempts import Lock
 from upesi.sasl.authenticator import Authenticator
 from upesi.sasl.circumstances import Link
 from upesi.sasl.credentials import Identity, Origin
@@ -143,14 +144,31 @@ def _advance(engine: SessionEngine, state: AuthState, step: Callable[[], Step | 
 
 
 def _question(engine: SessionEngine, state: AuthState, question: Question) -> Answer:
-    """Ask the hooks where there is a secret that they can judge, then the source; nobody at all where the door is locked."""
+    """Ask those who can answer; nobody at all where the door is locked."""
     attempts, address = state.authenticator.attempts, engine.session.client.address
     state.asked = state.authenticator.monotonic()
     lock = attempts.locked(question.user, address)
+    if lock is Lock.ACCOUNT:
+        return Waiting(attempts.acquainted(question.user, address), partial(_recognised, engine, question))
     if lock is not None:
-        # as slow as a wrong guess: to learn that the door is locked costs what trying it costs
-        reply = _failed(engine, state, Failure.UNAVAILABLE, f"{lock.value} is locked", _LOCKED)
-        return _later(state, attempts.delay(address), reply)
+        return _locked(engine, state, lock)
+    return _judge(engine, state, question)
+
+
+def _recognised(engine: SessionEngine, question: Question, acquainted: object) -> Answer:
+    """Strangers are kept out of an account that is locked, and whoever used it from there before is not."""
+    state = _state(engine)
+    return _judge(engine, state, question) if acquainted is True else _locked(engine, state, Lock.ACCOUNT)
+
+
+def _locked(engine: SessionEngine, state: AuthState, lock: Lock) -> Answer:
+    # as slow as a wrong guess: to learn that the door is locked costs what trying it costs
+    reply = _failed(engine, state, Failure.UNAVAILABLE, f"{lock.value} is locked", _LOCKED)
+    return _later(state, state.authenticator.attempts.delay(engine.session.client.address), reply)
+
+
+def _judge(engine: SessionEngine, state: AuthState, question: Question) -> Answer:
+    """Ask the hooks where there is a secret that they can judge, then the source."""
     credentials = None if state.exchange is None else _credentials(state.exchange.mechanism, question)
     if credentials is None:
         return _ask_source(engine, question, None)
@@ -211,7 +229,9 @@ def _succeeded(engine: SessionEngine, identity: Identity, opinion: Verdict | Non
         return replies.BAD_SEQUENCE
     state.account = identity
     session.identity = identity.name
-    state.authenticator.attempts.succeeded(exchange.user, session.client.address)
+    remembering = state.authenticator.attempts.succeeded(exchange.user, session.client.address)
+    if remembering is not None:
+        engine.context.spawn(remembering)
     engine.context.emit("auth.succeeded", {**_fields(engine, exchange), "identity": identity.name})
     return _SUCCEEDED
 

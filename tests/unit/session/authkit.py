@@ -11,6 +11,7 @@ from tests.unit.session.sessionkit import NOW, Dialogue
 from upesi.config.units import Duration, Rate
 from upesi.mail.security import TlsInfo
 from upesi.protocol.smtp.limits import ServerLimits
+from upesi.sasl.acquaintances import Acquaintances
 from upesi.sasl.attempts import AttemptRules, Attempts
 from upesi.sasl.authenticator import Authenticator, AuthenticatorSettings, Tokens
 from upesi.sasl.credentials import Ability, Identity, Origin, Refused, ScramKeys, SharedSecret, Unavailable
@@ -82,6 +83,19 @@ class MemoryCounters:
         self.counts.pop(key, None)
 
 
+class MemoryKeys:
+    """Keys that never end."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    async def put(self, key: str, value: bytes, lifetime: float) -> None:
+        self.values[key] = value
+
+
 def rules(**changed: Any) -> AttemptRules:
     values: dict[str, Any] = {
         "pair": Rate("none"),
@@ -99,6 +113,7 @@ def authenticator(
     mechanisms: tuple[str, ...] = tuple(MECHANISMS),
     attempts: AttemptRules | None = None,
     counters: MemoryCounters | None = None,
+    keys: MemoryKeys | None = None,
     tokens: Tokens | None = None,
     without_tls: bool = False,
     max_failures: int = 3,
@@ -115,7 +130,7 @@ def authenticator(
         ),
         source,
         tokens,
-        Attempts(counters or MemoryCounters(), attempts or rules()),
+        Attempts(counters or MemoryCounters(), attempts or rules(), Acquaintances(keys or MemoryKeys(), lambda: 0.0)),
         random=lambda n: b"\x01" * n,
         secret=b"s" * 32,
         now=lambda: NOW,
@@ -158,6 +173,8 @@ class AuthDialogue(Dialogue):
             task = self.connection._task
             await asyncio_wait(task)
             said += self.heard()
+        while self.spawned:
+            await self.spawned.pop(0)
         return said
 
     async def login(self, user: str = "anna", password: str = CANARY) -> list[str]:
