@@ -288,10 +288,16 @@ class Connection(asyncio.Protocol):
                 now,
                 self._context.settings,
                 self._engine.octets,
-                unfinished=not self._parked and self._protocol.pipelined,
+                unfinished=not self._parked and self._unfinished,
             )
             if verdict is not None:
                 self._dismiss(*verdict)
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether a part of something is here: of a command, or of a record of TLS."""
+        transport = self._transport
+        return self._protocol.pipelined or (isinstance(transport, TlsTransport) and transport.unfinished)
 
     def retire(self) -> None:
         """Send away a client outside a transaction: the server stops. The others are sent away when theirs is over."""

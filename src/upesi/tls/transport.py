@@ -60,6 +60,7 @@ class TlsTransport(asyncio.Transport):
         "_raw",
         "_shut",
         "_trash",
+        "unfinished",
     )
 
     def __init__(
@@ -89,6 +90,8 @@ class TlsTransport(asyncio.Transport):
         self._trash = 0
         # records wait to be sent together
         self._gathering = False
+        # what came last was a part of a record, so nobody has heard of it: whoever drips into records makes no command of them
+        self.unfinished = False
 
     def begin(self, octets: bytes = b"") -> None:
         """Take over the transport; `octets` were read from it already."""
@@ -186,8 +189,9 @@ class TlsTransport(asyncio.Transport):
     def _read(self) -> None:
         """Decrypt what there is and deliver it in one piece."""
         read = self._object.read
-        pieces = []
+        pieces: list[bytes] = []
         ended = False
+        began = self._incoming.pending > 0
         try:
             # asked beforehand, as an exception for each segment costs more than these two calls
             while self._incoming.pending or self._object.pending():
@@ -206,6 +210,7 @@ class TlsTransport(asyncio.Transport):
             self._shut = True
             self._raw.close()
             return
+        self.unfinished = began and not pieces
         if pieces and self._protocol is not None:
             self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if ended and not self._end():
