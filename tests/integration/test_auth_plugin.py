@@ -1,10 +1,10 @@
-"""AUTH end to end: a real server, a plugin that knows passwords, and clients that other people wrote."""
+"""AUTH end to end: a real server of two workers, a plugin that knows passwords, and clients that other people wrote."""
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port, wait_until
 
 PASSWORD = "canary-5e8a secret"
-
 PLUGIN = f"""
 import hmac
 from upesi.plugin import accept, hook, reject
@@ -23,43 +22,54 @@ from upesi.plugin import accept, hook, reject
 def judge(session, credentials):
     if credentials.user == "carl":
         return reject("5.7.8", "Carl has left")
-    if credentials.user == "anna" and hmac.compare_digest(credentials.password or "", {PASSWORD!r}):
-        return accept("anna@example.org")
+    if credentials.user in ("anna", "dora") and hmac.compare_digest(credentials.password or "", {PASSWORD!r}):
+        return accept(f"{{credentials.user}}@example.org")
 """
-
-
-@pytest.fixture
-def submission(upesi_server: MakeServer, receiver: Receiver) -> Callable[[], tuple[UpesiServer, int]]:
-    """A server with a second listener, on which AUTH may be spoken without TLS, and with the plugin."""
-
-    def make() -> tuple[UpesiServer, int]:
-        port = free_port()
-        more = f"""
+CONFIG = """
 [plugins]
 enabled = ["max_hops", "gate"]
 folder = "plugins"
 
 [auth]
 delay = "10ms"
-
-{route_to(receiver.port)}
+longest_delay = "10ms"
+pair_failures = "4/1h"
 """
-        server = upesi_server(more, started=False)
-        Path(server.folder, "plugins").mkdir()
-        Path(server.folder, "plugins", "gate.py").write_text(PLUGIN)
-        text = server.file.read_text()
-        second = f'[[listener]]\naddress = "127.0.0.1"\nport = {port}\nauth.without_tls = true\n\n[plugins.relay]'
-        server.file.write_text(text.replace("[plugins.relay]", second))
-        return server.start(), port
-
-    return make
 
 
-def test_an_authenticated_client_may_send(
-    submission: Callable[[], tuple[UpesiServer, int]], receiver: Receiver
-) -> None:
-    """RFC 4954: smtplib authenticates with PLAIN and with LOGIN, and its mail goes out; without, it is not relayed."""
-    server, port = submission()
+def started(make: MakeServer, receiver: Receiver) -> tuple[UpesiServer, int]:
+    """Start a server with a second listener, on which AUTH may be spoken without TLS; return it and that port."""
+    port = free_port()
+    server = make(CONFIG + route_to(receiver.port), started=False, workers=2)
+    Path(server.folder, "plugins").mkdir()
+    Path(server.folder, "plugins", "gate.py").write_text(PLUGIN)
+    listener = f'[[listener]]\naddress = "127.0.0.1"\nport = {port}\nauth.without_tls = true\n\n[plugins.relay]'
+    server.file.write_text(server.file.read_text().replace("[plugins.relay]", listener))
+    return server.start(), port
+
+
+def swaks(port: int, mechanism: str, user: str, password: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("swaks"), "--server", f"127.0.0.1:{port}", "--auth", mechanism, "--auth-user", user, "--auth-password", password,
+         "--auth-hide-password", "--quit-after", "AUTH"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def codes(port: int, user: str, *passwords: str) -> list[int]:
+    """Try passwords, each over a connection of its own; return what was answered."""
+    said = []
+    for password in passwords:
+        with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
+            client.ehlo()
+            message = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+            said.append(client.docmd("AUTH", f"PLAIN {message}")[0])
+    return said
+
+
+def test_a_plugin_lets_clients_in(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """RFC 4954, AUT-04, AUT-05: smtplib and swaks authenticate and send; without, nothing is relayed; locks hold over all workers."""
+    server, port = started(upesi_server, receiver)
     with smtplib.SMTP("127.0.0.1", port, timeout=20) as client:
         client.ehlo()
         assert client.esmtp_features["auth"].split() == ["PLAIN", "LOGIN"]
@@ -72,21 +82,21 @@ def test_an_authenticated_client_may_send(
     with smtplib.SMTP("127.0.0.1", server.port, timeout=20) as client:
         client.ehlo()
         assert "auth" not in client.esmtp_features
+
+    # real peer: swaks with each mechanism that a plugin can judge, right and wrong
+    for mechanism in ("PLAIN", "LOGIN"):
+        for user, password, status in (("anna", PASSWORD, 0), ("anna", "wrong", 28), ("carl", PASSWORD, 28)):
+            result = swaks(port, mechanism, user, password)
+            assert result.returncode == status, result.stdout
+            assert ("235 2.7.0" in result.stdout) is (status == 0)
+
+    # four failures, whichever worker heard them, lock the account for this network; another account is not
+    assert codes(port, "dora", PASSWORD, "1", "2", "3", "4") == [235, 535, 535, 535, 535]
+    assert codes(port, "dora", *[PASSWORD] * 6) == [454] * 6
+    assert codes(port, "anna", PASSWORD) == [235]
+
     assert server.stop() == 0
-    assert "canary" not in server.log.read_text()
-    assert '"identity":"anna@example.org"' in server.log.read_text()
-
-
-@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
-def test_swaks_authenticates(submission: Callable[[], tuple[UpesiServer, int]], mechanism: str) -> None:
-    """Real peer: swaks with each mechanism that a plugin can judge, right and wrong."""
-    swaks = program("swaks")
-    _, port = submission()
-    for user, password, status in (("anna", PASSWORD, 0), ("anna", "wrong", 28), ("carl", PASSWORD, 28)):
-        result = subprocess.run(
-            [swaks, "--server", f"127.0.0.1:{port}", "--auth", mechanism, "--auth-user", user, "--auth-password", password,
-             "--auth-hide-password", "--quit-after", "AUTH"],
-            capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        assert result.returncode == status, result.stdout
-        assert ("235 2.7.0" in result.stdout) is (status == 0)
+    log = server.log.read_text()
+    assert "canary" not in log
+    assert '"identity":"anna@example.org"' in log
+    assert '"detail":"account from this network is locked"' in log
