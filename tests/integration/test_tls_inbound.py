@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -268,6 +268,32 @@ def test_a_cut_in_mid_message_queues_nothing(world: TlsServer, receiver: Receive
         client.sendmail("a@example.com", ["b@example.net"], numbered(7))
     (message,) = receiver.wait_for(1)
     assert number_of(message.data) == 7
+
+
+def test_a_handshake_may_come_in_one_segment_with_a_proxy_header(shared: TlsServer) -> None:
+    """Implicit TLS behind a proxy: the header is in clear, the ClientHello right behind it, and the session is the client's."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = shared.client().wrap_bio(incoming, outgoing, server_hostname="upesi.test")
+    before = len(shared.events("session.ended"))
+    with socket.create_connection(("127.0.0.1", shared.proxied), timeout=20) as raw:
+        pending = b"PROXY TCP4 203.0.113.99 127.0.0.1 40000 465\r\n"
+
+        def carry(step: Callable[[], object]) -> object:
+            nonlocal pending
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    raw.sendall(pending + outgoing.read())
+                    pending = b""
+                    incoming.write(raw.recv(65536))
+
+        carry(tls.do_handshake)
+        raw.sendall(outgoing.read())
+        assert b"220 upesi.test" in bytes(carry(lambda: tls.read(1000)))  # type: ignore[call-overload]
+    wait_until(lambda: len(shared.events("session.ended")) > before, what="the end of the session")
+    assert '"client":"203.0.113.99"' in shared.events("session.ended")[-1]
+    assert '"tls":"TLSv1.3 ' in shared.events("session.ended")[-1]
 
 
 @pytest.mark.parametrize("name", ["x" * 64 + ".example", "..", "a/../../etc/passwd", "back\\"])

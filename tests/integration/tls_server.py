@@ -33,6 +33,13 @@ tls = "implicit"
 client_certificates = "require"
 client_authorities = "{authorities}"
 
+[[listener]]
+address = "127.0.0.1"
+port = {proxied}
+name = "proxied"
+tls = "implicit"
+proxy = ["127.0.0.0/8"]
+
 [tls]
 certificates = "{certificates}"
 watch = "100ms"
@@ -47,7 +54,7 @@ to = "{to}"
 
 
 class TlsServer:
-    """`server` offers STARTTLS on its own port; `implicit` and `known` are the ports of the others."""
+    """`server` offers STARTTLS on its own port; `implicit`, `known` and `proxied` are the ports of the others."""
 
     def __init__(
         self,
@@ -60,13 +67,14 @@ class TlsServer:
     ) -> None:
         self.authority = authority
         self.certificates = folder / "certificates"
-        self.implicit, self.known = free_port(), free_port()
+        self.implicit, self.known, self.proxied = free_port(), free_port(), free_port()
         self.default = authority.issue("upesi.test")
         write(self.certificates, "upesi.pem", self.default.both)
         trusted = write(folder, "authority.crt", authority.pem)
         more = _CONFIG.format(
             implicit=self.implicit,
             known=self.known,
+            proxied=self.proxied,
             authorities=trusted,
             certificates=self.certificates,
             to=to,

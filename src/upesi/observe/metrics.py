@@ -23,6 +23,9 @@ class Metrics:
 
         self.sessions = counter("upesi_sessions_total", "Sessions that were opened", ["listener"])
         self.sessions_open = gauge("upesi_sessions_open", "Sessions open now", ["listener"])
+        self.tls_handshakes = counter(
+            "upesi_tls_handshakes_total", "TLS handshakes of clients, by what came of them", ["result"]
+        )
         self.sessions_refused = counter(
             "upesi_sessions_refused_total", "Clients turned away at once", ["listener", "reason"]
         )

@@ -28,6 +28,7 @@ class Observer:
         self._count: dict[str, Callable[[Fields], None]] = {
             "transaction.accepted": partial(_accepted, metrics),
             "transaction.refused": partial(_refused, metrics),
+            "session.ended": partial(_ended, metrics),
             "auth.succeeded": lambda fields: metrics.authentications.child("succeeded").inc(),
             "auth.failed": lambda fields: metrics.authentications.child(str(fields.get("reason", ""))).inc(),
             "delivery.delivered": lambda fields: delivered.inc(_recipients(fields)),
@@ -77,6 +78,15 @@ def count_queue(metrics: Metrics, totals: QueueTotals, now: float) -> None:
 def _recipients(fields: Fields) -> int:
     count = fields.get("recipients", 1)
     return count if isinstance(count, int) else 1
+
+
+def _ended(metrics: Metrics, fields: Fields) -> None:
+    """Count a session's handshake, if it had one: by version, or as failed."""
+    tls = fields.get("tls")
+    if isinstance(tls, str):
+        metrics.tls_handshakes.child(tls.partition(" ")[0]).inc()
+    elif str(fields.get("reason", "")).startswith("handshake"):
+        metrics.tls_handshakes.child("failed").inc()
 
 
 def _accepted(metrics: Metrics, fields: Fields) -> None:

@@ -106,7 +106,7 @@ async def build(
     await ground.hooks.begin()
     # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
-    security = Security(ground.config, ground.emit, ground.loop)
+    security = Security(ground.config, ground.emit, ground.loop, warns=configure.slot == 0)
     web = Web(ground.resolver)
     accounts = make_accounts(ground, sending.connector, web)
     tokens = make_tokens(ground.config.auth, web.client, ground.loop.time)

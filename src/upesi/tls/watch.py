@@ -1,7 +1,8 @@
 """Looking at folders of certificates from time to time, and taking over what is new and good (TLS-14).
 
 The folder is read in a thread: a slow disk must not hold up sessions. The event `tls.loaded` tells of what is shown from now on,
-`tls.refused` of what is broken: once for each change of the folder, not at each look.
+`tls.refused` of what is broken: once for each change of the folder, not at each look. `tls.warned` tells of certificates that expire or
+prove nothing: when the server starts, when they come, and once a day.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from upesi.tls.folder import Certificates, Shelf
 
 __all__ = ["Watch"]
 
+_DAY = 86400.0
+
 Emit = Callable[[str, dict[str, object]], None]
 
 
 class Watch:
     """Looks at `folders` every `period` seconds, from `start` to `stop`."""
 
-    __slots__ = ("_emit", "_folders", "_loop", "_now", "_period", "_task", "_told")
+    __slots__ = ("_emit", "_folders", "_loop", "_now", "_period", "_task", "_told", "_warned", "_warns")
 
     def __init__(
         self,
@@ -29,20 +32,25 @@ class Watch:
         now: Callable[[], float],
         emit: Emit,
         loop: asyncio.AbstractEventLoop,
+        *,
+        warns: bool = True,
     ) -> None:
-        """`now` is the wall clock, in seconds."""
+        """`now` is the wall clock, in seconds. `warns`: one of the machine's workers does, not each of them."""
         self._folders = folders
         self._period = period
         self._now = now
         self._emit = emit
         self._loop = loop
         self._task: asyncio.Task[None] | None = None
+        self._warns = warns
+        self._warned = 0.0
         # what was told last of a folder of which nothing could be shown
         self._told: dict[Certificates, str] = {}
 
     def start(self) -> None:
         """Begin to look."""
         if self._folders:
+            self._warn()
             self._task = self._loop.create_task(self._run())
 
     def stop(self) -> None:
@@ -64,12 +72,23 @@ class Watch:
             self._told.pop(certificates, None)
             if shelf is not before:
                 certificates.shelf = shelf
+                self._warned = 0.0
                 self._tell(certificates, before)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._period)
             await self.look()
+            if self._now() - self._warned > _DAY:
+                self._warn()
+
+    def _warn(self) -> None:
+        if self._warns:
+            self._warned = self._now()
+            for certificates in self._folders:
+                if certificates.shelf is not None:
+                    for text in certificates.shelf.warnings(self._warned):
+                        self._emit("tls.warned", {"folder": str(certificates.folder), "text": text})
 
     def _refuse(self, certificates: Certificates, text: str) -> None:
         if self._told.get(certificates) != text:

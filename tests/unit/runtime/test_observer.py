@@ -67,3 +67,18 @@ def test_the_spool_is_counted_by_state() -> None:
     assert (counts, metrics.queue_oldest.value) == ([1, 2, 3, 4], 60.0)
     count_queue(metrics, QueueTotals(0, 0, 0, 0, None), 160.0)
     assert metrics.queue_oldest.value == 0
+
+
+def test_handshakes_are_counted_by_version() -> None:
+    """One series for each version and one for failures, whatever a client did to make its own fail."""
+    observe, metrics = observer()
+    for fields in (
+        {"tls": "TLSv1.3 TLS_AES_256_GCM_SHA384", "reason": "quit"},
+        {"tls": "TLSv1.2 ECDHE-RSA-AES256-GCM-SHA384", "reason": "quit"},
+        {"reason": "handshake: unsupported protocol"},
+        {"reason": "handshake: timeout"},
+        {"reason": "quit"},
+    ):
+        observe("session.ended", fields)
+    counted = {child: metrics.tls_handshakes.child(child).value for child in ("TLSv1.2", "TLSv1.3", "failed")}
+    assert counted == {"TLSv1.2": 1, "TLSv1.3": 1, "failed": 2}

@@ -358,6 +358,37 @@ async def test_the_watch_looks_by_itself(two: Path, authority: Authority) -> Non
     watch.stop()
 
 
+async def test_the_watch_warns_once_a_day_and_of_what_is_new(tmp_path: Path, authority: Authority) -> None:
+    """What expires or proves nothing is told at the start, when it changes and once a day, by one of the workers."""
+    told, day = Told(), 86400.0
+    write(tmp_path, "old.pem", authority.issue("mx.example.net", begins=-9, ends=-1).both)
+    clock = Clock()
+    clock.now = TODAY
+    watches = [
+        Watch([loaded(tmp_path)], 0.001, clock, told, asyncio.get_running_loop(), warns=warns)
+        for warns in (True, False)
+    ]
+
+    async def until(count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(told.events) < count:  # noqa: ASYNC110 -- the watch has nothing to wait for
+                await asyncio.sleep(0.001)
+
+    for watch in watches:
+        watch.start()
+    await until(1)
+    clock.now += day / 2
+    write(tmp_path, "new.pem", authority.issue("other.example").both)
+    # what is new is told of by both, warned of by one
+    await until(4)
+    clock.now += day * 1.1
+    await until(5)
+    for watch in watches:
+        watch.stop()
+    assert sorted(told.names) == ["tls.loaded"] * 2 + ["tls.warned"] * 3
+    assert "old.pem: expired on " in str(told.events[0][1]["text"])
+
+
 async def test_nothing_to_watch_is_no_task() -> None:
     """Without TLS nothing ticks."""
     watch = Watch([], 0.001, lambda: TODAY, Told(), asyncio.get_running_loop())
