@@ -19,8 +19,9 @@ __all__ = ["header_fault"]
 _TOO_LARGE = Reply.make(552, "5.3.4", "Header section is larger than the limit")
 _TOO_MANY = Reply.make(554, "5.6.0", "Header section has too many fields")
 
-# Most header sections fit in the first, nearly all others in the second: a large message is not copied to see its first lines
-_READS = (4 * 1024, 16 * 1024)
+# Most header sections fit in the first read, nearly all others in the second: a large message is not copied to see its first lines
+_FIRST_READ = 4 * 1024
+_SECOND_READ = 16 * 1024
 _BLANK = b"\r\n\r\n"
 # "a:" CR LF
 _LEAST_FIELD = 4
@@ -31,12 +32,10 @@ _FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*+")
 
 def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:
     """Return the reply to a message whose header section is beyond the bounds, None where it is within them."""
-    # so much shows whether the bound is kept
-    for size in (*_READS, settings.max_header_size + len(_BLANK)):
-        start = body.read(0, size)
-        end = start.find(_BLANK)
-        if end >= 0 or len(start) < size:
-            break
+    start = body.read(0, _FIRST_READ)
+    end = start.find(_BLANK)
+    if end < 0 and len(start) == _FIRST_READ:
+        start, end = _further(body, settings.max_header_size + len(_BLANK))
     if start.startswith(NO_HEADER):
         return None
     # with the CRLF of the last field
@@ -45,6 +44,16 @@ def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:
         return _TOO_LARGE
     most = settings.max_header_fields
     return _TOO_MANY if end > most * _LEAST_FIELD and _count(start, end) > most else None
+
+
+def _further(body: Body, most: int) -> tuple[bytes, int]:
+    """Return as much of a message as holds the empty line, and its place; as much as shows that there is none within the bound, and -1."""
+    for size in (_SECOND_READ, most):
+        start = body.read(0, size)
+        end = start.find(_BLANK)
+        if end >= 0 or len(start) < size:
+            break
+    return start, end
 
 
 def _count(start: bytes, end: int) -> int:
