@@ -26,7 +26,7 @@ from upesi.dns.answer import Answer, Status
 from upesi.lookup.build import Surroundings, build
 from upesi.lookup.domains import CredentialsByDomain
 from upesi.runtime.accounts import Web
-from upesi.sasl.credentials import Origin
+from upesi.sasl.credentials import Identity, Origin
 
 ORIGIN = Origin(service="submission", remote="192.0.2.1", local="192.0.2.2", secured=True, session="a1")
 
@@ -46,6 +46,14 @@ class Accounts:
 
     async def verify(self, user: str, password: str) -> object:
         return await self.source.verify(user, password, ORIGIN)
+
+    async def until_accepted(self, user: str, password: str) -> None:
+        """Ask until the answer is yes: a source that begins or goes on, on a busy machine, may miss a short deadline."""
+        for _ in range(30):
+            if isinstance(await self.verify(user, password), Identity):
+                return
+            await asyncio.sleep(0.1)
+        pytest.fail(f"no yes: {self.events}")
 
 
 @contextlib.asynccontextmanager

@@ -75,9 +75,10 @@ async def test_what_is_asked(tmp_path: Path) -> None:
 )
 async def test_only_what_was_agreed_is_an_answer(tmp_path: Path, octets: bytes | None, expected: object) -> None:
     """AUT-07: another status, another form, too much, half of it, silence: neither yes nor no; none of it is in an event (AUT-05)."""
+    timeout = '"1s"' if expected == "time" else '"20s"'
     async with (
         web(octets) as site,
-        accounts(tmp_path, table(site.port).replace('"20s"', '"1s"')) as source,
+        accounts(tmp_path, table(site.port).replace('"20s"', timeout)) as source,
     ):
         given = await source.verify("anna", "sesame")
         if isinstance(expected, str):

@@ -152,9 +152,9 @@ def _judge(source: Accounts) -> LdapSource:
 async def test_a_server_that_is_away_or_hangs(slapd: Slapd, tmp_path: Path) -> None:
     """AUT-07: refused at once or silent for ever: no answer within the deadline, and the loop goes on meanwhile."""
     pid = slapd.pid
-    toml = search(slapd, tmp_path).replace('timeout = "20s"', 'timeout = "1s"')
+    toml = search(slapd, tmp_path).replace('timeout = "20s"', 'timeout = "2s"')
     async with accounts(tmp_path, toml) as source:
-        assert isinstance(await source.verify("anna", "sesame"), Identity)
+        await source.until_accepted("anna", "sesame")
         os.kill(pid, signal.SIGSTOP)
         try:
             start, beats = time.monotonic(), 0
@@ -165,14 +165,10 @@ async def test_a_server_that_is_away_or_hangs(slapd: Slapd, tmp_path: Path) -> N
             assert all(isinstance(answer, Unavailable) for answer in await asking)
             # a loop that was held would have beaten a few times
             assert beats >= 5
-            assert time.monotonic() - start < 20
+            assert time.monotonic() - start < 60
         finally:
             os.kill(pid, signal.SIGCONT)
-        for _ in range(20):
-            if isinstance(await source.verify("anna", "sesame"), Identity):
-                break
-        else:
-            pytest.fail("no answer after it went on")
+        await source.until_accepted("anna", "sesame")
 
 
 @pytest.mark.parametrize("octets", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x30\x84\xff\xff\xff\xff", b""])

@@ -133,11 +133,7 @@ async def test_a_question_that_takes_too_long(postgres: Postgres, tmp_path: Path
     toml = table(postgres, tmp_path, "127.0.0.1", query, "concurrency = 1").replace('"20s"', '"1s"')
     async with accounts(tmp_path, toml) as source:
         assert isinstance(await source.verify("slow", "sesame"), Unavailable)
-        for _ in range(20):
-            if await source.verify("anna", "sesame") == Identity("anna"):
-                break
-        else:
-            pytest.fail("no answer behind the slow one")
+        await source.until_accepted("anna", "sesame")
 
 
 async def test_tls_to_another_machine(postgres: Postgres, tmp_path: Path) -> None:
@@ -168,7 +164,9 @@ async def test_a_server_that_is_away_or_hangs(postgres: Postgres, tmp_path: Path
         pid = int(file.readline())
     toml = table(postgres, tmp_path, "127.0.0.1").replace('"20s"', '"1s"')
     async with accounts(tmp_path, toml.replace(f":{postgres.port}/", ":1/")) as source:
-        assert await source.verify("anna", "sesame") == Unavailable("Connection refused")
+        answer = await source.verify("anna", "sesame")
+        assert isinstance(answer, Unavailable)
+        assert answer.cause in ("Connection refused", "no answer in time")
     async with accounts(tmp_path, toml) as source:
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -176,8 +174,4 @@ async def test_a_server_that_is_away_or_hangs(postgres: Postgres, tmp_path: Path
             assert all(isinstance(answer, Unavailable) for answer in answers)
         finally:
             os.kill(pid, signal.SIGCONT)
-        for _ in range(20):
-            if isinstance(await source.verify("anna", "sesame"), Identity):
-                break
-        else:
-            pytest.fail("no answer after it went on")
+        await source.until_accepted("anna", "sesame")

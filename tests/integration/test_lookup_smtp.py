@@ -116,7 +116,7 @@ _EHLO = b"250-other.test\r\n250 AUTH PLAIN LOGIN\r\n"
         (b"220 hello\r\n", _EHLO, b"x" * 100_000, ""),
         (b"220 hello\r\n", b"250-other.test\r\n250 AUTH LOGIN\r\n", b"235 yes\r\n", "no AUTH PLAIN"),
         (b"554 go away\r\n", b"", b"", "554"),
-        (b"235 2.7.0 yes\r\n", _EHLO, b"", ""),
+        (b"235 2.7.0 yes\r\n", _EHLO, b"", "time"),
         (b"220 hello\r\n235 2.7.0 yes\r\n", _EHLO, b"", ""),
         (b"", b"", b"", "time"),
     ],
@@ -135,10 +135,11 @@ async def test_only_235_is_yes_and_only_535_is_no(
                 writer.write(reply)
                 await until_closed(reader)
 
+    timeout = "700ms" if answer == "time" else "20s"
     async with (
         serving(talk, context=authority.context()) as port,
         accounts(
-            tmp_path, f'source = "smtps://localhost:{port}"\nca_file = "{authority.file}"\ntimeout = "700ms"'
+            tmp_path, f'source = "smtps://localhost:{port}"\nca_file = "{authority.file}"\ntimeout = "{timeout}"'
         ) as source,
     ):
         given = await source.verify("anna", "sesame")

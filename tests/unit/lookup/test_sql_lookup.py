@@ -90,7 +90,7 @@ async def test_a_question_that_takes_too_long_is_ended(database: Path) -> None:
     users = table(database, slow, within=0.05)
     with pytest.raises(LookupFailed):
         await users.get("anna")
-    users._query._sql = QUERY
+    users._query._sql, users._within = QUERY, 20.0
     assert await users.get("anna") == (HASH, "anna@example.org")
 
 
