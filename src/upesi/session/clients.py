@@ -60,8 +60,15 @@ class Clients:
     def _name(self, address: str) -> bytes:
         if not address:
             return b""
-        # the zone of a link-local address is ours, and says nothing of the client
-        ip = ip_address(address.partition("%")[0])
+        try:
+            # the zone of a link-local address is ours, and says nothing of the client
+            ip = ip_address(address.partition("%")[0])
+        except ValueError:
+            # whom somebody in front of us could not name
+            return b""
+        # a proxy may write IPv4 so, and all of it would be one /64
+        if ip.version == 6 and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
         if any(ip in network for network in self._exempt):
             return b""
         return str(ip_network((ip, self._prefixes[ip.version]), strict=False)).encode()

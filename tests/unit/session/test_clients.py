@@ -175,3 +175,12 @@ def test_ten_million_addresses_are_not_remembered(worlds: list[World]) -> None:
     assert len(world.clients._known) <= 4096
     assert world.clients.network("") == b""
     assert world.clients.network("fe80::1%eth0") == b"fe80::/64"
+
+
+def test_every_spelling_of_an_address_is_one_client(worlds: list[World]) -> None:
+    """FLD-02: a proxy may write IPv4 as IPv6, and must not make one client of all of it; what is no address has no limits."""
+    worlds.append(world := World())
+    assert world.clients.network("::ffff:192.0.2.7") == world.clients.network("192.0.2.7") == b"192.0.2.7/32"
+    assert world.clients.network("::ffff:10.1.2.3") == b""
+    assert world.clients.network("2001:DB8::1") == world.clients.network("2001:db8:0::2") == b"2001:db8::/64"
+    assert world.clients.network("unknown") == b""
