@@ -199,7 +199,14 @@ def test_urgent_mail_overtakes_what_waits_for_the_same_site() -> None:
     world = World(site_connections=1)
     site = world.site("x.example")
     site.reply = 1.0
-    for name, head_start in (("first", 0), ("bulk", 0), ("urgent", 540), ("later", 0), ("urgent2", 540), ("pressing", 60)):
+    for name, head_start in (
+        ("first", 0),
+        ("bulk", 0),
+        ("urgent", 540),
+        ("later", 0),
+        ("urgent2", 540),
+        ("pressing", 60),
+    ):
         plain = world.message(f"{name}@x.example")
         deliveries = tuple(msgspec.structs.replace(each, due=each.due - head_start) for each in plain.deliveries)
         message = msgspec.structs.replace(plain, deliveries=deliveries)
