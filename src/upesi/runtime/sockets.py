@@ -7,14 +7,26 @@ accept queue is lost when a worker is replaced; the next worker of that slot acc
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from upesi.config.settings import ListenerSettings
+from upesi.config.settings import Config, ListenerSettings
 from upesi.mail.errors import UpesiError
+from upesi.runtime.messages import InheritedListener
 
-__all__ = ["Bound", "ListenError", "bind", "bind_all", "close_all", "close_fresh", "listener_label"]
+__all__ = [
+    "Bound",
+    "ListenError",
+    "bind",
+    "bind_all",
+    "close_all",
+    "close_fresh",
+    "inherited",
+    "listener_label",
+    "workers_of",
+]
 
 # as configured: address and port
 Address = tuple[str, int]
@@ -137,3 +149,19 @@ _ADVICE = {
 def _explain(settings: ListenerSettings, error: OSError) -> str:
     advice = _ADVICE.get(error.errno or 0, error.strerror or "cannot listen")
     return f"cannot listen on {settings.address} port {settings.port}: {advice}"
+
+
+def workers_of(config: Config) -> int:
+    """How many workers `config` asks for: one per processor that we may use, unless it says."""
+    return config.node.workers or len(os.sched_getaffinity(0))
+
+
+def inherited(config: Config, slot: int, bound: Bound) -> list[InheritedListener]:
+    """Return the sockets of `slot`. Where a reload made the crew smaller, the odd sockets go to those who remain: nothing waits unheard."""
+    workers = workers_of(config)
+    return [
+        InheritedListener(index, sock.fileno(), len(bound[listener.address, listener.port]))
+        for index, listener in enumerate(config.listener)
+        for place, sock in enumerate(bound[listener.address, listener.port])
+        if place % workers == slot
+    ]

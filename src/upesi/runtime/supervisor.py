@@ -25,12 +25,12 @@ from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
 from upesi.runtime.check import check_in_child
 from upesi.runtime.fixed import fixed_that_differ
-from upesi.runtime.messages import Configure, Drain, Idle, InheritedListener, Shards, Yield, encode_config
+from upesi.runtime.messages import Configure, Drain, Idle, Shards, Yield, encode_config
 from upesi.runtime.operators import Operators
 from upesi.runtime.process import WorkerProcess
 from upesi.runtime.roster import Moves, Roster
 from upesi.runtime.share_ledger import ShareLedger
-from upesi.runtime.sockets import Bound, bind_all, close_all, close_fresh
+from upesi.runtime.sockets import Bound, bind_all, close_all, close_fresh, inherited, workers_of
 from upesi.runtime.tasks import OwnTasks
 from upesi.spool.admin import SpoolAdmin
 from upesi.spool.room import check_room
@@ -186,16 +186,6 @@ class Supervisor:
 
     # -- listeners
 
-    def _inherited(self, config: Config, slot: int, bound: Bound) -> list[InheritedListener]:
-        """The sockets of `slot`. Where a reload made the crew smaller, the odd sockets go to those who remain: nothing waits unheard."""
-        workers = workers_of(config)
-        return [
-            InheritedListener(index, sock.fileno(), len(bound[listener.address, listener.port]))
-            for index, listener in enumerate(config.listener)
-            for place, sock in enumerate(bound[listener.address, listener.port])
-            if place % workers == slot
-        ]
-
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Where the listeners really listen (port 0 in the configuration: the kernel's choice)."""
@@ -222,7 +212,7 @@ class Supervisor:
         epoch = await self._in_thread(self._admin.register_member)
         if self._stopping:
             raise StartFailed("the server is stopping")
-        listeners = self._inherited(config, slot, self._sockets if bound is None else bound)
+        listeners = inherited(config, slot, self._sockets if bound is None else bound)
         try:
             worker = await self._bear(epoch, slot, [listener.fd for listener in listeners], config.node.user)
             request = Configure(
@@ -505,8 +495,3 @@ class Supervisor:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-
-def workers_of(config: Config) -> int:
-    """How many workers `config` asks for: one per processor that we may use, unless it says."""
-    return config.node.workers or len(os.sched_getaffinity(0))
