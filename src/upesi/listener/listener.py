@@ -77,6 +77,11 @@ class Listener:
         factory = self._protocol if self._porch is None else self._porch.gate
         self._server = await self._loop.create_server(factory, sock=self._socket, backlog=self._backlog)
 
+    @property
+    def strangers(self) -> int:
+        """How many connections were closed because no listed proxy said whose they were, for ever."""
+        return 0 if self._porch is None else self._porch.refusals
+
     def _protocol(self) -> Connection:
         return Connection(self, self.context, self._loop)
 

@@ -25,7 +25,7 @@ Refuse = Callable[[str, dict[str, object]], None]
 
 
 class Porch:
-    """All gates of one listener. At most `bound` of them wait for a header, each for at most `seconds`."""
+    """All gates of one listener. At most `bound` of them wait for a header, each for at most `seconds`; `refusals` counts for ever."""
 
     __slots__ = (
         "_bound",
@@ -38,6 +38,7 @@ class Porch:
         "_told",
         "_untold",
         "_waiting",
+        "refusals",
     )
 
     def __init__(
@@ -61,6 +62,7 @@ class Porch:
         self._waiting: set[_Gate] = set()
         self._told = -_TELL
         self._untold = 0
+        self.refusals = 0
 
     @property
     def waiting(self) -> int:
@@ -101,6 +103,7 @@ class Porch:
 
     def refused(self, address: str, reason: str) -> None:
         """Tell about a connection that was closed: about the first, and about the others in a sum."""
+        self.refusals += 1
         self._untold += 1
         now = self._loop.time()
         if now - self._told < _TELL:

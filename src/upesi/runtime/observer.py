@@ -58,14 +58,16 @@ def count_sessions(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) 
     """Take over what `listeners` count, once for each scrape; sockets of one listener bear one label."""
     totals: dict[str, list[int]] = {}
     for label, listener in listeners:
-        total = totals.setdefault(label, [0, 0, 0])
+        total = totals.setdefault(label, [0, 0, 0, 0])
         total[0] += listener.accepted
         total[1] += listener.sessions
         total[2] += listener.turned_away
-    for label, (opened, now, refused) in totals.items():
+        total[3] += listener.strangers
+    for label, (opened, now, refused, strangers) in totals.items():
         metrics.sessions.child(label).set(opened)
         metrics.sessions_open.child(label).set(now)
         metrics.sessions_refused.child(label, "too many").set(refused)
+        metrics.sessions_refused.child(label, "no proxy").set(strangers)
 
 
 def count_queue(metrics: Metrics, totals: QueueTotals, now: float) -> None:
@@ -82,6 +84,9 @@ def _recipients(fields: Fields) -> int:
 
 def _ended(metrics: Metrics, fields: Fields) -> None:
     """Count a session's handshake, if it had one: by version, or as failed."""
+    if fields.get("reason") == "XCLIENT":
+        # the connection goes on in another session, which will tell of its handshake
+        return
     tls = fields.get("tls")
     if isinstance(tls, str):
         metrics.tls_handshakes.child(tls.partition(" ")[0]).inc()

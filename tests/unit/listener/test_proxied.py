@@ -210,6 +210,7 @@ def test_refusals_are_told_in_sums() -> None:
     world.loop.advance(10)
     world.connect(("11.0.0.9", 50000))
     assert [event["count"] for event in world.events] == [1, 100]
+    assert world.porch.refusals == 101
 
 
 def test_closing_lets_nobody_wait() -> None:

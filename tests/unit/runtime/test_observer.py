@@ -50,13 +50,14 @@ def test_sockets_of_one_listener_are_one_series() -> None:
     """After a reload to fewer workers one worker serves several sockets of a listener: they are added up."""
     metrics = Metrics()
     sockets = [
-        SimpleNamespace(accepted=5, sessions=2, turned_away=1),
-        SimpleNamespace(accepted=7, sessions=1, turned_away=0),
+        SimpleNamespace(accepted=5, sessions=2, turned_away=1, strangers=0),
+        SimpleNamespace(accepted=7, sessions=1, turned_away=0, strangers=3),
     ]
     count_sessions(metrics, [("mx", socket) for socket in sockets])  # type: ignore[misc]
     assert metrics.sessions.child("mx").value == 12
     assert metrics.sessions_open.child("mx").value == 3
     assert metrics.sessions_refused.child("mx", "too many").value == 1
+    assert metrics.sessions_refused.child("mx", "no proxy").value == 3
 
 
 def test_the_spool_is_counted_by_state() -> None:
