@@ -74,7 +74,8 @@ async def test_an_entry_that_a_pattern_names(slapd: Slapd, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "user",
-    ["*", "a*", "anna)(uid=*", "*)(objectClass=*", "anna\0", "\\2a", "anna,ou=people", "anna)(|(uid=*)", "{user}", "#anna",
+    ["*", "a*", "anna)(uid=*", "*)(objectClass=*", "anna\0", "\\2a", "@", "@example.org", "anna,ou=people",
+     "anna)(|(uid=*)", "{user}", "#anna",
      "'\"--;${7*7}{{7*7}}%n$(id)", "| cmd", "dn:uid=anna"],
 )  # fmt: skip
 async def test_a_name_is_a_value_whatever_it_looks_like(slapd: Slapd, tmp_path: Path, user: str) -> None:

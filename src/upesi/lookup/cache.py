@@ -1,8 +1,8 @@
 """Who was let in lately, so that a program that logs in for every message does not cost the source every time. Off unless configured.
 
-Only a yes is remembered. The key is a keyed hash of user and password, under a key that lives in this process only: what the memory
-holds compares no faster than a guess at the source. A password that was changed or an account that was closed is let in until its entry
-ends, which is why entries live for minutes at most.
+Only a yes is remembered. The key is a keyed hash of user, password and where they came from, under a key that lives in this process only:
+what the memory holds compares no faster than a guess at the source. A password that was changed or an account that was closed is let in
+until its entry ends, which is why entries live for minutes at most.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from upesi.dns.cache import TtlCache
-from upesi.sasl.credentials import Identity
+from upesi.sasl.credentials import Identity, Origin
 
 __all__ = ["MAX_REMEMBERED_LOGINS", "AcceptedLogins"]
 
@@ -29,14 +29,15 @@ class AcceptedLogins:
         self._key = key
         self._entries: TtlCache[bytes, Identity] = TtlCache(MAX_REMEMBERED_LOGINS, now)
 
-    def get(self, user: str, password: str) -> Identity | None:
+    def get(self, user: str, password: str, origin: Origin) -> Identity | None:
         """Return who this was when it was right the last time, None where that is too long ago."""
-        return self._entries.get(self._name(user, password))
+        return self._entries.get(self._name(user, password, origin))
 
-    def put(self, user: str, password: str, identity: Identity) -> None:
+    def put(self, user: str, password: str, origin: Origin, identity: Identity) -> None:
         """Remember that the source said yes."""
-        self._entries.put(self._name(user, password), identity, self._lifetime)
+        self._entries.put(self._name(user, password, origin), identity, self._lifetime)
 
-    def _name(self, user: str, password: str) -> bytes:
-        # neither holds NUL: `saslprep` refuses control characters
-        return blake2b(f"{user}\0{password}".encode(), key=self._key, digest_size=32).digest()
+    def _name(self, user: str, password: str, origin: Origin) -> bytes:
+        # what the source may have judged by as well. None of them holds NUL: `saslprep` refuses control characters
+        asked = "\0".join((user, password, origin.service, origin.remote, "tls" if origin.secured else ""))
+        return blake2b(asked.encode(), key=self._key, digest_size=32).digest()

@@ -99,12 +99,12 @@ class GuardedCredentials:
         cache = self._cache
         if cache is None:
             return await self._ask(partial(self._source.verify, user, password, origin))
-        known = cache.get(user, password)
+        known = cache.get(user, password, origin)
         if known is not None:
             return known
         answer = await self._ask(partial(self._source.verify, user, password, origin))
         if isinstance(answer, Identity):
-            cache.put(user, password, answer)
+            cache.put(user, password, origin, answer)
         return answer
 
     async def stored(

@@ -86,8 +86,11 @@ class LdapSource(PasswordJudge):
             # RFC 4513 section 5.1.2: a name without a password is a success that says nothing
             return Refused()
         if self._table.dn:
+            dn = filled(self._table.dn, user)
+            if dn is None:
+                return Refused()
             # the server compares names without regard to case and to blanks: one spelling for one account
-            found = filled(self._table.dn, user), Identity(" ".join(user.lower().split()))
+            found = dn, Identity(" ".join(user.lower().split()))
         else:
             found = self._find(user) or (f"cn={secrets.token_hex(8)},{self._table.base}", Identity(""))
         dn, identity = found
@@ -106,8 +109,11 @@ class LdapSource(PasswordJudge):
 
     def _find(self, user: str) -> tuple[str, Identity] | None:
         """Return the user's entry and account, None where there is none; raise LookupFailed, also for several."""
+        sought = filled(self._table.filter, user)
+        if sought is None:
+            return None
         try:
-            found = self._searched(user)
+            found = self._searched(sought)
         except ldap.SIZELIMIT_EXCEEDED:
             raise LookupFailed("the filter finds more than one entry") from None
         except ldap.LDAPError as error:
@@ -125,7 +131,7 @@ class LdapSource(PasswordJudge):
             raise LookupFailed(f"the entry has no {table.name_attribute}")
         return str(dn), Identity(names[0], _texts(attributes, table.address_attribute)[:_MAX_ADDRESSES])
 
-    def _searched(self, user: str) -> list[tuple[str | None, Mapping[str, list[bytes]]]]:
+    def _searched(self, sought: str) -> list[tuple[str | None, Mapping[str, list[bytes]]]]:
         table = self._table
         wanted = [name for name in (table.name_attribute, table.address_attribute) if name]
         connection = self._connected(table.bind_dn, self._secret)
@@ -134,7 +140,7 @@ class LdapSource(PasswordJudge):
             found = connection.search_ext_s(
                 table.base,
                 ldap.SCOPE_SUBTREE,
-                filled(table.filter, user),
+                sought,
                 wanted,
                 timeout=float(table.timeout),
                 sizelimit=2,

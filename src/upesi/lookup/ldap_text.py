@@ -18,10 +18,15 @@ _PLACE = re.compile(r"\{(user|local_part|domain)\}")
 _HARMLESS = re.compile(r"[A-Za-z0-9@._-]")
 
 
-def filled(pattern: str, user: str) -> str:
-    """Return a filter or distinguished name: `pattern` with `user`, or what is before or behind its last "@", in its places."""
+def filled(pattern: str, user: str) -> str | None:
+    """Return a filter or distinguished name: `pattern` with `user`, or what is before or behind its last "@", in its places.
+
+    None where the name lacks a part that the pattern needs: it is nobody's, and no name that a directory would take.
+    """
     local_part, _, domain = user.rpartition("@") if "@" in user else (user, "", "")
     values = {"user": user, "local_part": local_part, "domain": domain}
+    if not all(values[place] for place in _PLACE.findall(pattern)):
+        return None
     # one pass: a name that holds "{domain}" is a name
     return _PLACE.sub(lambda place: _escaped(values[place[1]]), pattern)
 

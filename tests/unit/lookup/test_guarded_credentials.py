@@ -202,14 +202,16 @@ def test_the_memory_of_logins_is_bounded_and_holds_no_password() -> None:
     """AUT-05: what is kept is a hash under a key of this process; the oldest is forgotten."""
     cache = AcceptedLogins(60.0, lambda: 0.0, b"k" * 32)
     for number in range(MAX_REMEMBERED_LOGINS + 1):
-        cache.put(f"user{number}", "sesame", ANNA)
-    assert cache.get("user0", "sesame") is None
-    assert cache.get("user1", "sesame") == ANNA
+        cache.put(f"user{number}", "sesame", ORIGIN, ANNA)
+    assert cache.get("user0", "sesame", ORIGIN) is None
+    assert cache.get("user1", "sesame", ORIGIN) == ANNA
     assert len(cache._entries) == MAX_REMEMBERED_LOGINS
-    assert cache.get("user1", "Sesame") is None
+    assert cache.get("user1", "Sesame", ORIGIN) is None
+    # a source may let somebody in from one place and not from another
+    assert cache.get("user1", "sesame", Origin(remote="192.0.2.99")) is None
     assert b"sesame" not in b"".join(cache._entries._entries)
     other = AcceptedLogins(60.0, lambda: 0.0, b"x" * 32)
-    other.put("user1", "sesame", ANNA)
+    other.put("user1", "sesame", ORIGIN, ANNA)
     assert not set(other._entries._entries) & set(cache._entries._entries)
 
 

@@ -34,7 +34,13 @@ def test_the_parts_of_a_name_have_their_places() -> None:
     """What stands before and behind the last "@"; a name without one is its own local part."""
     pattern = "uid={local_part},ou={domain},cn={user}"
     assert filled(pattern, "a@b@example.org") == "uid=a@b,ou=example.org,cn=a@b@example.org"
-    assert filled(pattern, "anna") == "uid=anna,ou=,cn=anna"
+    assert filled("uid={local_part},cn={user}", "anna") == "uid=anna,cn=anna"
+
+
+@pytest.mark.parametrize("user", ["anna", "@example.org", "anna@", "@", ""])
+def test_a_name_that_lacks_a_part_is_nobodys(user: str) -> None:
+    """An empty value would be no name at all, and an error of the server instead of a no."""
+    assert filled("uid={local_part},ou={domain}", user) is None
 
 
 @given(st.text(max_size=50))
@@ -42,6 +48,9 @@ def test_every_name_stays_in_its_place_and_is_itself(user: str) -> None:
     """ADR-10: only letters, digits, `@`, `.`, `_`, `-` and escapes are in it, and unescaped it is what was typed."""
     user = user.encode("utf-8", "ignore").decode()
     text = filled("{user}", user)
+    if text is None:
+        assert not user
+        return
     assert re.fullmatch(r"(?:[A-Za-z0-9@._-]|\\[0-9a-f]{2})*", text)
     octets = re.sub(rb"\\([0-9a-f]{2})", lambda match: bytes.fromhex(match[1].decode()), text.encode())
     assert octets.decode() == user
