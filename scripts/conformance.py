@@ -43,7 +43,8 @@ make no difference. Behind a DATA that is refused it ends the session: what foll
 | RFC 6152 section 3 | eight-bit content for a server without 8BITMIME is converted or bounced | It is sent as it came, undeclared: \
 conversion breaks signatures, and servers that strip the eighth bit are gone. |
 | C89, RFC 6532 section 3 | UTF-8 in header fields comes with SMTPUTF8 only | A message that has it without SMTPUTF8 is taken and goes on \
-as it came, as nearly every server does: old programs write such headers, and to refuse them would lose mail. Fields that we add keep to it. |
+as it came, as nearly every server does: old programs write such headers, and to refuse them would lose mail. Fields that we add \
+keep to it. |
 | RFC 2852 section 4 | the trace modifier T asks for a notice at each server | It goes on, and we send none: nobody is known to use it. |
 | RFC 6710 section 4, RFC 6758 | a priority goes past servers that do not know it in a header field | It ends there: \
 what is in a header anybody may have written. |

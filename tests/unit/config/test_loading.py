@@ -23,9 +23,7 @@ def complaints(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 
 
 NO_ADDRESS = "is not an IP address such as 127.0.0.1, 0.0.0.0 (all) or ::"
-WAYS = (
-    "What can be said here: mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
-)
+WAYS = "What can be said here: mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
 
 # (text, complaint): one mistake each
 MISTAKES = [
@@ -63,7 +61,8 @@ MISTAKES = [
      "upesi.toml:2: delivery.smarthost: 'relay.example' is not of the form smtp://HOST:PORT or smtps://HOST:PORT"),
     ('[[destination]]\ntls = "verify"', "upesi.toml:1: destination[0].domains: is empty, and so is hosts: this would be about nobody"),
     ('[[destination]]\nhosts = ["a.example"]', "upesi.toml:2: destination[0].hosts: can only make the policy stricter: encrypt or verify"),
-    ('[[destination]]\ndomains = ["*"]\ntls_names = ["mx"]', """upesi.toml:3: destination[0].tls_names: says nothing unless tls = "verify\""""),
+    ('[[destination]]\ndomains = ["*"]\ntls_names = ["mx"]', """upesi.toml:3: destination[0].tls_names: says nothing unless """
+     """tls = "verify\""""),
     ('[[destination]]\ndomains = ["a b"]',
      "upesi.toml:2: destination[0].domains[0]: 'a b' is no name of a domain: domain is not valid"),
     ('[[destination]]\ndomains = ["*"]\ntls = "must"',
