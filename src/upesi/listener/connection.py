@@ -40,8 +40,8 @@ MAX_UNREAD = 32 * 1024
 _GROUP = 16 * 1024
 # Events of one client that are handled before others have their turn: some milliseconds (190,000 RCPTs in one go held a worker for 7 s)
 _TURN = 200
-# Octets read at once beyond which the others come first: the loop reads up to 32 times from a socket that always has more, 8 MB, and 50
-# senders of large bodies made everybody else wait for 250 to 900 ms (p99; 80 ms with turns, at the same throughput)
+# Octets of one client after which the others have their turn: the loop reads up to 32 times from a socket that always has more, 8 MB,
+# and 50 senders of large bodies made everybody else wait for 250 to 900 ms (p99; 80 ms with turns, at the same throughput)
 _MOUTHFUL = 128 * 1024
 # seconds that each reply waits once a session made too many errors, or brought no mail for too long
 _SOFT_DELAY = 1.0
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_arrival", "_choked", "_clean", "_closing", "_context", "_deadline", "_delayed", "_engine", "_eof",
-        "_held", "_home", "_loop", "_network", "_parked", "_patience", "_paused", "_protocol", "_reason", "_shaking",
+        "_held", "_home", "_loop", "_mouthful", "_network", "_parked", "_patience", "_paused", "_protocol", "_reason", "_shaking",
         "_task", "_timer", "_transport", "_waiting",
     )  # fmt: skip
 
@@ -102,6 +102,8 @@ class Connection(asyncio.Protocol):
         # and nothing that it said is unread
         self._clean = False
         self._held = 0
+        # octets read since others were let go first
+        self._mouthful = 0
         self._patience = Patience(loop.time())
         # when a handshake, or listening to a client that was sent away, ends
         self._deadline = 0.0
@@ -211,9 +213,12 @@ class Connection(asyncio.Protocol):
             self._hold(data)
             return
         self._pump(None)
-        if len(data) > _MOUTHFUL and not (self._parked or self._choked or self._closing or self._paused):
-            self._pause_reading()
-            self._loop.call_soon(self._swallowed)
+        self._mouthful += len(data)
+        if self._mouthful > _MOUTHFUL:
+            self._mouthful = 0
+            if not (self._parked or self._choked or self._closing or self._paused):
+                self._pause_reading()
+                self._loop.call_soon(self._swallowed)
 
     def _swallowed(self) -> None:
         """Read on: others have had their turn."""

@@ -380,19 +380,21 @@ def test_a_client_that_leaves_between_its_turns_is_let_go() -> None:
     assert talk.transport.writes == before
 
 
-def test_a_client_with_a_large_body_takes_turns() -> None:
-    """FLD-04: whoever always has more to read is read from once in a turn of the loop, so that other sessions run between."""
+@pytest.mark.parametrize(("lines", "segments", "turns"), [(50, 100, 3), (4000, 1, 1)])
+def test_a_client_with_a_large_body_takes_turns(lines: int, segments: int, turns: int) -> None:
+    """FLD-04: whoever always has more to read makes way for others every 128 kB, in segments of a socket as in records of TLS."""
     talk = Dialogue()
     talk.begin()
     talk.say("DATA")
-    line = b"x" * 78 + b"\r\n"
-    talk.connection.data_received(line * 100)
-    assert talk.transport.reading
-    talk.connection.data_received(line * 2000)
-    assert not talk.transport.reading
-    talk.loop.turn()
-    assert talk.transport.reading
-    talk.connection.data_received(line * 2000)
+    segment = (b"x" * 78 + b"\r\n") * lines
+    taken = 0
+    for _ in range(segments):
+        talk.connection.data_received(segment)
+        taken += not talk.transport.reading
+        talk.loop.turn()
+        assert talk.transport.reading
+    assert taken == turns
+    talk.connection.data_received(segment * 50)
     talk.hang_up()
     talk.loop.turn()
     assert not talk.transport.reading
