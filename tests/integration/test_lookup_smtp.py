@@ -1,4 +1,4 @@
-"""Another SMTP server as the judge of passwords: aiosmtpd, our own server, and ones that misbehave."""
+"""Another SMTP server as the judge of passwords: aiosmtpd, and servers that misbehave."""
 
 from __future__ import annotations
 

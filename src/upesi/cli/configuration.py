@@ -144,10 +144,12 @@ def masked(value: object, key: str = "") -> dict[str, object]:
 def _masked(value: object, key: str) -> object:
     if isinstance(value, dict):
         return {name: _masked(item, str(name)) for name, item in value.items()}
-    if isinstance(value, (list, tuple)) and not _is_secret(key):
+    if isinstance(value, (list, tuple)) and (not _is_secret(key) or all(isinstance(item, dict) for item in value)):
+        # tables ([[credentials]]) have keys of their own that say what is secret
         return [_masked(item, key) for item in value]
     return "********" if value and _is_secret(key) else value
 
 
 def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in _SECRET)
+    # where a secret lies is none
+    return any(word in key.lower() for word in _SECRET) and not key.endswith("_file")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from upesi.cli.main import upesi
 from upesi.config.accounts import SourceUrl, is_this_machine, source_url
 from upesi.config.loading import load
 from upesi.config.problems import ConfigError
@@ -117,3 +119,14 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 def test_which_hosts_need_no_tls(host: str, ours: bool) -> None:
     """This machine by its very name; a name that DNS would be asked for is none."""
     assert is_this_machine(host) is ours
+
+
+def test_what_is_shown_of_sources(tmp_path: Path) -> None:
+    """ADM-02: `upesi config show` shows sources, which hold no secret, and where secrets lie."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[[credentials]]\nsource = "https://a.example/"\nsecret_file = "/etc/token"\n')
+    shown = CliRunner().invoke(upesi, ["config", "show", "-c", str(file)])
+    assert shown.exit_code == 0
+    again = tmp_path / "again.toml"
+    again.write_text(shown.output)
+    assert load(again).credentials == load(file).credentials
