@@ -22,8 +22,9 @@ from upesi.tls.contexts import TlsError
 
 __all__ = ["MAX_CERTIFICATES", "Certificates", "Shelf"]
 
-# each costs about 25 kB for every listener that shows it
-MAX_CERTIFICATES = 5000
+# Reading one takes some milliseconds, most of them OpenSSL's own look at it, and a start must not take minutes; each costs about 25 kB for
+# every listener that shows it
+MAX_CERTIFICATES = 2000
 # a chain of four with a key is below 10 kB; what is larger is no certificate
 _MAX_FILE = 256 * 1024
 _CHAINS = (".pem", ".crt")

@@ -269,7 +269,7 @@ def test_at_a_start_one_broken_certificate_is_too_many(tmp_path: Path, authority
 
 
 def test_what_has_not_changed_is_not_read_again(shelf: Path) -> None:
-    """A look at a folder of five thousand costs a stat for each."""
+    """A look at a large folder costs a stat for each."""
     first = read(shelf)
     assert read(shelf, first) is first
 
