@@ -56,11 +56,14 @@ _GUESSES = frozenset((Failure.WRONG, Failure.DISABLED, Failure.DENIED))
 class AuthState:
     """What AUTH left in a session: the exchange that is open, failures so far, and the account that was let in."""
 
-    __slots__ = ("account", "asked", "authenticator", "exchange", "failures", "judged", "link")
+    __slots__ = ("account", "asked", "authenticator", "behind", "exchange", "failures", "judged", "link")
 
-    def __init__(self, authenticator: Authenticator, link: Link) -> None:
+    def __init__(self, authenticator: Authenticator, link: Link, *, behind: bool = False) -> None:
+        """`behind`: the client is behind somebody who speaks for it (XCLIENT), and so is not the other end of the link."""
         self.authenticator = authenticator
-        self.link = link
+        self.behind = behind
+        # neither certificate nor binding are the client's then
+        self.link = Link(secured=link.secured) if behind else link
         self.exchange: Exchange | None = None
         self.failures = 0
         self.account: Identity | None = None
@@ -74,18 +77,21 @@ def auth_keywords(engine: SessionEngine) -> tuple[str, ...]:
     authenticator = engine.context.auth
     if authenticator is None or engine.session.identity is not None:
         return ()
-    offered = authenticator.offered(_link(engine))
+    offered = authenticator.offered(_link(engine) if engine.auth is None else engine.auth.link)
     return ("AUTH " + " ".join(offered),) if offered else ()
 
 
-def forget_identity(engine: SessionEngine) -> None:
-    """Forget who authenticated, and what is known of the link: TLS begins, or the client is another one (RFC 3207 section 4.2)."""
-    old = engine.auth
+def forget_identity(engine: SessionEngine, *, behind: bool = False) -> None:
+    """Forget who authenticated, and what is known of the link: TLS begins (RFC 3207 section 4.2), or the client is another one from now on,
+    `behind` the one that connected."""
+    engine.session.identity = None
+    old, authenticator = engine.auth, engine.context.auth
+    if authenticator is None or (old is None and not behind):
+        return
+    engine.auth = AuthState(authenticator, _link(engine), behind=behind or (old is not None and old.behind))
     if old is not None:
-        # all but the count of failures: a handshake is no way to more guesses
-        engine.auth = AuthState(old.authenticator, _link(engine))
+        # a handshake is no way to more guesses
         engine.auth.failures = old.failures
-        engine.session.identity = None
 
 
 def auth(engine: SessionEngine, command: AuthCommand) -> Answer:

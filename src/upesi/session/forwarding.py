@@ -87,7 +87,7 @@ def _renew(engine: SessionEngine, said: Attributes) -> None:
     new.tls, new.errors = old.tls, old.errors
     new.helo = said.get("HELO") or ""
     new.protocol = said.get("PROTO") or new.protocol
-    forget_identity(engine)
+    forget_identity(engine, behind=True)
     new.identity = said.get("LOGIN")
     engine.session = new
     engine.started = context.now()

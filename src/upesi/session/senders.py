@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from upesi.config.settings import Role, SenderRule
-from upesi.mail.address import Address, AddressError
+from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.headers import Headers
 from upesi.mail.originators import originators
 from upesi.mail.reply import Reply
@@ -79,7 +79,7 @@ class SenderRules:
     ) -> None:
         self._rule = rule
         self._check_header = check_header
-        self._further = {name.lower(): tuple(own) for name, own in (further or {}).items()}
+        self._further = {name.lower(): tuple(map(_comparable, own)) for name, own in (further or {}).items()}
 
     def refuse_path(self, account: Identity, reverse_path: Address | None) -> Reply | None:
         """Return the refusal of a reverse-path; the null one, of notices that mail programs send, is nobody's and everybody's."""
@@ -112,12 +112,23 @@ class SenderRules:
         return address.key in own or bool(plus and local and f"{local}{domain}".lower() in own)
 
     def _own(self, account: Identity) -> set[str]:
-        entries = {entry.lower() for entry in account.addresses}
+        entries = {_comparable(entry) for entry in account.addresses}
         entries.update(self._further.get(account.name.lower(), ()))
         # an account that is called by its address
         if "@" in account.name:
-            entries.add(account.name.lower())
+            entries.add(_comparable(account.name))
         return entries
+
+
+def _comparable(entry: str) -> str:
+    """Return an address or "@domain" as `Address.key` writes it; what is neither stays, and equals nothing."""
+    if entry.isascii():
+        return entry.lower()
+    local, at, domain = entry.rpartition("@")
+    try:
+        return f"{local}{at}{domain_from(domain)}".lower()
+    except AddressError:
+        return entry.lower()
 
 
 def sender_entries(lines: Iterable[tuple[int, str]]) -> dict[str, tuple[str, ...]]:

@@ -27,6 +27,7 @@ from upesi.config.units import Duration, Rate
 from upesi.hooks.verdict import accept, defer, reject
 from upesi.mail.security import PeerCertificate, TlsInfo
 from upesi.sasl.credentials import Ability, Reason, Refused, SharedSecret, Unavailable
+from upesi.session.auth import forget_identity
 from upesi.session.starttls import secured
 from upesi.testkit import run_virtual
 
@@ -495,6 +496,34 @@ async def test_starttls_forgets_the_identity_and_not_the_failures() -> None:
     assert client.engine.auth.account is None
     client.say("EHLO c")
     assert (await client.login("anna", "guess"))[-1].startswith("421 4.7.0")
+
+
+def test_whoever_is_behind_another_has_not_their_certificate() -> None:
+    """PRX: by XCLIENT the client is another one: certificate and bindings of the link are those of who said so, before and behind TLS."""
+    secure = TlsInfo(
+        "TLSv1.3", "X", peer=PeerCertificate("CN=front", "CN=ca", ("anna@example.org",), "00"), end_point=b"h"
+    )
+    client = AuthDialogue()
+    client.engine.session.tls = secure
+    client.hello()
+    assert announced(client)[0].startswith("EXTERNAL SCRAM-SHA-256-PLUS")
+    client.engine.session.identity = "said by XCLIENT"
+    forget_identity(client.engine, behind=True)
+    assert client.engine.session.identity is None
+    for _ in range(2):
+        assert announced(client) == ["SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5"]
+        assert client.codes("AUTH EXTERNAL =") == ["504"]
+        secured(client.engine, secure)
+        client.say("EHLO c")
+
+
+def test_tls_forgets_an_identity_that_was_said_without_auth() -> None:
+    """TLS-02: XCLIENT LOGIN is forgotten with the rest."""
+    client = AuthDialogue(tls=False)
+    client.hello()
+    client.engine.session.identity = "said by XCLIENT"
+    secured(client.engine, TlsInfo("TLSv1.3", "X"))
+    assert client.engine.session.identity is None
 
 
 # -- what is told

@@ -53,6 +53,15 @@ def test_an_account_that_is_an_address_owns_it() -> None:
     assert rules.refuse_path(Identity("anna"), None) is None
 
 
+def test_domains_are_one_however_they_are_written() -> None:
+    """RFC 5890: an account's addresses may be in U-labels, those on the wire in A-labels."""
+    account = Identity("jos\u00e9@m\u00fcnchen.example", ("@b\u00fccher.example",))
+    for rule in (OWN, DOMAINS):
+        for text in ("jos\u00e9@m\u00fcnchen.example", "jos\u00e9@xn--mnchen-3ya.example", "x@xn--bcher-kva.example"):
+            assert SenderRules(rule).refuse_path(account, Address.parse(text, utf8=True)) is None
+    assert SenderRules(OWN).refuse_path(account, Address.parse("jose@xn--mnchen-3ya.example")) is not None
+
+
 @pytest.mark.parametrize(
     ("fields", "allowed"),
     [
