@@ -248,7 +248,14 @@ def test_return_of_dsn_parameters_to_a_server_that_knows_them():
 
 @pytest.mark.parametrize(
     ("limits", "room"),
-    [("RCPTMAX=3", 3), ("RCPTDOMAINMAX=1", 1), ("RCPTMAX=50 RCPTDOMAINMAX=2 MAILMAX=9", 2), ("RCPTMAX=0", 0), ("MAILMAX=5", 0), ("x", 0)],
+    [
+        ("RCPTMAX=3", 3),
+        ("RCPTDOMAINMAX=1", 1),
+        ("RCPTMAX=50 RCPTDOMAINMAX=2 MAILMAX=9", 2),
+        ("RCPTMAX=0", 0),
+        ("MAILMAX=5", 0),
+        ("x", 0),
+    ],
 )
 def test_limits_on_recipients_are_told_to_who_hands_out_work(limits, room):
     """C108, RFC 9422: RCPTMAX and RCPTDOMAINMAX (so many recipients have at most so many domains); 0 and nonsense are none (OUT-08)."""

@@ -487,6 +487,13 @@ class TestRequireTls:
         work, _ = once(server, self.marked(), requiretls=True, level=MAY)
         assert reason(work)[:2] == ("failed", "5.7.10")
 
+    def test_a_mistake_of_ours_is_no_answer(self, good, tmp_path: Path):
+        """Authorities that cannot be read now make mail wait: the next server has said nothing yet."""
+        server = SmtpServer(keywords=OFFERED, inside=("REQUIRETLS",), tls=good)
+        missing = str(tmp_path / "none.pem")
+        work, _ = once(server, self.marked(), requiretls=True, level=VERIFY, authorities=missing)
+        assert reason(work)[:2] == ("deferred", "4.7.5")
+
     def test_trouble_of_the_moment_is_no_answer(self, issuer):
         """A server that says 421 may keep the promise tomorrow."""
         server = SmtpServer({"greeting": Close(b"421 busy\r\n")}, OFFERED)

@@ -37,7 +37,11 @@ BROKEN_LIFETIME = 3600.0
 
 
 class TlsFailed(Exception):
-    """There is no TLS, or not with whom it should be; the text is ours and safe to show."""
+    """There is no TLS, or not with whom it should be; the text is ours and safe to show. `ours`: the fault is on our side."""
+
+    def __init__(self, text: str, *, ours: bool = False) -> None:
+        super().__init__(text)
+        self.ours = ours
 
 
 class TlsClient:
@@ -96,7 +100,7 @@ class TlsClient:
                 context = policy_context(policy)
             except (TlsError, OSError) as error:
                 # which file, and what is wrong with it, is told at the start; senders may see this
-                raise TlsFailed("our own certificate or list of authorities cannot be used") from error
+                raise TlsFailed("our own certificate or list of authorities cannot be used", ours=True) from error
             self._contexts.put(policy, context, CONTEXT_LIFETIME)
         return context
 

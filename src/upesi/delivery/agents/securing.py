@@ -60,7 +60,7 @@ class Securing:
                 await greet(connection, self._name)
                 await self._start_tls(connection, policy, host)
         except TlsFailed as error:
-            raise self._insecure(connection, host, policy, str(error), requiretls) from None
+            raise self._insecure(connection, host, policy, error, requiretls) from None
         if requiretls and host.port and not connection.machine.extensions.requiretls:
             raise Insecure(
                 failed("5.7.30", "the sender demands REQUIRETLS, which the next server lacks", connection.remote)
@@ -93,12 +93,12 @@ class Securing:
         self._tls.remember(connection, policy, host.name)
 
     def _insecure(
-        self, connection: Connection, host: Host, policy: TlsPolicy, reason: str, requiretls: bool
+        self, connection: Connection, host: Host, policy: TlsPolicy, error: TlsFailed, requiretls: bool
     ) -> Insecure:
         """Say what follows from TLS that failed, and make an event of it."""
-        remote = connection.remote
+        remote, reason = connection.remote, str(error)
         again = policy.level is TlsLevel.MAY
-        if requiretls:
+        if requiretls and not error.ours:
             # RFC 8689 section 4.2.1: where no host will do, the message comes back
             outcome = failed("5.7.10", f"the sender demands REQUIRETLS, and TLS failed: {reason}", remote)
         else:
