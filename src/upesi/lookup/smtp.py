@@ -28,6 +28,7 @@ __all__ = ["SmtpSource", "make"]
 # The guard's deadline is shorter. This one only keeps the connection from outliving it
 _PATIENCE = 60.0
 _CERTAIN = 235
+_LOOPBACK = ("127.0.0.1", "::1")
 # RFC 4954 section 6
 _REFUSALS = {535: Refused(), 432: Refused(Reason.EXPIRED)}
 
@@ -80,7 +81,9 @@ class SmtpSource(PasswordJudge):
     async def _opened(self) -> Connection:
         """Return a connection inside TLS, greeted."""
         url, implicit = self._url, self._url.scheme == "smtps"
-        endpoints = await self._connector.endpoints(url.host, url.port, known=(), private=True)
+        # "localhost" is this machine whatever DNS says of it (RFC 6761 section 6.3)
+        known = _LOOPBACK if url.host == "localhost" else ()
+        endpoints = await self._connector.endpoints(url.host, url.port, known=known, private=True)
         connection = await self._connector.open(endpoints, implicit=implicit)
         try:
             if implicit:
