@@ -212,7 +212,9 @@ def _in(moment: float, now: float) -> str:
 
 Change = Callable[..., None]
 
-_BOUNCE = click.option("--bounce", is_flag=True, help="Return them to their senders, with a failure notice.")
+_BOUNCE: Callable[[Change], Change] = click.option(
+    "--bounce", is_flag=True, help="Return them to their senders, with a failure notice."
+)
 
 
 def _nothing_more(command: Change) -> Change:
