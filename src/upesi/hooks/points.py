@@ -58,8 +58,10 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def _sound(verdict: Verdict) -> bool:
-    """Whether a refusal would be told as one: a REJECT with a 250 in it must never reach a client."""
-    if verdict.kind is VerdictKind.ACCEPT or verdict.reply is None:
+    """Whether a refusal would be told as one (a REJECT with a 250 in it must never reach a client), and an identity is a line of text."""
+    if verdict.kind is VerdictKind.ACCEPT:
+        return type(verdict.identity) is str and verdict.identity.isprintable()
+    if verdict.reply is None:
         return True
     return type(verdict.reply) is Reply and verdict.reply.code // 100 == (
         5 if verdict.kind is VerdictKind.REJECT else 4

@@ -24,7 +24,7 @@ from tests.unit.session.authkit import (
 
 from upesi.config.settings import Role, SmtpSettings
 from upesi.config.units import Duration, Rate
-from upesi.hooks.verdict import accept, defer, reject
+from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.security import PeerCertificate, TlsInfo
 from upesi.sasl.credentials import Ability, Reason, Refused, SharedSecret, Unavailable
 from upesi.session.auth import forget_identity
@@ -441,6 +441,19 @@ async def test_a_vote_without_a_name_takes_no_name_back() -> None:
         client.hello()
         await client.login()
         assert client.engine.session.identity == identity
+
+
+@pytest.mark.parametrize("identity", ["an\nna", b"anna", 7, None])
+async def test_an_identity_that_is_none_lets_nobody_in(identity: Any) -> None:
+    """PLUGINS.md: a verdict put together by hand is checked like any; what no account can be called is a plugin's failure."""
+    client = AuthDialogue(auth_=lambda session, credentials: Verdict(VerdictKind.ACCEPT, identity=identity))
+    client.hello()
+    assert await client.login() == ["451 4.3.0 Temporary failure, please try again later"]
+    assert client.engine.session.identity is None
+    with pytest.raises(ValueError):
+        accept("an\nna")
+    with pytest.raises(ValueError):
+        accept("a" * 256)
 
 
 async def test_a_hook_that_fails_lets_nobody_in() -> None:
