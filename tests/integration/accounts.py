@@ -105,11 +105,14 @@ def folder_for(user: str) -> Iterator[Path]:
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
+            folder.rmdir()
             pytest.skip(f"absent: the user {user}")
         os.chown(folder, entry.pw_uid, entry.pw_gid)
     folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
