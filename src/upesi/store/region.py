@@ -33,8 +33,8 @@ _COLUMNS = slice(64, 64 + MEMBERS)
 _RANGE = struct.Struct("hhqqi4x")
 # Milliseconds for which the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there.
 # Then we go on without: a limit that is off by one harms less than a worker that stands still
-_PATIENCE = 50
-_PAUSE = 0.00002
+_PATIENCE = 500
+_PAUSES = (0.00002, 0.001)
 
 
 class RegionError(UpesiError):
@@ -114,8 +114,10 @@ class Region:
 
     def _wait(self) -> None:
         end = self._monotonic() + _PATIENCE / 1000
+        pause, longest = _PAUSES
         while self._monotonic() < end:
-            time.sleep(_PAUSE)
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
