@@ -152,8 +152,8 @@ def test_tls_that_postfix_cannot_do_leads_to_plaintext(
     server = upesi_server(route_to(instance.port))
     server.send(numbered(1))
     receiver.wait_for(1, patience=40)
-    assert {event["then"] for event in events(server, "site.insecure")} == {"plaintext"}
     wait_until(lambda: events(server, "delivery.delivered"), patience=30, what="an outcome")
+    assert {event["then"] for event in events(server, "site.insecure")} == {"plaintext"}
     assert "tls" not in events(server, "delivery.delivered")[0]
 
 
