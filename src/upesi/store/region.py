@@ -34,7 +34,7 @@ _RANGE = struct.Struct("hhqqi4x")
 # Milliseconds for which the lock is waited for: its holder is inside some microseconds of arithmetic, unless it was stopped there.
 # Then we go on without: a limit that is off by one harms less than a worker that stands still
 _PATIENCE = 500
-_PAUSES = (0.00002, 0.001)
+_PAUSES = (0.00002, 0.0002)
 
 
 class RegionError(UpesiError):
