@@ -11,7 +11,7 @@ from tests.unit.client.tls_names import Issuer
 from tests.unit.delivery.sendkit import HANG, Close, FakeWork, SmtpServer, agent, attempt, destination
 
 from upesi.client.tls import BROKEN_LIFETIME, HANDSHAKE_TIMEOUT
-from upesi.mail.route import MxRoute
+from upesi.mail.route import LmtpRoute, MxRoute
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.scheduler.work import Destination, Ending, Host
 from upesi.testkit.loop import run_virtual
@@ -524,3 +524,45 @@ def test_greeting_timeout_inside_tls_is_that_of_any_greeting(good):
     work, took = run_virtual(scenario())
     assert reason(work)[:2] == ("deferred", "4.4.2")
     assert 300 <= took < 310
+
+
+@pytest.mark.parametrize("level", [MAY, ENCRYPT, VERIFY])
+def test_lmtp_goes_inside_tls_as_smtp_does(issuer, level):
+    """RFC 2033, RFC 3207: LHLO, STARTTLS, LHLO again; each recipient has its own answer there too (C99)."""
+    server = SmtpServer(keywords=OFFERED, tls=issuer.server("127.0.0.1"), lmtp=True)
+    policy = TlsPolicy(level, authorities=str(issuer.file) if level is VERIFY else "")
+
+    async def scenario():
+        async with server:
+            host = Host("127.0.0.1", server.port, private=True, tls=policy)
+            work = FakeWork(
+                Destination("lmtp:x", LmtpRoute("127.0.0.1", server.port), (host,)), attempt("b1@x.test", "b2@x.test")
+            )
+            agent().start(work)
+            await asyncio.wait_for(work.end.wait(), 10_000)
+            return work
+
+    work = run_virtual(scenario())
+    assert work.kinds == ["delivered", "delivered"]
+    assert server.commands[:3] == ["LHLO client.example.org", "STARTTLS", "LHLO client.example.org"]
+    assert work.first.tls.endswith(" verified" if level is VERIFY else " unverified")
+
+
+def test_a_unix_socket_needs_no_tls(tmp_path: Path):
+    """Nothing leaves the machine: no STARTTLS there, whatever the policy says, and mail with REQUIRETLS may go (RFC 8689 is about hops)."""
+
+    async def scenario():
+        server = SmtpServer(keywords=OFFERED, lmtp=True)
+        socket = str(tmp_path / "lmtp")
+        listening = await asyncio.start_unix_server(server._serve, socket)
+        async with listening:
+            host = Host(socket, 0, private=True, tls=TlsPolicy(VERIFY))
+            work = FakeWork(Destination("lmtp:x", LmtpRoute(socket), (host,)), attempt(requiretls=True))
+            agent(connection_idle=0.05).start(work)
+            await asyncio.wait_for(work.end.wait(), 60)
+            return work, server
+
+    work, server = asyncio.run(scenario())
+    assert work.kinds == ["delivered"]
+    assert "STARTTLS" not in server.commands
+    assert "REQUIRETLS" not in server.delivered[0][0]
