@@ -9,6 +9,7 @@ import pytest
 from store_world import QUEUE, SqliteEngine, accept, ids
 from test_store_damage import spoil
 
+from upesi.database.errors import DatabaseCorrupt
 from upesi.database.sqlite import Database, Sync
 from upesi.mail.ids import MessageId
 from upesi.spool.admin import Selector
@@ -140,3 +141,19 @@ async def test_a_body_that_cannot_be_read_now_is_no_damage(
     sweep.step(database)
     assert kinds(engine, message.id)[-1] == "message.quarantined"
     assert engine.admin.count(Selector()) == 0
+
+
+async def test_a_page_that_cannot_be_read_is_spoken_of_once_an_hour(
+    engine: SqliteEngine, store: SqliteStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STO-06: SQLite cannot go around a damaged page; the walk says so, rests, and keeps nobody else from work."""
+    await accept(store, later(engine))
+
+    def fails(self: Database, sql: str, *values: object) -> list[tuple[object, ...]]:
+        raise DatabaseCorrupt("database disk image is malformed")
+
+    sweep = sweep_of(engine, store)
+    monkeypatch.setattr(Database, "rows", fails)
+    for _ in range(3600):
+        sweep.step(database)
+    assert engine.notices == [("spool.damaged", "behind delivery 0: database disk image is malformed")]

@@ -149,10 +149,10 @@ class Keeper:
         self._reusable = database.number("PRAGMA freelist_count") * PAGE_SIZE
         self._prune(database)
         self._prune_queues(database)
+        self._checkpoint(database)
         self._ticks += 1
         if self._sweep is not None and self._ticks % 4 == 0:
             self._sweep.step(database)
-        self._checkpoint(database)
 
     def _checkpoint(self, database: Database) -> None:
         self._frames, copied = database.checkpoint(Checkpoint.LOOK)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from upesi.database.errors import DatabaseCorrupt
 from upesi.database.sqlite import Database, Value
 from upesi.mail.ids import MessageId
 from upesi.spool import queries
@@ -59,6 +60,14 @@ class Sweep:
         if self._rest:
             self._rest -= 1
             return
+        try:
+            self._walk(database)
+        except DatabaseCorrupt as error:
+            # a page that is none: there is no knowing what comes behind it, and saying so once an hour is enough
+            self._notice("spool.damaged", f"behind delivery {self._after}: {error}")
+            self._after, self._rest = 0, _REST
+
+    def _walk(self, database: Database) -> None:
         if database.value("SELECT min(epoch) FROM member") != self._epoch:
             # the oldest worker does it for all
             self._after = 0
