@@ -62,5 +62,5 @@ def test_dialogue_goes_as_written_over_a_socket(
 def test_nothing_is_smuggled_to_the_next_hop(
     scenario: Scenario, kind: str, cut: str, real_server: ScenarioServer, next_hop: NextHop
 ) -> None:
-    """FRM-01..09, FRM-10, FRM-15: however it is cut, the next hop gets exactly the message that was accepted, octet for octet."""
+    """FRM-01..09, FRM-10, FRM-15, FRM-26: however it is cut, the next hop gets exactly the message that was accepted, octet for octet."""
     _run(scenario, real_server, next_hop, kind, cut)

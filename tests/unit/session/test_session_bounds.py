@@ -126,7 +126,7 @@ def test_help_teaches_what_there_is() -> None:
 
 @pytest.mark.parametrize("content", [b" ; evil.example\r\nFrom: x\r\n\r\nbody\r\n", b"\t(dkim=pass)\r\n"])
 def test_a_message_continues_no_field_of_ours(content: bytes) -> None:
-    """MSG-02, MSG-13: a message that begins with a blank is all body: what it says ends no field of ours."""
+    """MSG-02: a message that begins with a blank is all body: what it says ends no field of ours."""
     seen: list[object] = []
 
     def add(tx: Transaction) -> None:
