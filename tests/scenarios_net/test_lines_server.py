@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -15,39 +14,76 @@ from scenarios_net.world import KINDS, ScenarioServer
 
 TABLE = Path(__file__).parents[1] / "scenarios" / "lines.table"
 LINES = read_lines(TABLE)
-# what a line is about does not exist, or is another thing, on these kinds
+CONTEXTS = list(dict.fromkeys(line.after for line in LINES))
 _GREETINGS = ("EHLO", "HELO")
 
 
-def _cases() -> Iterator[object]:
-    for kind in KINDS:
-        for line in LINES:
-            if kind == "lmtp" and line.said.startswith(_GREETINGS):
-                continue
-            # whoever has authenticated has said EHLO
-            if kind == "submission" and not line.after:
-                continue
-            yield pytest.param(line, kind, id=f"{kind}, line {line.line}: {line.said[:50]}")
+def _suits(line: Line, kind: str) -> bool:
+    """Whether what a line is about exists, and is the same thing, on a kind of listener."""
+    if kind == "lmtp":
+        return not line.said.startswith(_GREETINGS)
+    # whoever has authenticated has said EHLO
+    return kind != "submission" or bool(line.after)
 
 
-@pytest.mark.parametrize(("line", "kind"), list(_cases()))
-def test_a_line_gets_its_reply(line: Line, kind: str, real_server: ScenarioServer, next_hop: NextHop) -> None:
-    """The reply is as written, on every kind of listener, and the session goes on (unless it is 421) with nothing stored."""
-    before = len(next_hop.arrived)
-    with SocketEndpoint(real_server.address[kind], next_hop, kind=kind) as client:
-        assert (client.reply() or "").startswith("220")
+class _Session:
+    """One session after another on one listener; a new one where the last has ended."""
+
+    def __init__(self, server: ScenarioServer, hop: NextHop, kind: str) -> None:
+        self._open = lambda: SocketEndpoint(server.address[kind], hop, kind=kind)
+        self._lmtp = kind == "lmtp"
+        self._client: SocketEndpoint | None = None
+
+    def trouble(self, line: Line) -> str:
+        """Say the line where it belongs; return what is wrong, "" if nothing is. The session must go on unless the reply is 421."""
+        client = self._client or self._begin()
         for said in line.after:
-            assert client.say(said.replace("EHLO", "LHLO") if kind == "lmtp" else said).startswith("250")
+            reply = client.say(said.replace("EHLO", "LHLO") if self._lmtp else said)
+            if not reply.startswith("250"):
+                return f"line {line.line}: {said}: {reply}"
         client.send(line.octets)
-        reply = client.reply()
-        assert reply is not None
-        assert any(fnmatchcase(reply, each.replace("[", "[[]")) for each in line.replies), reply
+        reply = client.reply() or "nothing"
+        wrong = not any(fnmatchcase(reply, each.replace("[", "[[]")) for each in line.replies)
         if reply.startswith("421"):
             assert client.closed()
-        else:
-            assert client.say("NOOP").startswith("250")
-            client.end()
-            assert client.reply() is None
+            self.end()
+        elif not client.say("RSET").startswith("250"):
+            return f"line {line.line}: {line.said!r} spoils the session"
+        return f"line {line.line}: {line.said!r} got {reply}" if wrong else ""
+
+    def _begin(self) -> SocketEndpoint:
+        client = self._client = self._open()
+        assert (client.reply() or "").startswith("220")
+        return client
+
+    def end(self) -> None:
+        """Leave."""
+        if self._client is not None:
+            self._client.leave()
+            self._client = None
+
+
+@pytest.mark.parametrize("line", [pytest.param(line, id=f"line {line.line}: {line.said[:50]}") for line in LINES])
+def test_a_line_gets_its_reply(line: Line, real_server: ScenarioServer, next_hop: NextHop) -> None:
+    """In a session of its own the reply is as written, and nothing is stored."""
+    before = len(next_hop.arrived)
+    session = _Session(real_server, next_hop, "smtp")
+    assert not session.trouble(line)
+    session.end()
+    assert len(next_hop.arrived) == before
+
+
+@pytest.mark.parametrize("after", CONTEXTS, ids=lambda after: ", ".join(after) or "at once")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "smtp"])
+def test_lines_get_their_replies_on_every_kind_of_listener(
+    kind: str, after: tuple[str, ...], real_server: ScenarioServer, next_hop: NextHop
+) -> None:
+    """One behind the other in as few sessions as may be, every line of the table gets its reply, and nothing is stored."""
+    before = len(next_hop.arrived)
+    session = _Session(real_server, next_hop, kind)
+    lines = [line for line in LINES if line.after == after and _suits(line, kind)]
+    assert not [trouble for line in lines if (trouble := session.trouble(line))]
+    session.end()
     assert len(next_hop.arrived) == before
 
 
