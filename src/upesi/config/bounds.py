@@ -45,6 +45,9 @@ def _overload(config: Config) -> Found:
     if not 0 < overload.enter <= 1:
         yield ("overload", "enter"), "is a part of what there is: more than 0, and 1 at most"
     if not 0 < overload.leave < overload.enter:
-        yield ("overload", "leave"), "must be more than 0 and below enter, or the mode would come and go with every client"
+        yield (
+            ("overload", "leave"),
+            "must be more than 0 and below enter, or the mode would come and go with every client",
+        )
     if not 0 <= overload.reserve <= 0.5:
         yield ("overload", "reserve"), "must be between 0 (none) and 0.5"
