@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from upesi.listener.arrival import Arrival, peer
 from upesi.listener.patience import Patience
+from upesi.listener.place import Home, Place
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import NEED_DATA, PAUSED
@@ -30,7 +31,7 @@ from upesi.tls.transport import TlsTransport
 if TYPE_CHECKING:
     from upesi.protocol.smtp.events import Event
 
-__all__ = ["Connection", "Home"]
+__all__ = ["Connection"]
 
 # CMD-27: octets taken in while a command waits for its answer; beyond them the kernel's buffer, and then the client, must wait
 MAX_HELD = 64 * 1024
@@ -51,28 +52,12 @@ _LINGER = 2.0
 _MAX_JUNK = 1024 * 1024
 
 
-class Home(Protocol):
-    """The listener, as far as its connections know it."""
-
-    draining: bool
-    # whether a session that has brought no message yet may bring one first
-    patient: bool
-
-    def opened(self, connection: Connection, *, known: bool) -> bool:
-        """Take note of a session, if there is room for it; the last places are for `known` clients."""
-        ...
-
-    def closed(self, connection: Connection) -> None:
-        """Take note of its end."""
-        ...
-
-
 class Connection(asyncio.Protocol):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
         "_arrival", "_choked", "_clean", "_closing", "_context", "_deadline", "_delayed", "_engine", "_eof",
-        "_held", "_home", "_loop", "_mouthful", "_network", "_parked", "_patience", "_paused", "_protocol", "_reason", "_shaking",
+        "_held", "_home", "_loop", "_mouthful", "_parked", "_patience", "_paused", "_place", "_protocol", "_reason", "_shaking",
         "_task", "_timer", "_transport", "_waiting",
     )  # fmt: skip
 
@@ -110,8 +95,7 @@ class Connection(asyncio.Protocol):
         # a reply waits, and is counted
         self._delayed = False
         self._reason = "lost"
-        # the client as its limits know it
-        self._network = b""
+        self._place = Place(home, context)
         # a TLS handshake is under way, and counted
         self._shaking = False
         self._task: asyncio.Task[object] | None = None
@@ -129,12 +113,12 @@ class Connection(asyncio.Protocol):
         else:
             address, port = arrival.address, arrival.port
         # asked here and not when the loop asks for a protocol: it accepts many clients before it connects the first
-        refusal = self._enter(address)
+        refusal = self._place.take(self, address)
         if refusal is not None:
             self._turn_away(refusal)
             return
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
-        self._engine = SessionEngine(self._context, self, address, port, self._network)
+        self._engine = SessionEngine(self._context, self, address, port, self._place.network)
         if arrival is not None:
             arrival.mark(self._engine.session)
         self._begin()
@@ -154,7 +138,7 @@ class Connection(asyncio.Protocol):
     def _welcome(self) -> None:
         """Greet the client; a stranger a moment later, since who talks before the greeting has never waited for any (CMD-21)."""
         pause = self._context.settings.greeting_pause
-        if pause and self._network:
+        if pause and self._place.network:
             self._parked = True
             self._timer = self._loop.call_later(pause, self._greet)
         else:
@@ -165,37 +149,11 @@ class Connection(asyncio.Protocol):
         self._parked = False
         self._pump(greet(self._engine))
 
-    def _enter(self, address: str) -> Reply | None:
-        """Take a place here and among the client's own; return the reply where there is none."""
-        clients = self._context.clients
-        network = b"" if clients is None else clients.network(address)
-        if network and clients is not None:
-            refusal = clients.enter(network, self._context.listener)
-            if refusal is not None:
-                return refusal
-        self._network = network
-        # a client that a proxy could not name is nobody's friend
-        if self._home.opened(self, known=bool(address) and not network):
-            return None
-        self._leave()
-        return replies.TOO_MANY_SESSIONS
-
     def moved(self, address: str) -> Reply | None:
         """Count the client at `address` in the place of the one that came (XCLIENT); return the reply where that one is over its limits."""
-        clients = self._context.clients
-        if clients is None:
-            return None
-        self._leave()
-        self._network = self._engine.network = b""
-        network = clients.network(address)
-        refusal = clients.enter(network, self._context.listener) if network else None
-        if refusal is None:
-            self._network = self._engine.network = network
+        refusal = self._place.move(address)
+        self._engine.network = self._place.network
         return refusal
-
-    def _leave(self) -> None:
-        if self._network and self._context.clients is not None:
-            self._context.clients.leave(self._network)
 
     def _turn_away(self, reply: Reply) -> None:
         self._transport.set_protocol(asyncio.Protocol())
@@ -259,7 +217,7 @@ class Connection(asyncio.Protocol):
         self._waiting = self._timer = None
         self._shaken()
         self._home.closed(self)
-        self._leave()
+        self._place.leave()
         self._engine.ended(self._reason)
 
     # -- what the session and the listener call
