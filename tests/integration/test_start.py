@@ -10,6 +10,8 @@ import time
 import urllib.request
 
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from integration.conftest import MakeServer, route_to
 from integration.messages import numbered
@@ -122,3 +124,26 @@ def test_the_metrics_say_what_the_server_did(upesi_server: MakeServer, receiver:
     wait_until(lambda: not before & set(server.worker_pids()), 20, "the end of the old worker")
     # what the old worker counted after the last look has not gone with it
     assert counted("upesi_messages_queued_total ") == 4
+
+
+def test_the_metrics_of_two_workers_are_one_page_that_others_can_read(upesi_server: MakeServer) -> None:
+    """LOG-03: once every worker has reported, /metrics is whole, again and again, for the parser of those who made the format."""
+    port = free_port()
+    server = upesi_server(workers=2, started=False)
+    server.file.write_text(server.file.read_text().replace("[metrics]\nport = 0", f"[metrics]\nport = {port}"))
+    server.start()
+
+    def page() -> dict[str, Metric]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+
+    def reported() -> bool:
+        late = page().get("upesi_loop_lag_seconds")
+        return late is not None and any(sample.name.endswith("_count") and sample.value for sample in late.samples)
+
+    wait_until(reported, what="the counts of the workers")
+    for _ in range(2):
+        families = page()
+        assert [sample.value for sample in families["upesi_overloaded_workers"].samples] == [0]
+        assert families["upesi_sessions"].type == "counter"
+    assert "supervisor.failed" not in server.log.read_text()

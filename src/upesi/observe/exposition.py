@@ -6,6 +6,8 @@ some series and not of others.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from upesi.observe.series import FamilySnapshot, Sample, decode_snapshot
 
 __all__ = ["CONTENT_TYPE", "Merge"]
@@ -113,6 +115,8 @@ def _braces(pairs: list[str]) -> str:
 
 
 def _number(value: float) -> str:
+    if not isfinite(value):
+        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
     return str(int(value)) if value == int(value) else repr(float(value))
 
 

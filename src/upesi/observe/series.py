@@ -63,7 +63,8 @@ class Counter:
 
     def set(self, total: float) -> None:
         """Take over a total that is counted elsewhere, and that only rises."""
-        self.value = total
+        # a bool passes for a float with the type checker, and is none in the snapshot
+        self.value = float(total)
 
     def numbers(self) -> list[float]:
         """Return the value for a snapshot."""
@@ -89,11 +90,12 @@ class Gauge:
 
     def set(self, value: float) -> None:
         """Set the value."""
-        self.value = value
+        # see Counter.set
+        self.value = float(value)
 
     def numbers(self) -> list[float]:
         """Return the value for a snapshot."""
-        return [self.function() if self.function is not None else self.value]
+        return [float(self.function()) if self.function is not None else self.value]
 
 
 class Histogram:

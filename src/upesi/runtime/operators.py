@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from upesi.config.settings import Config
 from upesi.control.channel import Call, Handler
 from upesi.control.server import ControlServer
@@ -121,8 +123,11 @@ class Operators:
         return self._retry(call)
 
     def counted(self, epoch: int, snapshot: bytes) -> None:
-        """Take the counts of a worker."""
-        self._merge.update(str(epoch), snapshot)
+        """Take the counts of a worker; those that cannot be read cost their own refresh, and not the page of all others."""
+        try:
+            self._merge.update(str(epoch), snapshot)
+        except msgspec.DecodeError as error:
+            self._failed("metrics", error)
 
     def retired(self, epoch: int) -> None:
         """Keep the totals of a worker that has ended, and forget its gauges."""

@@ -1,5 +1,7 @@
 """Metrics: what workers count is merged into one exposition, bounded, and never goes back."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +123,30 @@ def test_a_gauge_may_ask_when_it_is_read() -> None:
     merge = Merge()
     merge.update("1", metrics.export())
     assert value(merge, "upesi_memory_deliveries") == 3
+
+
+def test_whatever_number_is_set_can_be_read_by_the_supervisor() -> None:
+    """A bool is an int to Python and no number on the wire: it must not cost the machine its metrics page."""
+    metrics = Metrics()
+    metrics.overloaded.set(True)
+    metrics.overloads.set(True)
+    metrics.memory_deliveries.function = lambda: False
+    merge = Merge()
+    merge.update("1", metrics.export())
+    assert value(merge, "upesi_overloaded_workers") == 1
+    assert value(merge, "upesi_overloads_total") == 1
+    assert value(merge, "upesi_memory_deliveries") == 0
+
+
+def test_a_number_without_end_does_not_break_the_page() -> None:
+    """Infinity and what is not a number are written as the text format writes them."""
+    metrics = Metrics()
+    metrics.overloaded.set(float("inf"))
+    metrics.delayed.set(float("nan"))
+    merge = Merge()
+    merge.update("1", metrics.export())
+    assert value(merge, "upesi_overloaded_workers") == float("inf")
+    assert math.isnan(value(merge, "upesi_delayed_replies") or 0)
 
 
 def test_mistakes_in_declaring_metrics_are_said_at_once() -> None:
