@@ -188,12 +188,26 @@ def _listed(row: Sequence[Value]) -> Listed:
     except (SpoolDamaged, UnknownFormat) as error:
         problem = str(error)
     number, message, queue, state, due, expires, received, attempts, size, _, _ = columns
+    if not _whole(columns):
+        # a page of zeros reads as rows of nothing
+        return Listed(cast(int, number), "", str(queue), "held", "", (), 0.0, 0.0, 0.0, 0, 0, None, problem)
     return Listed(
         cast(int, number), cast(bytes, message).hex(), cast(str, queue), DeliveryState(cast(int, state)).name.lower(), cast(str, sender),
         tuple(str(recipient.address) for recipient in delivery.recipients) if delivery else (),
         cast(float, received), cast(float, due), cast(float, expires), cast(int, attempts), cast(int, size),
         delivery.last if delivery else None, problem,
     )  # fmt: skip
+
+
+def _whole(columns: Sequence[Value]) -> bool:
+    """Whether the columns that a listing shows as they are have the types and values that they should."""
+    _, message, queue, state, *numbers, _, _ = columns
+    return (
+        isinstance(message, bytes)
+        and isinstance(queue, str)
+        and state in set(DeliveryState)
+        and all(isinstance(number, int | float) for number in numbers)
+    )
 
 
 class _Moments:
