@@ -18,9 +18,10 @@ import msgspec
 
 from upesi.config.checks import cross_check
 from upesi.config.defaults import machine_name, zero_text
-from upesi.config.lines import key_lines, line_of
+from upesi.config.lines import key_lines
+from upesi.config.origin import Origin
 from upesi.config.overrides import apply_override
-from upesi.config.problems import ConfigError, KeyPath, Problem, key_text, nearest
+from upesi.config.problems import ConfigError, KeyPath, Problem, nearest
 from upesi.config.settings import (
     AuthSettings,
     Config,
@@ -62,7 +63,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     source = str(path) if path else "zero configuration"
     text = _read(path) if path else zero_text(machine_name())
     tree = _parse(text, source)
-    origin = _Origin(source, key_lines(text))
+    origin = Origin(source, key_lines(text))
     walk = _Walk(origin)
     for override in overrides:
         key, problem = apply_override(tree, override, f"--set {override}")
@@ -114,29 +115,12 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
     return message[: match.start()], int(match[1])
 
 
-class _Origin:
-    """Knows where a value came from: a line of the file, or an override."""
-
-    __slots__ = ("lines", "overrides", "source")
-
-    def __init__(self, source: str, lines: dict[KeyPath, int]) -> None:
-        self.source = source
-        self.lines = lines
-        self.overrides: dict[KeyPath, str] = {}
-
-    def problem(self, path: KeyPath, text: str) -> Problem:
-        for key, override in self.overrides.items():
-            if key and path[: len(key)] == key:
-                return Problem(override, 0, key_text(path), text)
-        return Problem(self.source, line_of(path, self.lines), key_text(path), text)
-
-
 class _Walk:
     """Builds structs from tables and collects what is wrong on the way."""
 
     __slots__ = ("_origin", "problems")
 
-    def __init__(self, origin: _Origin) -> None:
+    def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self.problems: list[Problem] = []
 

@@ -10,7 +10,7 @@ import tomllib
 
 from upesi.config.problems import KeyPath, Problem, key_text
 
-__all__ = ["apply_override", "parse_override"]
+__all__ = ["apply_override", "key_path", "parse_override"]
 
 _INDEX = re.compile(r"\[(\d+)\]")
 
@@ -18,10 +18,16 @@ _INDEX = re.compile(r"\[(\d+)\]")
 def parse_override(text: str) -> tuple[KeyPath, object]:
     """Split `listener.0.port=25` into its key path and its value; raise ValueError for what has no key or no "="."""
     key, equals, value = text.partition("=")
-    parts = _INDEX.sub(r".\1", key.strip()).split(".")
-    if not equals or not all(parts):
+    path = key_path(key)
+    if not equals or not all(part != "" for part in path):
         raise ValueError("an override is written KEY=VALUE, such as spool.path=/tmp/x or listener.0.port=25")
-    return tuple(int(part) if part.isdigit() else part for part in parts), _value(value)
+    return path, _value(value)
+
+
+def key_path(text: str) -> KeyPath:
+    """Return what `listener.0.port` and `listener[0].port` name."""
+    parts = _INDEX.sub(r".\1", text.strip()).split(".")
+    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 def apply_override(tree: dict[str, object], text: str, source: str) -> tuple[KeyPath, Problem | None]:

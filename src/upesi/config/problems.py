@@ -9,10 +9,13 @@ import msgspec
 
 from upesi.mail.errors import UpesiError
 
-__all__ = ["ConfigError", "KeyPath", "Problem", "key_text", "nearest"]
+__all__ = ["SOMEWHERE", "ConfigError", "KeyPath", "Problem", "key_text", "nearest", "wrong"]
 
 # keys of tables and indices of lists, from the top
 KeyPath = tuple[str | int, ...]
+
+# the source of a problem whose finder has the values and not the file: `config check` puts file and line in its place
+SOMEWHERE = "configuration"
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -39,6 +42,11 @@ class ConfigError(UpesiError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def wrong(key: str, text: str) -> ConfigError:
+    """Return the complaint about one key, of somebody who does not know which file it came from."""
+    return ConfigError([Problem(SOMEWHERE, 0, key, text)])
 
 
 def key_text(path: KeyPath) -> str:

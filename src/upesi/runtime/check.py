@@ -13,7 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from upesi.config.doubts import doubts
 from upesi.config.loading import load
+from upesi.config.origin import Origin
+from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
 from upesi.mail.errors import UpesiError
 
@@ -36,13 +39,18 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
     from upesi.runtime.wiring import build_hooks, build_routes
 
     config = load(path, overrides)
-    build_routes(config)
-    build_hooks(config, path)
-    sender_rules(config.auth)
-    check_accounts(config)
-    check_sending(config)
-    for warning in check_security(config):
-        sys.stderr.write(f"warning: {warning}\n")
+    origin = Origin.of(path, overrides)
+    try:
+        build_routes(config)
+        hooks = build_hooks(config, path)
+        sender_rules(config.auth)
+        check_accounts(config)
+        check_sending(config)
+        doubted = doubts(config, origin, judged_by_plugins=bool(hooks.auth.hooks))
+        for warning in (*check_security(config), *doubted):
+            sys.stderr.write(f"warning: {warning}\n")
+    except ConfigError as error:
+        raise ConfigError([origin.located(problem) for problem in error.problems]) from error
     return config
 
 
