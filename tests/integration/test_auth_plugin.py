@@ -99,4 +99,4 @@ def test_a_plugin_lets_clients_in(upesi_server: MakeServer, receiver: Receiver) 
     log = server.log.read_text()
     assert "canary" not in log
     assert '"identity":"anna@example.org"' in log
-    assert '"detail":"account from this network is locked"' in log
+    assert '"reason":"locked","detail":"account from this network is locked"' in log

@@ -57,6 +57,7 @@ class Failure(enum.Enum):
     DISABLED = "account disabled"
     EXPIRED = "password expired"
     UNAVAILABLE = "no answer"
+    LOCKED = "locked"
     DENIED = "denied"
 
 

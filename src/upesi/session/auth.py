@@ -38,7 +38,6 @@ _ALREADY = Reply.make(503, "5.5.1", "Already authenticated")
 _UNKNOWN = Reply.make(504, "5.5.4", "Authentication mechanism not supported")
 _TOO_WEAK = Reply.make(534, "5.7.9", "Authentication mechanism is too weak")
 _NEEDS_TLS = Reply.make(538, "5.7.11", "Encryption required for authentication")
-_LOCKED = Reply.make(454, "4.7.0", "Too many failed attempts, try again later")
 _WRONG = Reply.make(535, "5.7.8", "Authentication credentials invalid")
 _REPLIES = {
     Failure.MALFORMED: Reply.make(501, "5.5.2", "Malformed authentication data"),
@@ -47,6 +46,7 @@ _REPLIES = {
     Failure.DISABLED: _WRONG,
     Failure.EXPIRED: Reply.make(432, "4.7.12", "A password transition is needed"),
     Failure.UNAVAILABLE: Reply.make(454, "4.7.0", "Temporary authentication failure"),
+    Failure.LOCKED: Reply.make(454, "4.7.0", "Too many failed attempts, try again later"),
 }
 _SERVICES = {Role.MX: "smtp", Role.SUBMISSION: "submission", Role.LMTP: "lmtp"}
 # these are guesses, and count against account and network; the others tell an attacker nothing
@@ -169,7 +169,7 @@ def _recognised(engine: SessionEngine, question: Question, acquainted: object) -
 
 def _locked(engine: SessionEngine, state: AuthState, lock: Lock) -> Answer:
     # as slow as a wrong guess: to learn that the door is locked costs what trying it costs
-    reply = _failed(engine, state, Failure.UNAVAILABLE, f"{lock.value} is locked", _LOCKED)
+    reply = _failed(engine, state, Failure.LOCKED, f"{lock.value} is locked")
     return _later(state, state.authenticator.attempts.delay(engine.session.client.address), reply)
 
 

@@ -26,6 +26,7 @@ from upesi.config.settings import Role, SmtpSettings
 from upesi.config.units import Duration, Rate
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.security import PeerCertificate, TlsInfo
+from upesi.sasl.attempts import AttemptRules
 from upesi.sasl.credentials import Ability, Reason, Refused, SharedSecret, Unavailable
 from upesi.session.auth import forget_identity
 from upesi.session.starttls import secured
@@ -338,6 +339,24 @@ async def test_a_lock_holds_for_every_mechanism() -> None:
     assert await client.ask("AUTH SCRAM-SHA-256 " + b64("n,,n=anna,r=x")) == [locked]
     assert (await client.ask("AUTH CRAM-MD5", b64("anna 00")))[-1] == locked
     assert (await client.ask("AUTH LOGIN", b64("anna"), b64(CANARY)))[-1] == locked
+
+
+@pytest.mark.parametrize(
+    ("strict", "what"),
+    [
+        (rules(pair=Rate("1/1h")), "account from this network is locked"),
+        (rules(account=Rate("1/1h")), "account is locked"),
+        (rules(network=Rate("1/1h")), "network is locked"),
+    ],
+)
+async def test_a_lock_has_a_reason_of_its_own(strict: AttemptRules, what: str) -> None:
+    """AUT-04: who watches tells a lock from a source that is down; `detail` says what is locked."""
+    client = AuthDialogue(auth=authenticator(MemoryCredentials(), counters=MemoryCounters(), attempts=strict))
+    client.hello()
+    assert await client.login("anna", "guess") == WRONG
+    await client.login()
+    failed = client.named("auth.failed")[1]
+    assert (failed["reason"], failed["detail"]) == ("locked", what)
 
 
 async def test_success_forgets_the_owners_own_slips() -> None:
