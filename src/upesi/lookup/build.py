@@ -16,6 +16,7 @@ import msgspec
 
 from upesi.client.connecting import Connector
 from upesi.config.accounts import SourceUrl, source_url
+from upesi.config.problems import wrong
 from upesi.config.settings import Config, CredentialsSettings
 from upesi.lookup.cache import AcceptedLogins
 from upesi.lookup.domains import CredentialsByDomain, Served
@@ -69,14 +70,29 @@ def build(config: Config, surroundings: Surroundings) -> CredentialsByDomain | N
 
 
 async def check(config: Config, surroundings: Surroundings) -> None:
-    """Make every source and let go of it again; raise LookupFailed (not temporary) for what cannot be used."""
-    for table in config.credentials:
+    """Make every source and let go of it again; raise ConfigError for what cannot be used."""
+    for index, table in enumerate(config.credentials):
         url = source_url(table.source)
-        source = _made(table, url, surroundings)
-        await source.close()
-        if _MODULES[url.scheme] == "stored_sources":
-            stored_sources = importlib.import_module("upesi.lookup.stored_sources")
-            stored_sources.check(table, url)
+        try:
+            await _check(table, url, surroundings)
+        except LookupFailed as error:
+            absent = url.scheme == "file" and isinstance(error.__cause__, FileNotFoundError)
+            hint = f": `upesi passwd {url.path} USER` makes it" if absent else ""
+            raise wrong(f"credentials[{index}].{_key(table, str(error))}", f"{error}{hint}") from error
+
+
+async def _check(table: CredentialsSettings, url: SourceUrl, surroundings: Surroundings) -> None:
+    source = _made(table, url, surroundings)
+    await source.close()
+    if _MODULES[url.scheme] == "stored_sources":
+        stored_sources = importlib.import_module("upesi.lookup.stored_sources")
+        stored_sources.check(table, url)
+
+
+def _key(table: CredentialsSettings, error: str) -> str:
+    """Return which key of the table an error is about: its text names the file."""
+    files = {"secret_file": table.secret_file, "ca_file": table.ca_file}
+    return next((key for key, file in files.items() if file and file in error), "source")
 
 
 def _served(table: CredentialsSettings, surroundings: Surroundings) -> Served:

@@ -6,9 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from upesi.config.problems import ConfigError, Problem
+from upesi.config.problems import wrong
 from upesi.config.settings import AuthSettings, ListenerSettings
-from upesi.hooks.tables import read_list
+from upesi.hooks.tables import ListError, read_list
 from upesi.mail.errors import UpesiError
 from upesi.runtime.ground import Ground
 from upesi.sasl.acquaintances import Acquaintances
@@ -29,9 +29,11 @@ def sender_rules(auth: AuthSettings) -> SenderRules:
     if auth.sender_map:
         try:
             further = sender_entries(read_list(auth.sender_map))
+        except ListError as error:
+            # it names the file
+            raise wrong("auth.sender_map", str(error)) from error
         except ValueError as error:
-            text = str(error)
-            raise ConfigError([Problem(auth.sender_map, 0, "auth.sender_map", text)]) from error
+            raise wrong("auth.sender_map", f"{auth.sender_map}: {error}") from error
     return SenderRules(auth.senders, check_header=auth.check_header, further=further)
 
 

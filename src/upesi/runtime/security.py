@@ -7,16 +7,18 @@ shows what is good, and without anything good goes on without TLS: STARTTLS is a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from upesi.config.problems import SOMEWHERE, ConfigError, Problem
 from upesi.config.settings import Config, ListenerSettings, ListenerTls
 from upesi.hooks.guard import Emit
 from upesi.runtime.readable import check_readable
 from upesi.tls.acceptor import Acceptor, Handshakes
-from upesi.tls.contexts import TlsError
+from upesi.tls.contexts import TlsError, server_context
 from upesi.tls.folder import Certificates
 from upesi.tls.watch import Watch
 
@@ -49,23 +51,43 @@ class Security:
 
 
 def check_security(config: Config) -> Iterator[str]:
-    """Read and try everything that the listeners would show; raise TlsError, and yield what works and should not go on so."""
+    """Read and try everything that the listeners would show; raise ConfigError, and yield what works and should not go on so."""
     folders = _folders(config)
     now = time.time()
-    shelves = [certificates.load(now) for certificates in folders.values()]
+    if folders:
+        with _blamed("tls.ciphers"):
+            server_context(ciphers=config.tls.ciphers)
+    shelves = []
+    for folder, certificates in folders.items():
+        with _blamed(_key_of(config, folder)):
+            shelves.append(certificates.load(now))
     if os.geteuid() == 0 and config.node.user:
         for certificates in folders.values():
             for path in certificates.paths():
                 check_readable(path, config.node.user)
-    for listener in config.listener:
+    for index, listener in enumerate(config.listener):
         acceptor = _acceptor(config, listener, folders, Handshakes(1, 1))
-        try:
+        # certificates and ciphers are good by now, each by itself
+        with _blamed(f"listener[{index}]{'.client_authorities' if listener.client_authorities else ''}"):
             if acceptor is not None:
                 acceptor.renew()
-        except TlsError as error:
-            raise TlsError(f"listener {listener.name or f'{listener.address}:{listener.port}'}: {error}") from error
     for shelf in shelves:
         yield from shelf.warnings(now)
+
+
+@contextlib.contextmanager
+def _blamed(key: str) -> Iterator[None]:
+    """Say of what cannot be used which key it belongs to."""
+    try:
+        yield
+    except TlsError as error:
+        raise ConfigError([Problem(SOMEWHERE, 0, key, line) for line in str(error).splitlines()]) from error
+
+
+def _key_of(config: Config, folder: str) -> str:
+    """Return the key that names a folder."""
+    own = (f"listener[{index}].certificates" for index, one in enumerate(config.listener) if one.certificates == folder)
+    return "tls.certificates" if folder == config.tls.certificates else next(own)
 
 
 def _folder(config: Config, listener: ListenerSettings) -> str:

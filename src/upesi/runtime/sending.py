@@ -13,8 +13,8 @@ import msgspec
 from upesi.client.connecting import Connector
 from upesi.client.ourselves import Ourselves
 from upesi.client.tls import TlsClient, policy_context
-from upesi.config.problems import ConfigError, Problem
-from upesi.config.settings import Config
+from upesi.config.problems import SOMEWHERE, ConfigError, Problem
+from upesi.config.settings import Config, DestinationSettings
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
 from upesi.delivery.agents.securing import Securing
@@ -53,13 +53,15 @@ def build_routes(config: Config) -> RouteTable:
 
 def check_sending(config: Config) -> None:
     """Read and try every file that is needed to reach others: certificates, authorities, passwords; raise UpesiError."""
+    problems: list[Problem] = []
     for index, entry in enumerate(config.destination):
-        try:
-            if entry.tls_certificate:
-                read_private(Path(entry.tls_certificate), 0)  # it holds a key
-            policy_context(policy_of(entry))
-        except (UpesiError, OSError) as error:
-            raise _wrong(f"destination[{index}]", error) from error
+        # each file by itself, so that both are found
+        for key, other in _TLS_FILES:
+            try:
+                if getattr(entry, key):
+                    _try_tls(msgspec.structs.replace(entry, **{other: ""}))
+            except (UpesiError, OSError) as error:
+                problems.append(Problem(SOMEWHERE, 0, f"destination[{index}].{key}", str(error)))
     files = {f"route[{index}].password_file": route.password_file for index, route in enumerate(config.route)}
     files["delivery.smarthost_password_file"] = config.delivery.smarthost_password_file
     for key, file in files.items():
@@ -67,11 +69,18 @@ def check_sending(config: Config) -> None:
             if file:
                 read_secret(Path(file))
         except UpesiError as error:
-            raise _wrong(key, error) from error
+            problems.append(Problem(SOMEWHERE, 0, key, str(error)))
+    if problems:
+        raise ConfigError(problems)
 
 
-def _wrong(key: str, error: Exception) -> ConfigError:
-    return ConfigError([Problem("configuration", 0, key, str(error))])
+_TLS_FILES = (("tls_authorities", "tls_certificate"), ("tls_certificate", "tls_authorities"))
+
+
+def _try_tls(entry: DestinationSettings) -> None:
+    if entry.tls_certificate:
+        read_private(Path(entry.tls_certificate), 0)  # it holds a key
+    policy_context(policy_of(entry))
 
 
 def make_sending(

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from upesi.config.problems import ConfigError, Problem
+from upesi.config.problems import wrong
 from upesi.config.settings import AuthSettings
 from upesi.http.urls import url_problem
-from upesi.lookup.private import read_secret
+from upesi.lookup.private import FileRefused, read_secret
 from upesi.sasl.authenticator import Tokens
 from upesi.sasl.tokens.asking import Http
 from upesi.sasl.tokens.claims import ClaimRules
@@ -36,14 +36,14 @@ def make_tokens(auth: AuthSettings, web: Callable[[], Http], monotonic: Callable
     try:
         if oauth.introspection:
             _check(oauth.introspection, "introspection")
-            client = (oauth.client_id, read_secret(Path(oauth.client_secret_file)) if oauth.client_id else "")
+            client = (oauth.client_id, _secret(oauth.client_secret_file) if oauth.client_id else "")
             timeout = float(auth.timeout)
             return IntrospectedTokens(web(), oauth.introspection, client, rules, timeout=timeout, now=time.time)
         _check(oauth.keys, "keys")
         return _signed(auth, web, rules, monotonic)
     except ModuleNotFoundError as error:
         text = f"needs {error.name}, which is not installed: pip install 'upesi[oauth]'"
-        raise ConfigError([Problem("configuration", 0, "auth.oauth", text)]) from None
+        raise wrong("auth.oauth", text) from None
 
 
 def _signed(auth: AuthSettings, web: Callable[[], Http], rules: ClaimRules, monotonic: Callable[[], float]) -> Tokens:
@@ -54,7 +54,14 @@ def _signed(auth: AuthSettings, web: Callable[[], Http], rules: ClaimRules, mono
     return SignedTokens(web(), auth.oauth.keys, rules, timeout=timeout, now=time.time, monotonic=monotonic)
 
 
+def _secret(file: str) -> str:
+    try:
+        return read_secret(Path(file))
+    except FileRefused as error:
+        raise wrong("auth.oauth.client_secret_file", str(error)) from error
+
+
 def _check(url: str, key: str) -> None:
     problem = url_problem(url)
     if problem:
-        raise ConfigError([Problem("configuration", 0, f"auth.oauth.{key}", problem)])
+        raise wrong(f"auth.oauth.{key}", problem)

@@ -13,11 +13,11 @@ from lookupkit import ORIGIN, cheap_hash
 
 from upesi.client.connecting import Connector
 from upesi.config.loading import load
+from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
 from upesi.dns.answer import Answer, Status
 from upesi.lookup import build as building
 from upesi.lookup.build import Surroundings, build, check
-from upesi.lookup.failures import LookupFailed
 from upesi.runtime.accounts import Web
 from upesi.sasl.credentials import Ability, Identity, Refused, Unavailable
 
@@ -113,7 +113,7 @@ async def test_what_cannot_be_used_stops_a_start(tmp_path: Path, text: str, comp
     config = configured(tmp_path, text, wrong="anna secret-word\n", open=f"anna {HASH}\n")
     (tmp_path / "open").chmod(0o644)
     _sqlite(tmp_path / "users.db")
-    with pytest.raises(LookupFailed, match=complaint) as caught:
+    with pytest.raises(ConfigError, match=rf"credentials\[0\].*{complaint}") as caught:
         await check(config, surroundings([]))
     assert not caught.value.temporary
     assert "secret-word" not in str(caught.value)
@@ -139,7 +139,7 @@ async def test_a_library_that_is_not_there_is_named(tmp_path: Path, monkeypatch:
     """An extra that was not installed is a sentence, not a traceback."""
     monkeypatch.setitem(building._MODULES, "file", "no_such_module")  # type: ignore[arg-type]
     config = configured(tmp_path, table("file:a"), a="")
-    with pytest.raises(LookupFailed, match=r"needs upesi\.lookup\.no_such_module, which is not installed"):
+    with pytest.raises(ConfigError, match=r"needs upesi\.lookup\.no_such_module, which is not installed"):
         await check(config, surroundings([]))
 
 

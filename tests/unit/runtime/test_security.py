@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tlskit import Authority, write
 
+from upesi.config.problems import ConfigError
 from upesi.config.settings import (
     ClientCertificates,
     Config,
@@ -20,7 +21,6 @@ from upesi.config.settings import (
 )
 from upesi.runtime.readable import Unreadable
 from upesi.runtime.security import Security, check_security
-from upesi.tls.contexts import TlsError
 
 
 def config(folder: Path, *listeners: ListenerSettings, user: str = "") -> Config:
@@ -93,25 +93,36 @@ def test_a_worker_begins_over_a_broken_folder(folder: Path) -> None:
     [
         (
             {"client_certificates": ClientCertificates.REQUIRE, "client_authorities": "/absent.pem"},
-            "/absent.pem cannot be read",
+            r"listener\[0\]\.client_authorities: /absent.pem cannot be read",
         ),
-        ({"certificates": "/absent"}, "/absent: cannot be read"),
+        ({"certificates": "/absent"}, r"listener\[0\]\.certificates: /absent: cannot be read"),
     ],
 )
 def test_a_start_is_refused_with_the_reason(folder: Path, listener: dict[str, Any], problem: str) -> None:
     """What a listener could not do is said before it begins."""
     given = config(folder, ListenerSettings(tls=ListenerTls.STARTTLS, **listener))
-    with pytest.raises(TlsError, match=problem):
+    with pytest.raises(ConfigError, match=problem):
         list(check_security(given))
 
 
+def test_a_folder_that_is_not_there_is_refused_by_its_key(tmp_path: Path) -> None:
+    """Also one that several listeners share; each broken certificate is a complaint of its own."""
+    with pytest.raises(ConfigError, match=r"tls\.certificates: .*absent: cannot be read"):
+        list(check_security(config(tmp_path / "absent")))
+    for name in ("a.pem", "b.pem"):
+        write(tmp_path / "bad", name, b"broken")
+    with pytest.raises(ConfigError) as caught:
+        list(check_security(config(tmp_path / "bad")))
+    assert [problem.key for problem in caught.value.problems] == ["tls.certificates"] * 2
+
+
 def test_wrong_ciphers_are_refused(folder: Path) -> None:
-    """The listener is named with it."""
+    """They are nothing of a listener's: the key is named."""
     given = Config(
         listener=(ListenerSettings(tls=ListenerTls.STARTTLS, name="mx"),),
         tls=TlsSettings(certificates=str(folder), ciphers="FOO"),
     )
-    with pytest.raises(TlsError, match="listener mx: 'FOO' names no cipher"):
+    with pytest.raises(ConfigError, match=r"configuration: tls\.ciphers: 'FOO' names no cipher"):
         list(check_security(given))
 
 

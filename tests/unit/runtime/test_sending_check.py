@@ -78,3 +78,15 @@ def test_a_password_that_cannot_be_read_is_refused(files: dict[str, Path], file:
     assert "delivery.smarthost_password_file" in said
     assert str(files[file]) in said
     assert "KEY" not in said
+
+
+def test_all_files_that_cannot_be_read_are_named(files: dict[str, Path]) -> None:
+    """Each with its key: who mends one does not come back for the next."""
+    absent = str(files["absent"])
+    entry = DestinationSettings(domains=("*",), tls=TlsLevel.VERIFY, tls_authorities=absent, tls_certificate=absent)
+    route = RouteSettings(domains=("*",), to="smtp://h", user="a", password_file=absent)
+    with pytest.raises(ConfigError) as caught:
+        check_sending(Config(destination=(entry,), route=(route,)))
+    assert [problem.key for problem in caught.value.problems] == [
+        "destination[0].tls_authorities", "destination[0].tls_certificate", "route[0].password_file",
+    ]  # fmt: skip
