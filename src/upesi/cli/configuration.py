@@ -134,22 +134,24 @@ def _tree(config: Config) -> dict[str, object]:
 _SECRET = ("password", "secret", "token", "credential", "api_key", "private_key")
 
 
-def masked(value: object, key: str = "") -> dict[str, object]:
+def masked(value: object) -> dict[str, object]:
     """Return a table with the values of keys that look like secrets hidden (ADM-02: output ends up in tickets and terminals' logs)."""
-    result = _masked(value, key)
+    result = _masked(value, hidden=False)
     assert isinstance(result, dict)
     return result
 
 
-def _masked(value: object, key: str) -> object:
+def _masked(value: object, *, hidden: bool) -> object:
     if isinstance(value, dict):
-        return {name: _masked(item, str(name)) for name, item in value.items()}
-    if isinstance(value, (list, tuple)) and (not _is_secret(key) or all(isinstance(item, dict) for item in value)):
-        # tables ([[credentials]]) have keys of their own that say what is secret
-        return [_masked(item, key) for item in value]
-    return "********" if value and _is_secret(key) else value
+        # below a key that looks like a secret, names are those of accounts
+        return {name: _masked(item, hidden=hidden or _is_secret(str(name), item)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(item, hidden=hidden) for item in value]
+    # yes and no are no secret; what keeps its type can be checked
+    return "********" if value and hidden and not isinstance(value, bool) else value
 
 
-def _is_secret(key: str) -> bool:
-    # where a secret lies is none
-    return any(word in key.lower() for word in _SECRET) and not key.endswith("_file")
+def _is_secret(key: str, value: object = None) -> bool:
+    # where a secret lies is none, and tables ([[credentials]]) have keys of their own that say what is secret
+    tables = isinstance(value, (list, tuple)) and all(isinstance(item, dict) for item in value)
+    return any(word in key.lower() for word in _SECRET) and not key.endswith("_file") and not tables

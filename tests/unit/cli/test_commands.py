@@ -493,7 +493,11 @@ def test_secrets_are_not_shown() -> None:
     assert shown["plugins"]["mine"] == {"api_password": "********", "user": "me"}
     assert "hush" in run("config", "show", "--secrets", "--set", "plugins.mine.api_password=hush").stdout
     assert masked({"a": [{"token": "x"}], "secrets": ["x", "y"], "password": ""}) == {
-        "a": [{"token": "********"}], "secrets": "********", "password": "",
+        "a": [{"token": "********"}], "secrets": ["********", "********"], "password": "",
+    }  # fmt: skip
+    # names of accounts below a key that looks like a secret do not, and what they name is one; yes and no are none
+    assert masked({"tokens": {"anna": "x", "more": {"bert": ["y"]}}, "need_token": True}) == {
+        "tokens": {"anna": "********", "more": {"bert": ["********"]}}, "need_token": True,
     }  # fmt: skip
 
 

@@ -130,3 +130,26 @@ def test_what_is_shown_of_sources(tmp_path: Path) -> None:
     again = tmp_path / "again.toml"
     again.write_text(shown.output)
     assert load(again).credentials == load(file).credentials
+
+
+def test_what_is_shown_can_be_checked(tmp_path: Path) -> None:
+    """`upesi config show > FILE` is a configuration: all tables with accounts, secrets' files and units in it."""
+    for name, text in (("accounts", ""), ("secret", "sesame\n"), ("senders", "anna: @example.org\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "upesi.toml").write_text(
+        '[auth]\nsender_map = "senders"\naccount_failures = "none"\nmechanisms = ["SCRAM-SHA-256", "PLAIN"]\n'
+        '[auth.oauth]\nintrospection = "https://a.example/i"\nclient_id = "x"\nclient_secret_file = "secret"\n'
+        '[[listener]]\nrole = "submission"\n[listener.auth]\nwithout_tls = true\n'
+        '[[credentials]]\nsource = "file:accounts"\ndomains = ["a.example"]\n'
+        '[[credentials]]\nsource = "https://a.example/"\nsecret_file = "secret"\nremember = "1m"\n'
+        '[[destination]]\ndomains = ["*"]\ntls = "verify"\n'
+        '[[route]]\ndomains = ["x.example"]\nto = "smtps://h.example"\nuser = "u"\npassword_file = "secret"\n'
+    )
+    shown = CliRunner().invoke(upesi, ["config", "show", "-c", str(tmp_path / "upesi.toml")])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "upesi.toml").write_text(shown.stdout)
+    checked = CliRunner().invoke(upesi, ["config", "check", "-c", str(elsewhere / "upesi.toml")])
+    assert checked.exit_code == 0, checked.exception
+    assert load(elsewhere / "upesi.toml") == load(tmp_path / "upesi.toml")
