@@ -167,7 +167,7 @@ def test_message_data_has_a_budget(upesi_server: MakeServer) -> None:
             third.say(b"RSET")
             third.say(b"MAIL FROM:<a@example.org>")
             third.say(b"RCPT TO:<b@example.net>")
-            return third.say(b"DATA").startswith(b"452 4.3.1 ")
+            return third.say(b"DATA").startswith(b"452 4.3.1 Out of memory")
 
         wait_until(refused, what="452")
         for talk in (first, second):

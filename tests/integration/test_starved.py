@@ -51,13 +51,23 @@ def test_a_starved_server_kills_no_worker_and_takes_mail(upesi_server: MakeServe
 
 def test_a_worker_at_its_memory_refuses_new_mail_and_goes_on(upesi_server: MakeServer, receiver: Receiver) -> None:
     """RES-03: at `overload.memory` MAIL is 452 4.3.1, told as overload; nothing is killed, and with room again mail is taken."""
-    server = upesi_server(route_to(receiver.port) + '[overload]\nmemory = "5MB"\n')
+    server = upesi_server(started=False)
+    (server.folder / "plugins").mkdir()
+    # more than what is left of the least that may be set
+    (server.folder / "plugins" / "ballast.py").write_text(
+        'from upesi.plugin import hook\n\nBALLAST = b"x" * 40_000_000\n\n\n@hook.rcpt\ndef heavy(tx, recipient):\n    return None\n'
+    )
+    server.configure(
+        route_to(receiver.port)
+        + '[plugins]\nenabled = ["relay", "ballast"]\nfolder = "plugins"\n[overload]\nmemory = "64MB"\n'
+    )
+    server.start()
     wait_until(lambda: '"overload.began"' in server.log.read_text(), what="overload")
     assert '"cause":"memory"' in server.log.read_text()
     with smtplib.SMTP("127.0.0.1", server.port, "client.example.org", timeout=20) as client:
         assert client.helo()[0] == 250
         code, text = client.mail("a@example.com")
-        assert (code, text[:5]) == (452, b"4.3.1")
+        assert (code, text) == (452, b"4.3.1 Out of memory for now, try again later")
     with pytest.raises(smtplib.SMTPSenderRefused):
         server.send(numbered(0))
     before = set(server.worker_pids())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from upesi.config.networks import network
 from upesi.config.problems import KeyPath
 from upesi.config.settings import Config
+from upesi.config.units import Size
 
 __all__ = ["check_bounds"]
 
@@ -14,6 +15,9 @@ Found = Iterator[tuple[KeyPath, str]]
 
 # a counter of what is held at once has 16 bits for each worker
 _MOST_CONNECTIONS = 60_000
+# a worker that does nothing takes 45 MB, which is 0.7 of this (`overload.leave`): with less it would be overloaded for ever, and with
+# less than it takes itself it would refuse all mail
+_LEAST_MEMORY = Size("64MB")
 _POSITIVE = ("calm", "command", "data_block", "hard_errors", "max_idle_commands", "min_rate_after", "lag")
 
 
@@ -42,6 +46,12 @@ def _overload(config: Config) -> Found:
     for name in _POSITIVE:
         if getattr(overload, name) <= 0:
             yield ("overload", name), "must be more than 0"
+    if 0 < overload.memory < _LEAST_MEMORY:
+        yield (
+            ("overload", "memory"),
+            f"must be 0 (half of the machine's) or {_LEAST_MEMORY} at least: an empty worker takes 45MB, and below that all mail would be "
+            "refused",
+        )
     if not 0 < overload.enter <= 1:
         yield ("overload", "enter"), "is a part of what there is: more than 0, and 1 at most"
     if not 0 < overload.leave < overload.enter:

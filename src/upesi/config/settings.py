@@ -271,7 +271,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     ipv4_prefix: int = 32
     # a /64 is what a provider gives to one customer, so a single address would be no limit at all
     ipv6_prefix: int = 64
-    # open at once; beyond them 421 4.7.0
+    # open at once; beyond them 421 4.7.0. 0: no limit
     connections: int = 50
     # opened; beyond them 421 4.7.0
     connection_rate: Rate = Rate("600/1m")
@@ -296,7 +296,8 @@ class OverloadSettings(Section, frozen=True, kw_only=True):
     lag: Duration = Duration("500ms")
     # for how long all must be well before it ends
     calm: Duration = Duration("10s")
-    # memory of one worker that counts as all of it; beyond it new mail gets 452 4.3.1. 0: half of the machine's, divided by the workers
+    # memory of one worker that counts as all of it; beyond it new mail gets 452 4.3.1. 64MB at least, or 0: half of the machine's, divided
+    # by the workers
     memory: Size = Size(0)
     # part of all sessions that is kept for listeners with the role submission and for networks that `limits.exempt` names
     reserve: float = 0.1

@@ -18,10 +18,10 @@ from upesi.reports.dsn import DsnReporter
 from upesi.runtime.owners import Owners
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.work import Router
-from upesi.session.intake import BodyWriter, Placement
+from upesi.session.intake import BodyWriter, MemoryFull, Placement
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.records import Delivery, DeliveryState, NewMessage
-from upesi.spool.store import SpoolError, SpoolFull, Store
+from upesi.spool.store import SpoolError, Store
 
 __all__ = ["SpoolIntake", "place"]
 
@@ -68,10 +68,14 @@ class SpoolIntake:
         """Whether new mail is answered 452 now."""
         return self._store.full() or self._budget.full
 
+    def starved(self) -> bool:
+        """Whether that is for want of memory, and not of disk."""
+        return self._budget.full and not self._store.full()
+
     def body_writer(self) -> BodyWriter:
-        """Return a writer for one message; raise SpoolFull where message data takes all the memory that it may."""
+        """Return a writer for one message; raise MemoryFull where message data takes all the memory that it may."""
         if self._budget.spent:
-            raise SpoolFull("message data of sessions takes all the memory that it may")
+            raise MemoryFull("message data of sessions takes all the memory that it may")
         return self._bodies.writer(self._budget)
 
     def default_route(self, address: Address) -> Route:

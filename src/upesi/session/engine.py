@@ -25,7 +25,7 @@ from upesi.protocol.smtp.refusals import DataRefused
 from upesi.session import replies
 from upesi.session.answers import Answer, Slowed, Waiting
 from upesi.session.context import SessionContext
-from upesi.session.intake import BodyWriter
+from upesi.session.intake import BodyWriter, MemoryFull
 from upesi.spool.store import SpoolError, SpoolFull
 
 if TYPE_CHECKING:
@@ -372,4 +372,6 @@ def _out_of_turn(session: Session) -> dict[str, object]:
 
 def spool_reply(error: SpoolError) -> Reply:
     """Return what a client hears of a store that could not: never 5xx, never the error's text."""
+    if isinstance(error, MemoryFull):
+        return replies.MEMORY_FULL
     return replies.SPOOL_FULL if isinstance(error, SpoolFull) else replies.NOT_STORED

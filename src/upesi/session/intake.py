@@ -16,9 +16,13 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import Route
 from upesi.spool.records import DeliveryState, NewMessage
-from upesi.spool.store import SpoolError
+from upesi.spool.store import SpoolError, SpoolFull
 
-__all__ = ["BodyWriter", "Intake", "Placement"]
+__all__ = ["BodyWriter", "Intake", "MemoryFull", "Placement"]
+
+
+class MemoryFull(SpoolFull):
+    """Message data takes all the memory that it may: 452 4.3.1 as on a full disk, in other words."""
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -57,8 +61,12 @@ class Intake(Protocol):
         """Whether new mail is answered 452 now."""
         ...
 
+    def starved(self) -> bool:
+        """Whether that is for want of memory, and not of disk."""
+        ...
+
     def body_writer(self) -> BodyWriter:
-        """Return a writer for one message."""
+        """Return a writer for one message; raise MemoryFull."""
         ...
 
     def default_route(self, address: Address) -> Route:

@@ -33,7 +33,7 @@ def mail(engine: SessionEngine, command: MailCommand) -> Answer:
     if command.size is not None and command.size > context.settings.max_message_size:
         return replies.MESSAGE_TOO_BIG
     if context.intake.full():
-        return replies.SPOOL_FULL
+        return replies.MEMORY_FULL if context.intake.starved() else replies.SPOOL_FULL
     if engine.network or session.identity is not None or context.settings.max_messages:
         refusal = _over_limit(engine)
         if refusal is not None:

@@ -18,6 +18,7 @@ __all__ = [
     "HELD_TOO_LONG",
     "IMPROPER_PIPELINING",
     "MAIL_OK",
+    "MEMORY_FULL",
     "MESSAGE_TOO_BIG",
     "NOOP_OK",
     "NOT_ACCEPTED_BY_ALL",
@@ -86,6 +87,8 @@ SYNTAX = Reply.make(500, "5.5.2", "Syntax error")
 BAD_SEQUENCE = Reply.make(503, "5.5.1", "Bad sequence of commands")
 
 SPOOL_FULL = Reply.make(452, "4.3.1", "Insufficient system storage")
+# the same to a client; to the operator whom it is shown, `df` would say nothing
+MEMORY_FULL = Reply.make(452, "4.3.1", "Out of memory for now, try again later")
 NOT_STORED = Reply.make(451, "4.3.0", "Mail system error, try again later")
 MESSAGE_TOO_BIG = Reply.make(552, "5.3.4", "Message is larger than the limit")
 NOT_RELAYED = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")

@@ -33,6 +33,11 @@ MISTAKES = [
     ('[delivery]\nretry = ["5m", "soon"]', "upesi.toml:2: delivery.retry[1]: 'soon' is not a duration such as 30s, 5m, 4h or 5d"),
     ('[smtp]\nmax_message_size = "-5MB"', "upesi.toml:2: smtp.max_message_size: '-5MB' is not a size such as 100kB, 25MB or 1GiB"),
     ("[smtp]\nmax_message_size = true", "upesi.toml:2: smtp.max_message_size: must be a size such as 100kB or 25MB, not true"),
+    (
+        '[overload]\nmemory = "1kB"',
+        "upesi.toml:2: overload.memory: must be 0 (half of the machine's) or 64MB at least: an empty worker takes 45MB, and below that all "
+        "mail would be refused",
+    ),
     ('[delivery]\nsite_connections = "5"', "upesi.toml:2: delivery.site_connections: must be a whole number, not '5'"),
     ("[[listener]]\nport = true", "upesi.toml:2: listener[0].port: must be a whole number, not true"),
     ('[[listener]]\nport = 25\nrole = "lmtp"', "upesi.toml:3: listener[0].role: RFC 2033 keeps lmtp off port 25, where SMTP is expected"),

@@ -64,7 +64,8 @@ class MemoryIntake:
         self.pending: list[Done] = []
         self.writers: list[MemoryWriter] = []
         self.hold = False
-        self.is_full = False
+        self.is_full = self.is_starved = False
+        self.open_error: SpoolError | None = None
         self.error: SpoolError | None = None
         self.write_error: SpoolError | None = None
         self.reports: list[tuple[NewMessage, tuple[tuple[Recipient, Outcome], ...]]] = []
@@ -73,7 +74,12 @@ class MemoryIntake:
     def full(self) -> bool:
         return self.is_full
 
+    def starved(self) -> bool:
+        return self.is_starved
+
     def body_writer(self) -> MemoryWriter:
+        if self.open_error is not None:
+            raise self.open_error
         self.writers.append(MemoryWriter(self.write_error))
         return self.writers[-1]
 

@@ -6,6 +6,7 @@ import pytest
 from sessionkit import Dialogue, MemoryIntake
 
 from upesi.hooks.verdict import defer, reject
+from upesi.session.intake import MemoryFull
 from upesi.spool.store import SpoolError, SpoolFull
 
 CONTENT = b"Subject: x\r\n\r\nHello\r\n"
@@ -203,6 +204,20 @@ def test_a_full_spool_defers_at_mail() -> None:
     assert talk.say("MAIL FROM:<a@example.org>")[0].startswith("452 4.3.1 ")
     talk.intake.is_full = False
     assert talk.codes("MAIL FROM:<a@example.org>") == ["250"]
+
+
+def test_memory_that_is_short_is_not_called_a_full_disk() -> None:
+    """RES-03: the same code, and words that send nobody to `df`: at MAIL and at DATA."""
+    talk = Dialogue()
+    talk.intake.is_full = talk.intake.is_starved = True
+    talk.hello()
+    assert talk.say("MAIL FROM:<a@example.org>") == ["452 4.3.1 Out of memory for now, try again later"]
+    talk.intake.is_starved = False
+    assert talk.say("MAIL FROM:<a@example.org>") == ["452 4.3.1 Insufficient system storage"]
+    talk.intake.is_full = False
+    talk.intake.open_error = MemoryFull("secret")
+    talk.say("MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>")
+    assert talk.say("DATA") == ["452 4.3.1 Out of memory for now, try again later"]
 
 
 @pytest.mark.parametrize(("error", "said"), [(SpoolFull("secret"), "452 4.3.1 "), (SpoolError("secret"), "451 4.3.0 ")])
