@@ -120,11 +120,12 @@ def test_a_bad_configuration_changes_nothing_and_says_why(relaying: UpesiServer,
 
 
 def test_upesi_reload_reports_a_bad_configuration(relaying: UpesiServer, tmp_path: Path) -> None:
-    """`upesi reload` ends with an error that names what is wrong, and the server goes on."""
+    """`upesi reload` ends with an error that names what is wrong, says that nothing was changed, and the server goes on."""
     relaying.file.write_text(relaying.file.read_text() + "\n[nonsense]\n")
     result = run_upesi("reload", "-c", relaying.file)
     assert result.returncode != 0
-    assert "nonsense" in result.stdout + result.stderr
+    assert "nonsense" in result.stderr
+    assert "nothing was done, and a running server goes on unchanged" in result.stderr
     assert relaying.greets()
 
 
@@ -137,6 +138,22 @@ def test_a_reload_that_the_server_refused_is_in_its_log(relaying: UpesiServer) -
     wait_until(lambda: "server.reload_refused" in relaying.log.read_text(), what="the refusal in the log")
     (told,) = (line for line in relaying.log.read_text().splitlines() if "server.reload_refused" in line)
     assert "nonsense" in told
+
+
+def test_a_refusal_names_the_file_that_can_be_opened(
+    upesi_server: MakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the log after SIGHUP need not know in which folder the server was started with `-c upesi.toml`."""
+    server = upesi_server("")
+    server.stop()
+    monkeypatch.chdir(server.folder)
+    absolute, server.file = server.file, Path("upesi.toml")
+    server.start()
+    server.file.write_text(server.file.read_text() + "\n[nonsense]\n")
+    server.reload()
+    wait_until(lambda: "server.reload_refused" in server.log.read_text(), what="the refusal in the log")
+    (told,) = (line for line in server.log.read_text().splitlines() if "server.reload_refused" in line)
+    assert f"{absolute}:" in told
 
 
 def _accepting(server: UpesiServer, enough: int) -> set[int]:

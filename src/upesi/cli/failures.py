@@ -21,7 +21,8 @@ _NEXT: Mapping[str, str] = MappingProxyType(
         "FrameError": "restart the server, or use the command line of its version",
         "SpoolLocked": "a server runs with this spool: give the configuration that it runs with (-c FILE)",
         "ControlInUse": "stop that server first (`upesi stop`), or give this one a spool of its own (--set spool.path=...)",
-        "Unreadable": "mend it, or name the running server's socket: --socket PATH (control.sock in the folder of its spool)",
+        "TargetUnreadable": "nothing was done, and a running server goes on unchanged; mend it, or name that server's socket: "
+        "--socket PATH (control.sock in the folder of its spool)",
         "ConfigError": "docs/reference/configuration.md lists every key, the README.md of a plugin those of its table",
     }
 )

@@ -59,7 +59,7 @@ def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
     return load(path, overrides)
 
 
-class Unreadable(ConfigError):
+class TargetUnreadable(ConfigError):
     """The configuration that says where the server is cannot be used."""
 
 
@@ -80,17 +80,17 @@ class Target:
 
     @property
     def config(self) -> Config:
-        """The configuration; raise Unreadable."""
+        """The configuration; raise TargetUnreadable."""
         if self._config is None:
             try:
                 self._config = load_config(self._path, self._overrides)
             except ConfigError as error:
-                raise Unreadable(error.problems) from None
+                raise TargetUnreadable(error.problems) from None
         return self._config
 
     @property
     def socket(self) -> str:
-        """The control socket; raise Unreadable."""
+        """The control socket; raise TargetUnreadable."""
         return self.named or self.config.control.socket
 
 

@@ -30,7 +30,8 @@ _HEAD = """\
 
 One TOML file, read by `upesi serve -c FILE`. `upesi init DIR` writes one with the most important keys; `upesi config check -c FILE` says
 everything that is wrong with one, `upesi config show -c FILE` shows every value in use. Without a file the server runs with the zero
-configuration: what `upesi init` writes, with its folders below the working directory.
+configuration: what `upesi init` writes, but without TLS (`tls = "none"`: there is no certificate), and with its folders below the working
+directory.
 
 * A *duration* is written `250ms`, `30s`, `5m`, `4h`, `5d` or `1w`; a plain number is seconds.
 * A *size* is written `100kB`, `25MB` or `1GiB` (k, M, G are powers of 1000, ki, Mi, Gi of 1024); a plain number is octets.

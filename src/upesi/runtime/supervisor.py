@@ -68,7 +68,8 @@ class Supervisor:
         make_events: Callable[[LogSettings], Events],
     ) -> None:
         """`make_events` opens the log of this process; where it raises OSError, so do we."""
-        self._path = path
+        # as a reload names it, to somebody who need not know in which folder the server was started
+        self._path = path.absolute() if path else None
         self._overrides = overrides
         self._config = config
         self._make_events = make_events

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from upesi.config import Config, ConfigError, load
-from upesi.config.defaults import zero_text
+from upesi.config.defaults import first_text, zero_text
 from upesi.config.reference import reference
-from upesi.config.settings import Role
+from upesi.config.settings import ListenerTls, Role
 
 ROOT = Path(__file__).parents[3]
 
@@ -194,11 +195,16 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_zero_configuration_is_what_init_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make run` and a fresh `upesi init` folder are the same server."""
+    """`make run` and a fresh `upesi init` folder are the same server, but for TLS: README.md and the reference say so."""
     monkeypatch.chdir(tmp_path)
     without = load(None)
     (tmp_path / "upesi.toml").write_text(zero_text(without.node.name))
     assert load(tmp_path / "upesi.toml") == without
+    (tmp_path / "upesi.toml").write_text(first_text(without.node.name))
+    begun = load(tmp_path / "upesi.toml")
+    assert (begun.listener[0].tls, without.listener[0].tls) == (ListenerTls.STARTTLS, ListenerTls.NONE)
+    assert msgspec.structs.replace(begun, listener=without.listener) == without
+    assert "what `upesi init` writes, but without TLS" in reference()
     assert without.listener[0].address == "127.0.0.1"
     assert without.route[0].domains == tuple(dict.fromkeys(("localhost", without.node.name)))
     assert without.route[0].to == f"maildir:{tmp_path}/var/mail"

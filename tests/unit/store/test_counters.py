@@ -61,6 +61,13 @@ def test_a_rate_is_limited_over_all_workers(two: tuple[MachineCounters, MachineC
     assert two[0].spent(b"k", rate) == 1
 
 
+def test_a_window_of_another_length_begins_with_nothing(two: tuple[MachineCounters, MachineCounters]) -> None:
+    """docs/operating.md: after a reload old events count under another number, and not in another window."""
+    before, number, window = Rate("7/1m"), Rate("5/1m"), Rate("7/10s")
+    assert two[0].take(b"k", before, 7)
+    assert (two[1].spent(b"k", number), two[1].spent(b"k", window)) == (7, 0)
+
+
 def test_what_does_not_fit_is_not_counted_in_part(two: tuple[MachineCounters, MachineCounters]) -> None:
     """`take` of several is all or nothing; `add` counts what has happened in any case."""
     rate = Rate("10/1m")
