@@ -105,6 +105,13 @@ def test_malformed_or_both_is_refused(parameters: tuple[str, ...]) -> None:
     assert mail(*parameters) != []
 
 
+def test_both_are_told_that_they_exclude_each_other() -> None:
+    """C109, section 4: who gave each once and well is not told of a malformed parameter."""
+    assert mail("HOLDFOR=60", "HOLDUNTIL=2026-11-22T11:00:00Z") == [
+        "501 5.5.4 HOLDFOR and HOLDUNTIL exclude each other"
+    ]
+
+
 def test_time_of_by_must_not_be_over_before_the_release() -> None:
     """Mail that would have to be returned before it may go is refused at once."""
     assert mail("HOLDFOR=600", "BY=600;R")[0].startswith("501 5.5.4")

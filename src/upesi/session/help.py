@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["help_replies", "help_reply"]
 
 _MORE = "HELP VERB says how a verb is spelled; the rest is in RFC 5321"
+# RFC 5321 section 4.3.2; plugins have verbs of which nothing is known here
+_NO_HELP = Reply.make(504, "5.5.4", "No help about that; HELP alone names the verbs")
 
 # how each verb is spelled, and what it does
 _VERBS = MappingProxyType(
@@ -57,5 +59,5 @@ def _offered(context: SessionContext, verb: str) -> bool:
 
 
 def help_reply(replies: dict[str, Reply], argument: str) -> Reply:
-    """Return the answer to HELP with this argument: whatever is no verb here gets the verbs."""
-    return replies.get(argument.upper(), replies[""])
+    """Return the answer to HELP with this argument: 504 where nothing is known of it."""
+    return replies.get(argument.upper(), _NO_HELP)

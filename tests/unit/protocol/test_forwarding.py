@@ -50,6 +50,15 @@ def test_what_is_malformed_is_refused(argument: str) -> None:
     assert (caught.value.reply.code, caught.value.reply.status) == (501, "5.5.4")
 
 
+@pytest.mark.parametrize("argument", ["FOO=bar", "NAME=a.example foo=bar", "SOURCE=LOCAL"])
+def test_an_attribute_that_is_unknown_is_told_so(argument: str) -> None:
+    """PRX-03: who looks for what is wrong with a front end is not told of a value that is in order."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        read_attributes(argument, XCLIENT_ATTRIBUTES)
+    assert caught.value.reply is not None
+    assert caught.value.reply.wire == b"501 5.5.4 Attribute not recognised\r\n"
+
+
 def test_xforward_has_attributes_of_its_own() -> None:
     """IDENT and SOURCE belong to XFORWARD, LOGIN to XCLIENT: nobody becomes somebody by XFORWARD."""
     said = "NAME=a.example ADDR=192.0.2.1 PORT=1 HELO=a PROTO=SMTP IDENT=4F2A SOURCE=remote"

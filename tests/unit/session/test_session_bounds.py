@@ -111,14 +111,14 @@ def test_vrfy_tells_nothing(vrfy: bool, code: str) -> None:
 
 
 def test_help_teaches_what_there_is() -> None:
-    """RFC 5321 section 4.1.1.8: the verbs of this listener and no others; each with its form."""
+    """RFC 5321 section 4.1.1.8: the verbs of this listener and no others, each with its form; section 4.3.2: 504 for what is none."""
     talk = Dialogue(settings=SmtpSettings(vrfy=False), limits=ServerLimits(max_message_size=1000, chunking=False))
     talk.hello()
     verbs, more = talk.say("HELP")
     assert verbs == "214-2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP HELP QUIT"
     assert more.startswith("214 2.0.0 HELP VERB says ")
     assert talk.say("HELP mail")[0] == "214-2.0.0 MAIL FROM:<you@your.domain> [SIZE=n] [BODY=8BITMIME] ..."
-    assert talk.say("HELP VRFY") == [verbs, more]
+    assert talk.say("HELP VRFY") == ["504 5.5.4 No help about that; HELP alone names the verbs"]
     full = Dialogue(lmtp=True, limits=ServerLimits(max_message_size=1000, starttls=True, auth=("PLAIN",), etrn=True))
     full.hello()
     assert full.say("HELP")[0] == "214-2.0.0 LHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN HELP QUIT"

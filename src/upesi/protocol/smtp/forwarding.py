@@ -15,7 +15,7 @@ from ipaddress import IPv6Address, ip_address
 from types import MappingProxyType
 
 from upesi.mail.address import AddressError, domain_from
-from upesi.protocol.smtp.refusals import BAD_PARAMETER, needs_argument, refuse
+from upesi.protocol.smtp.refusals import BAD_PARAMETER, UNKNOWN_ATTRIBUTE, needs_argument, refuse
 from upesi.protocol.smtp.xtext import decode_xtext
 
 __all__ = ["XCLIENT_ATTRIBUTES", "XFORWARD_ATTRIBUTES", "Attributes", "read_attributes"]
@@ -119,8 +119,10 @@ def read_attributes(argument: str, known: _Readers) -> Attributes:
     for pair in argument.split(" "):
         name, equals, value = pair.partition("=")
         name = name.upper()
-        if not equals or name not in known or name in found:
+        if not equals or name in found:
             raise refuse(BAD_PARAMETER)
+        if name not in known:
+            raise refuse(UNKNOWN_ATTRIBUTE)
         try:
             found[name] = _value(value, known[name])
         except ValueError:

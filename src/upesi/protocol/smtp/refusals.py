@@ -28,6 +28,8 @@ __all__ = [
     "NUL_IN_CONTENT",
     "STRAY_NEWLINE",
     "SYNTAX",
+    "TWO_HOLDS",
+    "UNKNOWN_ATTRIBUTE",
     "UNKNOWN_COMMAND",
     "UNKNOWN_PARAMETER",
     "DataRefused",
@@ -53,6 +55,8 @@ UNKNOWN_COMMAND = Reply.make(500, "5.5.1", "Command not recognised")
 NOT_IMPLEMENTED = Reply.make(502, "5.5.1", "Command not implemented")
 NO_ARGUMENT_ALLOWED = Reply.make(501, "5.5.4", "This command takes no argument")
 BAD_PARAMETER = Reply.make(501, "5.5.4", "Parameter malformed or given twice")
+UNKNOWN_ATTRIBUTE = Reply.make(501, "5.5.4", "Attribute not recognised")
+TWO_HOLDS = Reply.make(501, "5.5.4", "HOLDFOR and HOLDUNTIL exclude each other")
 UNKNOWN_PARAMETER = Reply.make(555, "5.5.4", "Parameter not recognised or not supported")
 NEEDS_SMTPUTF8 = Reply.make(553, "5.6.7", "Address needs SMTPUTF8, or is not valid with it")
 MESSAGE_TOO_LARGE = Reply.make(552, "5.3.4", "Message is larger than the limit announced")

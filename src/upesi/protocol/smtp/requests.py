@@ -20,7 +20,7 @@ import msgspec
 
 from upesi.mail.timing import ByMode
 from upesi.protocol.smtp.limits import ServerLimits
-from upesi.protocol.smtp.refusals import BAD_PARAMETER, UNKNOWN_PARAMETER, refuse
+from upesi.protocol.smtp.refusals import TWO_HOLDS, UNKNOWN_PARAMETER, refuse
 
 __all__ = ["REQUESTS", "ByRequest", "Requests", "requests_in"]
 
@@ -116,5 +116,5 @@ def requests_in(fields: dict[str, object]) -> Requests | None:
     requests = Requests(**{name: fields.pop(name) for name in _FIELDS & fields.keys()})  # type: ignore[arg-type]
     if requests.hold_for is not None and requests.hold_until is not None:
         # C109: RFC 4865 section 4
-        raise refuse(BAD_PARAMETER)
+        raise refuse(TWO_HOLDS)
     return requests
