@@ -188,7 +188,8 @@ class Backlog:
 
         The mail of other sites is tried once more, when its turn comes, whenever that is.
         """
-        sites = [path.site for path in self._dispatch.paths.values() if path.failures]
+        now = self._loop.time()
+        sites = [path.site for path in self._dispatch.paths.values() if path.failures and path.blocked(now)]
         room = min(_EXPIRED, self._memory.free - sum(self._claiming.values()))
         while sites and room > 0 and not self.stopped:
             self._claiming[_EXPIRY] = room

@@ -28,6 +28,10 @@ class Delays:
         self._after = after
         self._lifetime = lifetime
 
+    def since(self, delivery: Delivery) -> float:
+        """Return from when on `delivery` waits: mail that was held for later waits from its release on (RFC 4865)."""
+        return max(delivery.received, delivery.expires - self._lifetime)
+
     def capped(self, delivery: Delivery, now: float, due: float) -> float:
         """Return when to try again at the latest, so that a notice that was asked for at a certain time comes at that time."""
         for recipient in delivery.recipients:
@@ -71,11 +75,12 @@ class Delays:
         if at is None:
             if not self._after:
                 return False
-            # mail that was held for later waits from its release on
-            at = max(delivery.received, delivery.expires - self._lifetime) + self._after
+            at = self.since(delivery) + self._after
         return now >= at or (at < due and at - now <= due - at)
 
 
 def _asked(message: StoredMessage, recipient: Recipient) -> bool:
     """Whether the sender wants to know: by NOTIFY or BY, or because it was submitted; a stranger's address may be forged (DSN-01)."""
-    return recipient.notify is not None or recipient.tell_delay is not None or message.origin.get("role") == "submission"
+    return (
+        recipient.notify is not None or recipient.tell_delay is not None or message.origin.get("role") == "submission"
+    )

@@ -154,7 +154,8 @@ class Scheduler:
     def wake(self, queues: Sequence[str]) -> None:
         """End the pauses of these queues' sites, of all sites where none is named, and look for their mail: an operator says now.
 
-        Failures are remembered from now on, so one connection asks first, as after any pause, and the next pause is no shorter.
+        Failures are remembered, so one connection asks first, as after any pause, and the next pause is no shorter; but nor is it longer
+        for having been asked: who asks often would have a site left alone for ever longer.
         """
         now = self._loop.time()
         paths = self._dispatch.paths
@@ -162,6 +163,7 @@ class Scheduler:
         paused = [path for path in chosen if path.blocked(now)]
         for path in paused:
             path.blocked_until = now
+            path.failures = max(1, path.failures - 1)
         self._backlog.hint([path.site for path in paused])
 
     # -- shards -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
-from upesi.mail.timing import ByMode
 from upesi.scheduler.completion import Conclusion, conclude, delivered, expired, postponed, tells_success
 from upesi.scheduler.consultation import Consultation, Steps
 from upesi.scheduler.delays import Delays
@@ -95,7 +94,7 @@ class Settlement:
             self._offer(entry, Completion(delivery.id, delivery.message, (), (), (event,)), 1)
             return
         sent = delivery.recipients[:number]
-        due = self._due(entry, now)
+        due = self._due(delivery, now)
         self._begin(entry)
         if self._consultation is not None and entry.held is not None:
             self._consultation.run(
@@ -160,25 +159,18 @@ class Settlement:
         if consulted or self._reporter is None:
             return consulted
         delivery = entry.delivery
-        due = self._retry.due(self._wall(), delivery.attempts + 1)
-        # chance may make the real due time later than this one by the jitter: anything that comes near its expiry is read
-        late = due + (due - self._wall()) > delivery.expires
-        if late or any(outcome.kind == "failed" for outcome in outcomes):
+        now = self._wall()
+        # time passes until it is recorded: what is nearly over is read
+        if delivery.expires <= now + 2 * SHORTEST or any(outcome.kind == "failed" for outcome in outcomes):
             return True
-        return self._delays is not None and self._delays.concerns(delivery, self._wall(), due)
+        return self._delays is not None and self._delays.concerns(delivery, now, self._due(delivery, now))
 
-    def _due(self, entry: Entry, now: float) -> float:
-        """Return when to try again: by the schedule, but not beyond a time that the sender has set (RFC 2852)."""
-        delivery = entry.delivery
-        due = self._retry.due(now, delivery.attempts + 1)
-        if self._delays is not None:
-            due = self._delays.capped(delivery, now, due)
-        if due > delivery.expires > now + SHORTEST and entry.held is not None:
-            by = entry.held.message.transmission.by
-            if by is not None and by.mode is ByMode.RETURN:
-                # a last try when the time is over, not a return before it
-                due = delivery.expires
-        return due
+    def _due(self, delivery: Delivery, now: float) -> float:
+        """Return when to try again: by the schedule, but not beyond a time that the sender has set (RFC 2852), nor its expiry."""
+        if self._delays is None:
+            return _last_try(delivery, now, self._retry.due(now, delivery.attempts + 1, delivery.received))
+        due = self._retry.due(now, delivery.attempts + 1, self._delays.since(delivery))
+        return _last_try(delivery, now, self._delays.capped(delivery, now, due))
 
     def _consulted(
         self,
@@ -334,6 +326,14 @@ class Settlement:
         queues = {each.queue for each in created if not each.claim and each.due <= now}
         if queues:
             self.waiting(queues)
+
+
+def _last_try(delivery: Delivery, now: float, due: float) -> float:
+    """Return `due`, or the expiry where that comes before: a last try when the time is over, not a return before it.
+
+    There is one such try: who is at the expiry, or as near as makes no difference, goes beyond it and fails.
+    """
+    return delivery.expires if due > delivery.expires > now + SHORTEST else due
 
 
 def _unrecorded(completion: Completion, tries: int, error: SpoolError) -> dict[str, object]:

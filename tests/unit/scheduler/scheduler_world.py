@@ -490,6 +490,7 @@ class World:
         sender: str | None = "sender@s.example",
         expires: float = 432000.0,
         attempts: int = 0,
+        age: float = 0.0,
     ) -> NewMessage:
         """Return a message with one delivery for each recipient's domain (queue "host:DOMAIN:25"), born ACTIVE where it is wanted."""
         domains: dict[str, list[Recipient]] = {}
@@ -507,7 +508,7 @@ class World:
                     route or HostRoute(domain),
                     tuple(members),
                     now,
-                    now + expires,
+                    now - age + expires,
                     state,
                     attempts,
                     claim=self.scheduler.wants(where),
@@ -515,7 +516,7 @@ class World:
             )
         reverse = Address.parse(sender) if sender else None
         return NewMessage(
-            self.ids.next(), self.wall(), reverse, Transmission(), b"", MemoryBody(body), tuple(deliveries)
+            self.ids.next(), self.wall() - age, reverse, Transmission(), b"", MemoryBody(body), tuple(deliveries)
         )
 
     def accept(self, *recipients: str, **options: Any) -> NewMessage:

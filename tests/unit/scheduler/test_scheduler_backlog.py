@@ -296,7 +296,7 @@ def test_mail_put_off_while_it_is_being_read_is_put_off(world: World) -> None:
     site.down = DOWN
     world.store.delay = 0.5
     for n in range(3):
-        world.put(f"a{n}@x.example", expires=100.0)
+        world.put(f"a{n}@x.example", expires=-60.0)
     world.pass_time(20)
     assert len(world.reporter.reports) == 3
     assert all(DOWN.text in outcome.text for _, failed in world.reporter.reports for _, outcome in failed)

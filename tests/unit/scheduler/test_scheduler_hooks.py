@@ -411,7 +411,9 @@ class TestOutcomes:
         world.site("x.example").outcome = lambda recipient: DEFERRED
         world.accept("a@x.example", expires=10.0)
         world.pass_time(2)
-        assert told == [("bounced", "4.4.7")]
+        assert told == [("deferred", "4.3.0")]
+        world.pass_time(10)
+        assert told == [("deferred", "4.3.0"), ("bounced", "4.4.7")]
 
     def test_delivered_does_not_delay_the_record(self, worlds: Callable[..., World]) -> None:
         """Its answer does not matter: a hook that hangs holds no record up."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
-from scheduler_world import DEFERRED, DELIVERED, FAILED, World
+from scheduler_world import DEFERRED, DELIVERED, DOWN, FAILED, World
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.scheduler.retry import RetrySchedule
 from upesi.scheduler.settlement import TRIES
 from upesi.spool.records import DeliveryState
 
@@ -48,6 +50,66 @@ def test_retries_follow_the_schedule(world: World) -> None:
     assert [attempt.number for attempt in site.attempts] == list(range(1, len(site.attempts) + 1))
 
 
+def test_mail_is_tried_until_it_expires(world: World) -> None:
+    """RFC 5321 section 4.5.4.1: nothing is returned before `delivery.expire`, be the next wait ever so long; the last try may succeed."""
+    site = world.site("x.example")
+    site.outcome = lambda recipient: DEFERRED
+    lost = world.accept("lost@x.example", expires=5000.0)
+    world.accept("late@x.example", expires=5000.0)
+    world.pass_time(4990)
+    assert [round(row.due - row.received) for row in world.rows()] == [5000, 5000]
+    site.outcome = lambda recipient: DELIVERED if recipient.address.local == "late" else DEFERRED
+    world.pass_time(15)
+    assert [message.id for message, _ in world.reporter.reports] == [lost.id]
+    assert [address for _, address in site.delivered] == ["late@x.example"]
+    tries = len(site.attempts)
+    world.pass_time(20_000)
+    assert len(site.attempts) == tries
+    assert world.rows() == []
+
+
+def ask_now(world: World) -> None:
+    """Do what `upesi queue retry` and ETRN do."""
+    for row in world.rows(DeliveryState.READY):
+        world.store.rows[row.id] = msgspec.structs.replace(row, due=world.wall())
+    queues = [row.queue for row in world.rows()]
+    world.scheduler.wake(queues)
+    world.scheduler.hint(queues)
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_try_that_was_asked_for_uses_up_no_step_of_the_schedule(world: World, down: bool) -> None:
+    """RFC 1985, `upesi queue retry`: asking often puts nothing off; tries are where they would have been, and those asked for besides."""
+    site = world.site("x.example")
+    site.down = DOWN if down else None
+    site.outcome = lambda recipient: DEFERRED
+    world.accept("a@x.example")
+    for _ in range(10):
+        world.pass_time(0.2)
+        ask_now(world)
+    world.pass_time(0.2)
+    (row,) = world.rows()
+    assert (row.attempts, round(row.due - row.received)) == (11, 300)
+    world.pass_time(300)
+    (row,) = world.rows()
+    assert (row.attempts, round(row.due - row.received)) == (12, 300 + 900)
+    world.pass_time(800)
+    ask_now(world)
+    world.pass_time(1)
+    (row,) = world.rows()
+    assert (row.attempts, round(row.due - row.received)) == (13, 300 + 900)
+
+
+def test_tries_asked_for_move_no_later_step() -> None:
+    """Beyond the waits that are written the last one repeats, for those asked for as for the others; a clock set back delays nothing."""
+    schedule = RetrySchedule((300.0, 900.0), 0.5, lambda: 1.0)
+    assert [schedule.due(age, 50, 0.0) for age in (0.0, 299.5, 300.0, 1199.5, 1250.0, 2100.0, 9300.0)] == [
+        300.0, 1200.0, 1200.0, 2100.0, 2100.0, 3000.0, 10200.0,
+    ]  # fmt: skip
+    assert schedule.due(300.0, 2, 0.0) == 300.0 + 1350.0
+    assert schedule.due(100.0, 50, 90_000.0) == 100.0 + 1350.0
+
+
 def test_defaults_keep_to_the_standard() -> None:
     """After the early tries at least 30 minutes apart, given up after four to five days at least (C24)."""
     settings = DeliverySettings()
@@ -56,10 +118,14 @@ def test_defaults_keep_to_the_standard() -> None:
 
 
 def test_what_expires_is_reported_and_gone(world: World) -> None:
-    """What would be due after its expiry has failed, 4.4.7, with the last answer (RFC 3463 section 3.5)."""
-    world.site("x.example").outcome = lambda recipient: DEFERRED
+    """Tried when its time is over, and not again: then it has failed, 4.4.7, with the last answer (RFC 3463 section 3.5)."""
+    site = world.site("x.example")
+    site.outcome = lambda recipient: DEFERRED
     world.accept("a@x.example", expires=200.0)
-    world.pass_time(1)
+    world.pass_time(199)
+    assert (world.reporter.reports, len(site.attempts)) == ([], 1)
+    world.pass_time(3)
+    assert len(site.attempts) == 2
     ((_, ((_, outcome),)),) = world.reporter.reports
     assert outcome.kind is OutcomeKind.FAILED
     assert outcome.status == "4.4.7"
