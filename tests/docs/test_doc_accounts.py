@@ -10,9 +10,9 @@ from doc_pages import blocks, coded, rows, text_of
 
 from upesi.config.accounts import SCHEMES, source_url
 from upesi.config.loading import load
+from upesi.config.problems import ConfigError
 from upesi.lookup.accounts import parse_account
 from upesi.lookup.passwords import hash_password
-from upesi.lookup.private import FileRefused
 from upesi.runtime.accounts import check_accounts
 
 PAGE = "docs/accounts.md"
@@ -54,12 +54,12 @@ def test_a_configuration_is_checked_as_the_page_says(tmp_path: Path) -> None:
     """A file that is not there, or that others may read, stops the start; one that is right does not."""
     config = tmp_path / "upesi.toml"
     config.write_text('[[credentials]]\nsource = "file:accounts"\n')
-    with pytest.raises(FileRefused):
+    with pytest.raises(ConfigError, match="upesi passwd"):
         check_accounts(load(config))
     file = tmp_path / "accounts"
     file.write_text(f"anna {hash_password('sesame')}\n")
     file.chmod(0o604)
-    with pytest.raises(FileRefused, match="chmod 600"):
+    with pytest.raises(ConfigError, match="chmod 600"):
         check_accounts(load(config))
     file.chmod(0o600)
     check_accounts(load(config))
