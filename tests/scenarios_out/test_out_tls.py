@@ -123,6 +123,7 @@ def test_nothing_goes_in_clear_where_tls_is_required(level, keywords, replies, w
     kind, status, text = reason(work)
     assert (kind, status) == ("deferred", "4.7.5")
     assert words in text
+    assert text.endswith(f'(our own settings require TLS here: "{level.value}")')
     assert in_clear(server) == []
     assert [(event["event"], event["then"]) for event in out.events] == [("site.insecure", "deferred")]
 

@@ -152,9 +152,9 @@ def _sentence(row: dict[str, object], now: float) -> str:
         state = f"was set aside {since} ago because {cell(aside)}; `upesi queue release` lets it go on"
     tries = number_of(row.get("attempts"))
     parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
-    parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else "not tried yet")
+    parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else _untried(row, now))
     if row.get("retried") is not None:
-        parts.append(f"made due by an operator {age(now - number_of(row['retried']))} ago")
+        parts.append(f"made due by an operator, or by ETRN, {age(now - number_of(row['retried']))} ago")
     if obstacle := _obstacle(row, now):
         parts.append(obstacle)
     if (moment := _moment(row, now)) is not None:
@@ -162,6 +162,14 @@ def _sentence(row: dict[str, object], now: float) -> str:
     expires = number_of(row.get("expires"))
     parts.append(f"returned to its sender {_in(expires, now)}" + ("" if expires > now else ", when its turn comes"))
     return "\n  ".join(parts)
+
+
+def _untried(row: dict[str, object], now: float) -> str:
+    """Say why nothing was tried. What nobody put off is due when it comes, unless its sender wanted it later."""
+    due = number_of(row.get("next_try"))
+    if row.get("last") or row.get("state") not in ("routing", "ready") or due <= now:
+        return "not tried yet"
+    return f"held until {second(due)}, as its sender asked (FUTURERELEASE); `upesi queue retry` sends it now"
 
 
 # what stands in the way of a queue, by the reason that its worker gives
@@ -180,7 +188,8 @@ def _obstacle(row: dict[str, object], now: float) -> str:
     site = said(row.get("site_last"))
     if row.get("reason") == "unreachable":
         left = age(max(0.0, number_of(row.get("blocked_until")) - now))
-        text = f"its site could not be reached and is left alone for {left} more"
+        what = "answered, but no mail may go there as things are" if _answered(row) else "could not be reached"
+        text = f"its site {what}; it is left alone for {left} more"
         return f"{text}; last said: {cell(site)}" if site else text
     text = _OBSTACLES.get(str(row.get("reason")), "")
     if not text or number_of(row.get("next_try", row.get("due"))) > now:
@@ -188,6 +197,12 @@ def _obstacle(row: dict[str, object], now: float) -> str:
         return ""
     # what the site last said, where that is not what this very message heard
     return f"{text}; last said: {cell(site)}" if site and site != said(row.get("last")) else text
+
+
+def _answered(row: dict[str, object]) -> bool:
+    """Whether the site said something: a reply, or that with which no TLS came about as it must be (RFC 3463: X.7.X)."""
+    last = table_of(row.get("site_last") or {})
+    return bool(number_of(last.get("code") or 0)) or str(last.get("status", ""))[1:4] == ".7."
 
 
 def _unheard(row: dict[str, object], now: float) -> str | None:

@@ -10,16 +10,22 @@ part of the address is a reference identifier; a name from an unsigned MX record
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
-__all__ = ["MX_NAME", "bears", "certificate_names", "is_address", "wanted_names"]
+__all__ = ["MX_NAME", "bears", "certificate_names", "is_address", "spoken", "wanted_names"]
 
 # in a policy's names: the name of the host as DNS gave it. It protects from eavesdroppers and from wrong servers, not from forged DNS
 MX_NAME = "mx"
 
 # Names of a certificate that are looked at; those of the largest hosters hold some hundreds (TLS-12)
 MAX_NAMES = 1000
+# Of which so many are told where none is right, each cut to the length that a label may have
+SPOKEN_NAMES = 3
+SPOKEN_LENGTH = 63
+
+_UNPRINTABLE = re.compile(r"[^a-z0-9.:*_-]")
 
 
 def wanted_names(names: tuple[str, ...], domain: str, host: str) -> tuple[str, ...]:
@@ -34,6 +40,13 @@ def certificate_names(certificate: Mapping[str, object] | None) -> tuple[str, ..
     entries = certificate.get("subjectAltName", ()) if certificate else ()
     assert isinstance(entries, tuple)
     return tuple(str(value).lower() for kind, value in entries[:MAX_NAMES] if kind in ("DNS", "IP Address"))
+
+
+def spoken(presented: tuple[str, ...]) -> str:
+    """Return the names of a certificate for people: a few, and of each what can be printed. They are the server's words."""
+    names = [_UNPRINTABLE.sub("?", name[:SPOKEN_LENGTH]) for name in presented[:SPOKEN_NAMES]]
+    more = len(presented) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "") if names else "no name of a host"
 
 
 def bears(presented: Iterable[str], wanted: Iterable[str]) -> bool:

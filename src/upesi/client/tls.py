@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from upesi.client.connection import Connection, HandshakeFailed
-from upesi.client.identity import bears, certificate_names, wanted_names
+from upesi.client.identity import bears, certificate_names, spoken, wanted_names
 from upesi.dns.cache import TtlCache
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.tls.contexts import TlsError, client_context
@@ -76,7 +76,7 @@ class TlsClient:
             presented = certificate_names(connection.certificate())
             if not bears(presented, names):
                 connection.abort()
-                raise TlsFailed("the certificate is for somebody else: wanted " + " or ".join(names))
+                raise TlsFailed(f"the certificate is for {spoken(presented)}: wanted {' or '.join(names)}")
             connection.verified = True
 
     def remember(self, connection: Connection, policy: TlsPolicy, host: str) -> None:

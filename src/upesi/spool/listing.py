@@ -35,11 +35,6 @@ _MAX_TRACE = 10_000
 
 # what brings a delivery into a state
 _CHANGES = {
-    "message.accepted": "waiting",
-    "message.released": "waiting",
-    "delivery.deferred": "waiting",
-    "delivery.released": "waiting",
-    "delivery.returned": "waiting",
     "delivery.held": "held",
     "delivery.retried": "retried",
 }
@@ -95,8 +90,8 @@ class Shown(msgspec.Struct, frozen=True):
 class Why(msgspec.Struct, frozen=True):
     """Why a delivery is where it is: its state since when, what came of the last attempt, and when the next is.
 
-    `since` is when it came into its state, which for one that a worker holds is the one before. `retried` is when an operator
-    made it due, None where nobody did since then. `set_aside` says why it is held where that was no operator.
+    `since` is when it came into its state: when it was held, else when its message was received, however often it was tried since.
+    `retried` is when an operator or ETRN last made it due, or None. `set_aside` says why it is held where that was no operator.
     """
 
     delivery: int
@@ -250,13 +245,10 @@ class _Moments:
 
 def _why(delivery: Listed, moments: _Moments) -> Why:
     waiting = delivery.state in ("routing", "ready")
-    change = "held" if delivery.state == "held" else "waiting"
-    since = moments.last(change, delivery.recipients)
-    if since is None:
-        since = delivery.received
+    held = delivery.state == "held"
+    since = (moments.last("held", delivery.recipients) if held else None) or delivery.received
     retried = moments.last("retried", delivery.recipients) if waiting else None
     return Why(
         delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
-        delivery.due if waiting else None, delivery.expires, retried if retried is not None and retried >= since else None,
-        moments.set_aside(delivery.delivery) if change == "held" else "",
+        delivery.due if waiting else None, delivery.expires, retried, moments.set_aside(delivery.delivery) if held else "",
     )  # fmt: skip

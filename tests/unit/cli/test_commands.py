@@ -179,7 +179,9 @@ def test_a_message_says_what_it_is_and_why_it_waits(queue: str) -> None:
     assert "tried 2 times; last: 451 4.7.1 Greylisted (mx.b.example [192.0.2.1])" in why
     assert "next try in " in why
     assert "returned to its sender in 5d" in why
-    assert "not tried yet" in run("queue", "why", SECOND.hex(), "-c", queue).stdout
+    assert re.search(
+        r"held until .*, as its sender asked \(FUTURERELEASE\)", run("queue", "why", SECOND.hex(), "-c", queue).stdout
+    )
     assert "me@a.example" in run("queue", "show", FIRST.hex(), "-c", queue).stdout
 
 
@@ -207,7 +209,7 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     rows = answer("queue", "list", *one)
     assert isinstance(rows, list)
     assert rows[0]["due"] <= time.time()
-    assert re.search(r"made due by an operator \ds ago", run("queue", "why", FIRST.hex(), "-c", queue).stdout)
+    assert re.search(r"made due by an operator, or by ETRN, \ds ago", run("queue", "why", FIRST.hex(), "-c", queue).stdout)
     story = run("trace", FIRST.hex(), "-c", queue).stdout
     assert re.findall(r"delivery\.\w+", story) == ["delivery.held", "delivery.released", "delivery.retried"]
     assert "to=you@b.example" in story
@@ -433,9 +435,15 @@ def test_why_and_list_say_what_stands_in_the_way(config: str) -> None:
         assert " connection-limit " in run("queue", "list", *one).stdout
         said.update(reason="unreachable", until=1200.0, last=site)
         why = run("queue", "why", FIRST.hex(), "-c", config).stdout
-        left = "its site could not be reached and is left alone for 20m more; last said: 4.4.1 Connection refused"
+        left = "its site could not be reached; it is left alone for 20m more; last said: 4.4.1 Connection refused"
         assert left in why
         assert "next try in 20m" in why
+        said.update(last={**site, "status": "4.7.5", "text": "TLS failed: no"})
+        why = run("queue", "why", FIRST.hex(), "-c", config).stdout
+        assert "its site answered, but no mail may go there as things are; it is left alone for 20m more; last" in why
+        said.update(last={**site, "status": "4.3.2", "code": 421})
+        assert "its site answered, " in run("queue", "why", FIRST.hex(), "-c", config).stdout
+        said.update(last=site)
         assert "in 20m" in run("queue", "list", *one).stdout
         summary = run("queue", "summary", "-c", config).stdout.splitlines()
         assert [line.rpartition("  ")[2] for line in summary] == ["NEXT", "in 20m", "in 10m"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from upesi.client.identity import MAX_NAMES, bears, certificate_names, wanted_names
+from upesi.client.identity import MAX_NAMES, bears, certificate_names, spoken, wanted_names
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_only_names_of_hosts_count_and_not_all_of_many() -> None:
     assert certificate_names(None) == certificate_names({}) == ()
     many = tuple(("DNS", f"{n}.example") for n in range(10_000))
     assert len(certificate_names({"subjectAltName": many})) == MAX_NAMES
+
+
+def test_a_few_names_are_told_and_none_does_harm() -> None:
+    """OUT-14: whose certificate it is is said, in a bounded number of printable words: they are the server's."""
+    assert spoken(("a.example", "*.b.example")) == "a.example, *.b.example"
+    assert spoken(("a", "b", "c", "d", "e")) == "a, b, c and 2 more"
+    assert spoken(("x\r\n250 ok<\x1b[0m\u202e",)) == "x??250?ok???0m?"
+    assert len(spoken(("a" * 1000,))) == 63
+    assert spoken(()) == "no name of a host"

@@ -102,7 +102,8 @@ class Securing:
             # RFC 8689 section 4.2.1: where no host will do, the message comes back
             outcome = failed("5.7.10", f"the sender demands REQUIRETLS, and TLS failed: {reason}", remote)
         else:
-            outcome = deferred("4.7.5", f"TLS failed: {reason}", remote)
+            whose = "" if error.ours or again else f' (our own settings require TLS here: "{policy.level.value}")'
+            outcome = deferred("4.7.5", f"TLS failed: {reason}{whose}", remote)
         if again:
             self._tls.failed(remote, reason)
         self._emit(
