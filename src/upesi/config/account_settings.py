@@ -50,8 +50,10 @@ class OauthSettings(Section, frozen=True, kw_only=True):
     audience: str = ""
     # a scope that a token must have; empty: none
     scope: str = ""
-    # the claims that may name the account; the first that a token has does
-    names: tuple[str, ...] = ("email", "preferred_username", "sub")
+    # the claims that may name the account; the first that a token has does, and an email that is not verified ends the search. Only what
+    # your issuer alone decides is safe: `sub` is (but no address, mostly), `upn` mostly; `preferred_username` people choose themselves
+    # at many issuers, and with it whose account they get
+    names: tuple[str, ...] = ("email",)
     # by how much the issuer's clock may differ from ours
     leeway: Duration = Duration("30s")
 

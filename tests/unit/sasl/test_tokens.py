@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from upesi.config.settings import OauthSettings
 from upesi.http.client import HttpAnswer, HttpFailed
 from upesi.sasl.credentials import Identity, Origin, Refused, Unavailable
 from upesi.sasl.tokens.claims import ClaimRules, owner
@@ -55,6 +56,12 @@ class FakeHttp:
         return answer
 
 
+def nested(value: dict[str, Any]) -> bytes:
+    """Return JSON that goes deeper than any reader of it."""
+    deep = "[" * 20_000 + "]" * 20_000
+    return json.dumps({**value, "deep": None}).replace("null", deep).encode()
+
+
 def said(value: object, status: int = 200) -> HttpAnswer:
     return HttpAnswer(status, {}, value if isinstance(value, bytes) else json.dumps(value).encode())
 
@@ -72,6 +79,7 @@ def said(value: object, status: int = 200) -> HttpAnswer:
         without("scope", scp=["mail"]),
         without("email", sub="anna@example.org"),
         without(email="anna@example.org", email_verified=True),
+        without(email="anna@example.org", email_verified="true"),
     ],
 )
 def test_claims_that_hold(claims: dict[str, Any]) -> None:
@@ -105,11 +113,40 @@ def test_claims_that_hold(claims: dict[str, Any]) -> None:
         without("sub", email="an\x00na"),
         without("sub", email="a" * 300),
         without("sub", email_verified=False),
+        *(
+            without("sub", email_verified=word)
+            for word in ("false", "False", "", "no", "yes", 0, 1, 1.0, None, [], [True], {})
+        ),
+        # the next name is not tried: an owner who could not prove the address could call himself by it there
+        without(email_verified=False),
+        without(email_verified="false", sub="anna@example.org"),
+        without(email="x@evil.example", email_verified=0, sub="anna@example.org"),
     ],
 )
 def test_claims_that_do_not_hold(claims: dict[str, Any]) -> None:
     """AUT-09: expired, early, another's, for another, without scope, of nobody."""
     assert owner(claims, RULES, "", NOW) == Refused()
+
+
+@pytest.mark.parametrize("names", [("sub", "email"), ("preferred_username", "email")])
+def test_an_unverified_email_is_no_name_behind_another_either(names: tuple[str, ...]) -> None:
+    """AUT-09: the user that the client names cannot be found in an address that its owner only claims to have."""
+    claims = without(preferred_username="4711", email_verified="false")
+    rules = ClaimRules(names=names)
+    assert owner(claims, rules, "", NOW) == Identity("4711")
+    assert owner(claims, rules, "anna@example.org", NOW) == Refused()
+
+
+def test_by_default_only_the_email_names_the_account() -> None:
+    """AUT-09: at many issuers people choose their preferred_username themselves, and sub can look like an address."""
+    rules = ClaimRules(names=OauthSettings().names)
+    assert owner(without(email_verified=True), rules, "", NOW) == ANNA
+    for claims in (
+        without(email="evil@example.net", email_verified=False, preferred_username="anna@example.org"),
+        without("email", preferred_username="anna@example.org", sub="anna@example.org"),
+    ):
+        assert owner(claims, rules, "", NOW) == Refused()
+        assert owner(claims, rules, "anna@example.org", NOW) == Refused()
 
 
 def test_the_token_must_be_the_users() -> None:
@@ -146,6 +183,7 @@ async def test_the_issuer_is_asked() -> None:
         (said({"active": 1, **CLAIMS}), Refused),
         (said(CLAIMS), Refused),
         (said({"active": True, **without("exp")}), Refused),
+        (said(nested({"active": True, **CLAIMS})), Refused),
         (said([True]), Unavailable),
         (said(b"<html>"), Unavailable),
         (said(b""), Unavailable),
@@ -253,6 +291,31 @@ async def test_tokens_that_prove_nothing(given: str) -> None:
     assert await signed(FakeHttp(said(KEYS))).verify(given, "", HERE) == Refused()
 
 
+@pytest.mark.parametrize("header", [nested({"alg": "RS256", "kid": "r"}), b"[" * 50_000, b'{"alg":' + b"9" * 50_000])
+async def test_a_header_that_nests_deeply_is_the_clients_guess(header: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUT-09: what the client wrote is refused and counts; it is no trouble of ours, whichever way PyJWT reports it."""
+    given = base64.urlsafe_b64encode(header).decode().rstrip("=") + token()[token().index(".") :]
+    verifier = signed(FakeHttp(said(KEYS)))
+    assert await verifier.verify(given, "", HERE) == Refused()
+    assert await verifier.verify("\udc80.a.b", "", HERE) == Refused()
+
+    def sinks(token: str) -> dict[str, Any]:
+        raise RecursionError
+
+    # a release of PyJWT that lets it through
+    monkeypatch.setattr(jwt, "get_unverified_header", sinks)
+    assert await verifier.verify(given, "", HERE) == Refused()
+
+
+async def test_claims_that_nest_deeply_are_refused() -> None:
+    """AUT-09: a signed token of a user's own making must not end in 454, which counts as no guess."""
+    payload = base64.urlsafe_b64encode(nested(CLAIMS)).rstrip(b"=").decode()
+    head = token().partition(".")[0]
+    algorithm = jwt.get_algorithm_by_name("RS256")
+    signature = base64.urlsafe_b64encode(algorithm.sign(f"{head}.{payload}".encode(), RSA)).rstrip(b"=").decode()
+    assert await signed(FakeHttp(said(KEYS))).verify(f"{head}.{payload}.{signature}", "", HERE) == Refused()
+
+
 async def test_a_new_key_is_fetched_and_a_made_up_one_not_over_and_over() -> None:
     """A name that is not known fetches anew, at most once a minute: names are anybody's to make up."""
     clock = Clock()
@@ -297,6 +360,7 @@ async def test_a_key_that_was_withdrawn_is_of_no_use() -> None:
         said(b"junk"),
         said({"keys": []}),
         said({"keys": "none"}),
+        said(nested(KEYS)),
         said({"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": "r"}]}),
         said({"keys": [jwk(RSA, "RS256", "r", use="enc")]}),
     ],

@@ -6,7 +6,7 @@ service, comes from another issuer or lacks the scope is refused (AUT-09).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -20,7 +20,9 @@ __all__ = ["ClaimRules", "owner"]
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
     """What must hold. Empty texts ask for nothing.
 
-    `names` are the claims that may name the account, the first that is there does. `leeway` in seconds, for clocks that differ.
+    `names` are the claims that may name the account, the first that is there does; an `email` that is not verified ends the search: who
+    could not prove an address would only have to call himself by it in the next claim (AUT-09). `leeway` in seconds, for clocks that
+    differ.
     """
 
     names: tuple[str, ...]
@@ -34,7 +36,7 @@ def owner(claims: Mapping[str, object], rules: ClaimRules, user: str, now: float
     """Return whose token it is; Refused where the claims do not hold, or `user` is there and is none of the owner's names."""
     if not (_in_time(claims, rules, now) and _for_us(claims, rules)):
         return Refused()
-    names = [name for claim in rules.names if (name := _name(claims, claim))]
+    names = list(_names(claims, rules))
     if not names or (user and user.lower() not in map(str.lower, names)):
         return Refused()
     return Identity(names[0])
@@ -64,15 +66,26 @@ def _for_us(claims: Mapping[str, object], rules: ClaimRules) -> bool:
     )
 
 
-def _name(claims: Mapping[str, object], claim: str) -> str:
+def _names(claims: Mapping[str, object], rules: ClaimRules) -> Iterator[str]:
+    for claim in rules.names:
+        if claim == "email" and not _verified(claims):
+            return
+        if name := _name(claims.get(claim)):
+            yield name
+
+
+def _verified(claims: Mapping[str, object]) -> bool:
+    """Whether the issuer does not doubt the email: without the claim it vouches for all; "false", 0 and null are no yes.
+
+    OpenID Connect Core, section 5.1: a boolean. There are issuers that write it as text.
+    """
+    word = claims.get("email_verified", True)
+    return word is True or word == "true"
+
+
+def _name(value: object) -> str:
     """Return the name in a claim as accounts are called, "" where it is none."""
-    value = claims.get(claim)
-    # an address that its owner only claims to have is no name (OpenID Connect Core, section 5.1)
-    if (
-        not isinstance(value, str)
-        or len(value) > MAX_USER
-        or (claim == "email" and claims.get("email_verified") is False)
-    ):
+    if not isinstance(value, str) or len(value) > MAX_USER:
         return ""
     try:
         return saslprep(value)

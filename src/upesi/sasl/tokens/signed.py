@@ -27,6 +27,8 @@ MAX_KEYS = 50
 _LEAST_BETWEEN = 60.0
 _FRESH = 3600.0
 _USABLE = 86_400.0
+# all that a token can bring about, with the depth of its JSON, which not every release of PyJWT minds: a wrong token, no trouble of ours
+_CLIENTS_FAULT = (jwt.InvalidTokenError, jwt.InvalidKeyError, TypeError, ValueError, RecursionError)
 
 
 class _KeySet(msgspec.Struct, frozen=True):
@@ -65,7 +67,7 @@ class SignedTokens:
         """Say whose `token` this is."""
         try:
             header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
+        except _CLIENTS_FAULT:
             return Refused()
         name, algorithm = header.get("kid", ""), header.get("alg")
         if algorithm not in ALGORITHMS or not isinstance(name, str):
@@ -76,7 +78,7 @@ class SignedTokens:
         try:
             # times, issuer and audience are judged by `owner`, as those of any token
             claims = jwt.decode(token, key, algorithms=[algorithm], options=_SIGNATURE_ONLY)
-        except (jwt.InvalidTokenError, jwt.InvalidKeyError, TypeError, ValueError):
+        except _CLIENTS_FAULT:
             return Refused()
         return owner(claims, self._rules, user, self._now())
 
@@ -123,7 +125,7 @@ def _read(body: bytes, now: float) -> _KeySet | Unavailable:
     """Read a JWK set; keys that are not for signatures or that we cannot use are passed over (RFC 7517 section 5)."""
     try:
         published = msgspec.json.decode(body, type=_Published)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError):
         return Unavailable("the issuer's keys are no JWK set")
     keys: dict[str, jwt.PyJWK] = {}
     for entry in published.keys[:MAX_KEYS]:
