@@ -27,7 +27,9 @@ _AUTHENTICATE = Reply.make(530, "5.7.0", "Authentication required")
 _NOT_YOURS = Reply.make(553, "5.7.1", "You may not send as this address")
 _NOT_YOUR_FIELD = Reply.make(553, "5.7.1", "You may not send as the address in the From or Sender field")
 _UNREADABLE = Reply.make(553, "5.7.1", "The From or Sender field cannot be read")
+# one of these must name the account, where there are any; in none of the others may stand anybody else
 _FIELDS = ("From", "Sender")
+_RESENT_FIELDS = ("Resent-From", "Resent-Sender")
 
 
 def sender_refusal(engine: SessionEngine, reverse_path: Address | None) -> Reply | None:
@@ -88,18 +90,18 @@ class SenderRules:
         return _NOT_YOURS
 
     def refuse_header(self, account: Identity, headers: Headers) -> Reply | None:
-        """Return the refusal of a message by its From and Sender fields, all of them: readers differ in which they show."""
+        """Return the refusal of a message by its From, Sender and Resent- fields, all of them: readers differ in which they show."""
         if self._rule is SenderRule.ANY or not self._check_header:
             return None
-        for name in _FIELDS:
-            for value in headers.all(name):
-                try:
-                    addresses = originators(value)
-                except ValueError:
-                    return _UNREADABLE
-                if not all(self._owns(account, address) for address in addresses):
-                    return _NOT_YOUR_FIELD
-        return None
+        try:
+            named = _addresses(headers, _FIELDS)
+            resent = _addresses(headers, _RESENT_FIELDS)
+        except ValueError:
+            return _UNREADABLE
+        if not all(self._owns(account, address) for address in (*named, *resent)):
+            return _NOT_YOUR_FIELD
+        # `From: "boss@example.org":;` (RFC 6854) names nobody and shows whom it likes. No field at all shows nobody
+        return _NOT_YOUR_FIELD if not named and any(map(headers.count, _FIELDS)) else None
 
     def _owns(self, account: Identity, address: Address) -> bool:
         own = self._own(account)
@@ -118,6 +120,11 @@ class SenderRules:
         if "@" in account.name:
             entries.add(_comparable(account.name))
         return entries
+
+
+def _addresses(headers: Headers, names: Iterable[str]) -> list[Address]:
+    """Return the addresses in all fields of these names; raise ValueError where one cannot be read."""
+    return [address for name in names for value in headers.all(name) for address in originators(value)]
 
 
 def _comparable(entry: str) -> str:

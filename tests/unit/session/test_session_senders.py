@@ -75,6 +75,21 @@ def test_domains_are_one_however_they_are_written() -> None:
         ("From: bert@example.org <anna@example.org>", False),
         ("From: Bert\r\n <bert@example.org>", False),
         ("Subject: none at all", True),
+        # RFC 6854: a From that names nobody, but shows something
+        ('From: "boss@example.org":;', False),
+        ("From: =?utf-8?q?boss=40example=2Eorg?=:;", False),
+        ("From: undisclosed:;", False),
+        ("From:", False),
+        ("From: (boss@example.org)", False),
+        ("From: <>", False),
+        ("Sender: anna@example.org", True),
+        ("Sender:", False),
+        ("From: undisclosed:;\r\nSender: anna@example.org", True),
+        ("From: anna@example.org\r\nSender: undisclosed:;", True),
+        ("From: friends: anna@example.org;", True),
+        ("From: anna@example.org\r\nResent-From: bert@example.org", False),
+        ("From: anna@example.org\r\nResent-Sender: bert@example.org", False),
+        ("From: anna@example.org\r\nResent-From: anna@example.org", True),
     ],
 )
 def test_the_header(fields: str, allowed: bool) -> None:
