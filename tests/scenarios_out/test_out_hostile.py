@@ -310,6 +310,22 @@ def test_reply_before_the_end_of_data_is_no_answer_to_it(said, keywords):
     assert work.first.code == 0
 
 
+@pytest.mark.parametrize("keywords", [("PIPELINING",), ()])
+@pytest.mark.parametrize("size", [10, 500_000])
+def test_reply_in_one_piece_with_354_is_no_delivery(keywords, size):
+    """OUT-15: "354 go, 250 taken" from a server that reads nothing: deferred and closed, with look-ahead or without."""
+    said = replies(b"354 go\r\n250 2.0.0 taken\r\n")
+    server = SmtpServer({"DATA": said}, keywords)
+    work = sent(server, attempt("b@x.test", body=b"x" * size + b"\r\n"))
+    assert statuses(work) == [("deferred", 0, "4.4.2")]
+    assert work.ending is not None
+    ahead = SmtpServer({"DATA": replies(None, b"354 go\r\n250 2.0.0 taken\r\n")}, keywords)
+    work = sent(ahead, attempt("a@x.test"), attempt("b@x.test", body=b"x" * size + b"\r\n"))
+    # of a message that was only looked ahead to nothing was sent: it is given back
+    assert work.kinds + ["given back"] * len(work.given_back) == ["delivered", "given back" if keywords else "deferred"]
+    assert [rcpts for _, rcpts, _ in ahead.delivered][:1] == [("RCPT TO:<a@x.test>",)]
+
+
 @pytest.mark.parametrize("stage", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "."])
 def test_replies_that_nobody_asked_for_end_the_connection(stage):
     """OUT-05: an extra reply shifts every later one: no message is called delivered by a reply to something else."""

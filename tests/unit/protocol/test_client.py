@@ -242,6 +242,43 @@ def test_reply_that_answers_nothing_is_an_error(before: Callable[[], ClientConne
         client.next_reply()
 
 
+@pytest.mark.parametrize("lmtp", [False, True])
+@pytest.mark.parametrize("early", [b"250 2.0.0 taken\r\n", b"250-taken\r\n", b"25", b"\r\n"])
+def test_what_comes_in_one_piece_with_354_answers_no_content(early: bytes, lmtp: bool) -> None:
+    """OUT-15: the server has read nothing of the message yet, so nothing behind 354 can be about it, whole reply or half."""
+    client = greeted(lmtp=lmtp)
+    client.mail(A, Transmission())
+    client.rcpt(Recipient(B))
+    client.data()
+    client.receive(b"250 ok\r\n250 ok\r\n354 go\r\n" + early)
+    assert [reply(client).code for _ in range(2)] == [250, 250]
+    with pytest.raises(RemoteProtocolError):
+        client.next_reply()
+
+
+def test_half_a_reply_before_the_end_of_data_does_not_become_its_answer() -> None:
+    """OUT-15: "250 tak" between two pieces of content is not completed to an acceptance after the last one; no end goes out."""
+    client = in_content()
+    pieces = client.frame([b"x" * 70_000 + b"\r\n"] * 3)
+    next(pieces)
+    client.receive(b"250 tak")
+    assert client.next_reply() is NEED_DATA
+    with pytest.raises(RemoteProtocolError):
+        list(pieces)
+    assert client.outstanding == 0
+
+
+def test_the_end_of_data_and_a_354_behind_it_may_come_in_one_piece() -> None:
+    """C41: the answers to a message and to the group behind it are in order, and 354 is the last of them."""
+    client = in_content()
+    list(client.frame([b"x\r\n"]))
+    client.mail(A, Transmission())
+    client.rcpt(Recipient(B))
+    client.data()
+    client.receive(b"250 queued\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+    assert [reply(client).request for _ in range(4)] == [Request.CONTENT, Request.MAIL, Request.RCPT, Request.DATA]
+
+
 def test_250_to_data_is_an_error() -> None:
     """OUT-02: only 354 lets content go out."""
     client = greeted()

@@ -166,6 +166,7 @@ class ClientConnection:
         elif request is Request.MAIL:
             self._accepted.clear()
         elif request is Request.DATA and code < 400:
+            self._check_silence()
             self._content = True
         elif request in _NO_STATUS:
             if status:
@@ -184,6 +185,11 @@ class ClientConnection:
         if self._parser.pending:
             raise RemoteProtocolError("octets before the TLS handshake")
         self._handshake = True
+
+    def _check_silence(self) -> None:
+        """Refuse what stands behind a 354, or before the end of the data: it cannot be about a message that is not out (OUT-15)."""
+        if self._parser.pending:
+            raise RemoteProtocolError("reply before the end of the data")
 
     def _next_accepted(self) -> int | None:
         """Return whom this reply at an LMTP end of data is for (RFC 2033 section 4.2: in the order of the RCPTs)."""
@@ -292,6 +298,7 @@ class ClientConnection:
 
         Raises:
             UnsendableContent: see `upesi.protocol.smtp.framing.stuffed`.
+            RemoteProtocolError: half a reply came in the middle of the content; the end of data does not go out.
         """
         if not self._content:
             raise LocalProtocolError("message content without a 354")
@@ -300,6 +307,7 @@ class ClientConnection:
             if last:
                 yield last
             last = piece
+        self._check_silence()
         self._content = False
         self._expected.append((Request.CONTENT, None))
         yield last
