@@ -14,6 +14,8 @@ __all__ = ["check_access"]
 
 Found = Iterator[tuple[KeyPath, str]]
 
+# by IP version: two halves of the Internet are all of it. Nobody was given more than a /8 or a /16; of what is private, fc00::/7 is wider
+_WIDEST = {4: 8, 6: 16}
 _TRUSTED = ("proxy", "xclient", "xforward")
 
 
@@ -47,6 +49,8 @@ def _networks(texts: Sequence[str], here: KeyPath) -> Found:
             continue
         if not found.prefixlen:
             yield (*here, index), f"{text} is the whole Internet: anybody could be anybody"
+        elif found.prefixlen < _WIDEST[found.version] and not found.is_private:
+            yield (*here, index), f"{text} is wider than /{_WIDEST[found.version]}: too many to believe"
 
 
 def _etrn(config: Config) -> Found:

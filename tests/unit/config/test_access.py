@@ -15,6 +15,10 @@ MISTAKES = [
     (LISTENER + 'proxy = ["balancer"]', "listener[0].proxy[0]: 'balancer' does not appear to be an IPv4 or IPv6 network"),
     (LISTENER + 'proxy = ["0.0.0.0/0"]', "listener[0].proxy[0]: 0.0.0.0/0 is the whole Internet: anybody could be anybody"),
     (LISTENER + 'xclient = ["10.0.0.1", "::/0"]', "listener[0].xclient[1]: ::/0 is the whole Internet: anybody could be anybody"),
+    (LISTENER + 'xclient = ["0.0.0.0/1"]', "listener[0].xclient[0]: 0.0.0.0/1 is wider than /8: too many to believe"),
+    (LISTENER + 'proxy = ["10.0.0.0/8", "128.0.0.0/7"]', "listener[0].proxy[1]: 128.0.0.0/7 is wider than /8: too many to believe"),
+    (LISTENER + 'xforward = ["2000::/15"]', "listener[0].xforward[0]: 2000::/15 is wider than /16: too many to believe"),
+    ('[etrn]\nnetworks = ["128.0.0.0/1"]', "etrn.networks[0]: 128.0.0.0/1 is wider than /8: too many to believe"),
     (LISTENER + 'xforward = ["::ffff:10.0.0.1"]', "listener[0].xforward[0]: ::ffff:10.0.0.1 means an IPv4 network: write that"),
     (LISTENER + 'xclient = ["10.0.0.0/8"]\nxforward = ["10.1.0.0/16"]', OVERLAP),
     ('[etrn]\nnetworks = ["0.0.0.0/0"]', "etrn.networks[0]: 0.0.0.0/0 is the whole Internet: anybody could be anybody"),
@@ -50,6 +54,13 @@ def test_an_address_is_in_a_network_of_its_family(address: str, within: bool) ->
     assert (address in networks) is within
     # the second answer comes from memory
     assert (address in networks) is within
+
+
+def test_all_that_is_private_may_be_believed(tmp_path: Path) -> None:
+    """PRX-01: the widest networks that somebody can own, 10.0.0.0/8 and fc00::/7 among them, are in order."""
+    path = tmp_path / "upesi.toml"
+    path.write_text(LISTENER + 'proxy = ["10.0.0.0/8", "17.0.0.0/8", "fc00::/7", "fe80::/10", "2001::/16"]')
+    assert len(load(path).listener[0].proxy) == 5
 
 
 def test_no_networks_hold_nobody() -> None:
