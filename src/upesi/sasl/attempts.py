@@ -7,6 +7,9 @@ used before (`acquaintances`) is spared it.
 
 The counts go by what the client typed, whether there is such an account or not: locks tell nobody which accounts exist. They live in
 `Counters` that all workers share. Nothing here waits.
+
+An attempt is counted before anybody is asked about it, and given back when it turns out to be no failure. So a hundred guesses at once
+are no more than a hundred one after the other, and who leaves before the answer has been counted already.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import msgspec
 from upesi.config.units import Duration, Rate
 from upesi.sasl.acquaintances import Acquaintances
 
-__all__ = ["AttemptRules", "Attempts", "Counters", "Lock", "network_of"]
+__all__ = ["Attempt", "AttemptRules", "Attempts", "Counters", "Lock", "network_of"]
 
 # what a name is cut to in a key: keys are bounded, names are the client's
 _NAME_OCTETS = 12
@@ -30,6 +33,14 @@ _NAME_OCTETS = 12
 
 class Counters(Protocol):
     """As much of `upesi.store.counters.Counters` as is needed here."""
+
+    def take(self, key: bytes, rate: Rate, n: int = 1) -> bool:
+        """Count `n` events; False, and nothing counted, where there would then be more than `rate.count` in the window."""
+        ...
+
+    def give_back(self, key: bytes, rate: Rate) -> None:
+        """Take one event back that was counted lately."""
+        ...
 
     def add(self, key: bytes, rate: Rate, n: int = 1) -> bool:
         """Count `n` events; False where there are now more than `rate.count` in the window."""
@@ -65,6 +76,13 @@ class AttemptRules(msgspec.Struct, frozen=True, kw_only=True):
     longest_delay: Duration
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt that is counted: of whom, under a digest (empty where that is not known), and from where."""
+
+    name: bytes
+    network: bytes
+
+
 class Attempts:
     """The counts, under the rules."""
 
@@ -75,43 +93,47 @@ class Attempts:
         self._acquaintances = acquaintances
         self._rules = rules
 
-    def locked(self, user: str, address: str) -> Lock | None:
-        """Return what keeps `user` at `address` out now, None where nothing does.
+    def take(self, user: str, address: str, *, acquainted: bool = False) -> Attempt | Lock:
+        """Count an attempt of `user` at `address` as if it had failed; where that is not allowed now, count nothing and return why.
 
-        Lock.ACCOUNT holds for strangers only: ask `acquainted`.
+        Lock.ACCOUNT holds for strangers only: ask `acquainted`, and try again.
         """
-        rules = self._rules
-        network, name = network_of(address), _name(user)
-        if self._full(_key(b"network", network), rules.network):
-            return Lock.NETWORK
-        if not name:
-            return None
-        if self._full(_key(b"pair", name, network), rules.pair):
-            return Lock.PAIR
-        return Lock.ACCOUNT if self._full(_key(b"account", name), rules.account) else None
+        attempt = Attempt(_name(user), network_of(address))
+        taken: list[tuple[bytes, Rate]] = []
+        for lock, key, rate in self._counts(attempt):
+            if self._counters.take(key, rate):
+                taken.append((key, rate))
+            elif lock is Lock.ACCOUNT and acquainted:
+                self._counters.add(key, rate)
+            else:
+                for each in taken:
+                    self._counters.give_back(*each)
+                return lock
+        return attempt
+
+    def give_back(self, attempt: Attempt) -> None:
+        """It was no failure: no sure no, or no answer."""
+        for _, key, rate in self._counts(attempt):
+            self._counters.give_back(key, rate)
 
     async def acquainted(self, user: str, address: str) -> bool:
         """Whether `user` was let in from the network of `address` before."""
         return await self._acquaintances.knows(_name(user), network_of(address))
 
     def failed(self, user: str, address: str) -> None:
-        """Count a failure."""
-        rules = self._rules
-        network, name = network_of(address), _name(user)
-        self._count(_key(b"network", network), rules.network)
-        if name:
-            self._count(_key(b"pair", name, network), rules.pair)
-            self._count(_key(b"account", name), rules.account)
+        """Count a failure about which nobody was asked."""
+        for _, key, rate in self._counts(Attempt(_name(user), network_of(address))):
+            self._counters.add(key, rate)
 
-    def succeeded(self, user: str, address: str) -> Awaitable[None] | None:
+    def succeeded(self, attempt: Attempt) -> Awaitable[None] | None:
         """Forget the failures of this user here: it was the owner, mistyping. Those of the network stay, one account of an attacker's own
         must not wipe them out. Returns what somebody must await, if anything."""
-        network, name = network_of(address), _name(user)
-        if not name:
-            return None
-        if self._rules.pair.count:
-            self._counters.forget(_key(b"pair", name, network), self._rules.pair)
-        return self._acquaintances.remember(name, network)
+        for lock, key, rate in self._counts(attempt):
+            if lock is Lock.PAIR:
+                self._counters.forget(key, rate)
+            else:
+                self._counters.give_back(key, rate)
+        return self._acquaintances.remember(attempt.name, attempt.network) if attempt.name else None
 
     def delay(self, address: str) -> float:
         """Return how many seconds after its question a failed attempt is answered."""
@@ -119,12 +141,14 @@ class Attempts:
         spent = self._counters.spent(_key(b"network", network_of(address)), rules.network) if rules.network.count else 0
         return min(rules.delay * 2.0 ** min(spent, 16), max(rules.longest_delay, rules.delay))
 
-    def _full(self, key: bytes, rate: Rate) -> bool:
-        return rate.count > 0 and self._counters.spent(key, rate) >= rate.count
-
-    def _count(self, key: bytes, rate: Rate) -> None:
-        if rate.count:
-            self._counters.add(key, rate)
+    def _counts(self, attempt: Attempt) -> list[tuple[Lock, bytes, Rate]]:
+        """Return what an attempt counts for, and under which rates. A rate of "none" counts nothing."""
+        rules, name, network = self._rules, attempt.name, attempt.network
+        counts = [(Lock.NETWORK, _key(b"network", network), rules.network)]
+        if name:
+            counts.append((Lock.PAIR, _key(b"pair", name, network), rules.pair))
+            counts.append((Lock.ACCOUNT, _key(b"account", name), rules.account))
+        return [(lock, key, rate) for lock, key, rate in counts if rate.count]
 
 
 def network_of(address: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -51,6 +51,7 @@ class Authenticator:
     """
 
     __slots__ = (
+        "_asking",
         "_judged_by_plugins",
         "_now",
         "_offers",
@@ -85,6 +86,8 @@ class Authenticator:
         self._secret = secret
         self._now = now
         self._judged_by_plugins = judged_by_plugins
+        # the loop itself holds tasks weakly
+        self._asking: set[asyncio.Task[Answer]] = set()
         self._offers = tuple(one for one in MECHANISMS.values() if self._served(one))
 
     @property
@@ -113,8 +116,19 @@ class Authenticator:
     def _nonce(self) -> str:
         return base64.b64encode(self._random(_NONCE_OCTETS)).decode()
 
-    async def ask(self, question: Question, origin: Origin) -> Answer:
-        """Return the answer to `question`, within the bound."""
+    def ask(self, question: Question, origin: Origin, told: Callable[[Answer], None]) -> Awaitable[Answer]:
+        """Ask at once; return what gives the answer to `question`, within the bound.
+
+        Whoever is asked is heard to the end, even where the client leaves and nobody awaits it any more: `told` gets the
+        answer first. How many are asked at a time for clients that left is bounded by what `attempts` counts.
+        """
+        task = asyncio.get_running_loop().create_task(self._within_bound(question, origin))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        task.add_done_callback(lambda done: None if done.cancelled() else told(done.result()))
+        return _shielded(task)
+
+    async def _within_bound(self, question: Question, origin: Origin) -> Answer:
         try:
             async with asyncio.timeout(self.settings.timeout):
                 return await self._put(question, origin)
@@ -155,6 +169,10 @@ class Authenticator:
         if mechanism.password and self._judged_by_plugins:
             return True
         return self._source is not None and mechanism.ability in self._source.abilities
+
+
+async def _shielded(task: asyncio.Task[Answer]) -> Answer:
+    return await asyncio.shield(task)
 
 
 def _fits(mechanism: Mechanism, link: Link) -> bool:

@@ -64,10 +64,15 @@ def xoauth2(initial: bytes | None) -> Steps:
 def _judged(user: str, token: str, complaint: dict[str, str]) -> Steps:
     name = prepared_user(user) if user else ""
     answer = (yield CheckToken(name, token)) if token else Refused()
-    if isinstance(answer, Refused):
-        # what the client answers is nothing or one %x01; a "*" is seen before it comes here
-        yield from challenge(json.dumps(complaint, separators=(",", ":")).encode())
-    return admitted(answer)
+    try:
+        return admitted(answer)
+    except MechanismFailed as failed:
+        if isinstance(answer, Refused):
+            # a client may leave here, or answer "*": a guess was made all the same, where a token was shown (AUT-04).
+            # What it answers otherwise is nothing or one %x01
+            refusal = failed.failure if token else None
+            yield from challenge(json.dumps(complaint, separators=(",", ":")).encode(), refusal)
+        raise
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -71,9 +71,10 @@ class MechanismFailed(Exception):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """Octets for the client."""
+    """Octets for the client. `refusal` says that the exchange has failed, and that this is how the client begins to hear of it."""
 
     data: bytes
+    refusal: Failure | None = None
 
     def __repr__(self) -> str:
         return f"Challenge({len(self.data)} octets)"
@@ -154,9 +155,9 @@ class Exchange:
 # -- what the mechanisms share
 
 
-def challenge(data: bytes) -> Generator[Step, bytes | Answer, bytes]:
+def challenge(data: bytes, refusal: Failure | None = None) -> Generator[Step, bytes | Answer, bytes]:
     """Send `data` and return the response."""
-    given = yield Challenge(data)
+    given = yield Challenge(data, refusal)
     if not isinstance(given, bytes):
         raise InvariantError("a challenge is answered with octets")
     return given

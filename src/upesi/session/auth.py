@@ -20,7 +20,7 @@ from upesi.mail.reply import Reply
 from upesi.mail.security import PeerCertificate
 from upesi.protocol.smtp.auth import challenge_text
 from upesi.protocol.smtp.events import AuthCommand, AuthResponse
-from upesi.sasl.attempts import Lock
+from upesi.sasl.attempts import Attempt, Lock
 from upesi.sasl.authenticator import Authenticator
 from upesi.sasl.circumstances import Link
 from upesi.sasl.credentials import Identity, Origin
@@ -49,6 +49,8 @@ _REPLIES = {
     Failure.LOCKED: Reply.make(454, "4.7.0", "Too many failed attempts, try again later"),
 }
 _SERVICES = {Role.MX: "smtp", Role.SUBMISSION: "submission", Role.LMTP: "lmtp"}
+# seconds until a locked door is tried again for the first time: what checking a password takes
+_AGAIN = 0.05
 # these are guesses, and count against account and network; the others tell an attacker nothing
 _GUESSES = frozenset((Failure.WRONG, Failure.DISABLED, Failure.DENIED))
 
@@ -56,7 +58,19 @@ _GUESSES = frozenset((Failure.WRONG, Failure.DISABLED, Failure.DENIED))
 class AuthState:
     """What AUTH left in a session: the exchange that is open, failures so far, and the account that was let in."""
 
-    __slots__ = ("account", "asked", "authenticator", "behind", "exchange", "failures", "judged", "link")
+    __slots__ = (
+        "account",
+        "asked",
+        "authenticator",
+        "behind",
+        "delay",
+        "exchange",
+        "failures",
+        "judged",
+        "link",
+        "recorded",
+        "taken",
+    )
 
     def __init__(self, authenticator: Authenticator, link: Link, *, behind: bool = False) -> None:
         """`behind`: the client is behind somebody who speaks for it (XCLIENT), and so is not the other end of the link."""
@@ -70,6 +84,11 @@ class AuthState:
         # of the exchange: when the last question was asked, and whether the hooks have spoken already
         self.asked = 0.0
         self.judged = False
+        # what is counted of it until it turns out to be no failure, how long after the question a failure is told, and whether it
+        # was recorded as one before the client heard the end of it
+        self.taken: Attempt | None = None
+        self.delay = 0.0
+        self.recorded = False
 
 
 def auth_keywords(engine: SessionEngine) -> tuple[str, ...]:
@@ -108,7 +127,8 @@ def auth(engine: SessionEngine, command: AuthCommand) -> Answer:
     if refusal is not None:
         return refusal
     state.exchange = exchange = authenticator.exchange(command.mechanism, command.initial, state.link)
-    state.judged = False
+    state.judged = state.recorded = False
+    state.taken = None
     state.asked = authenticator.monotonic()
     return _advance(engine, state, exchange.begin)
 
@@ -143,7 +163,8 @@ def _advance(engine: SessionEngine, state: AuthState, step: Callable[[], Step | 
     except MechanismFailed as failed:
         return _failed(engine, state, failed.failure, failed.detail)
     if isinstance(wanted, Challenge):
-        return Reply.make(334, "", challenge_text(wanted.data))
+        reply = Reply.make(334, "", challenge_text(wanted.data))
+        return reply if wanted.refusal is None else _refused(engine, state, wanted.refusal, reply)
     if isinstance(wanted, Identity):
         return _proved(engine, state, wanted)
     return _question(engine, state, wanted)
@@ -151,26 +172,45 @@ def _advance(engine: SessionEngine, state: AuthState, step: Callable[[], Step | 
 
 def _question(engine: SessionEngine, state: AuthState, question: Question) -> Answer:
     """Ask those who can answer; nobody at all where the door is locked."""
-    attempts, address = state.authenticator.attempts, engine.session.client.address
     state.asked = state.authenticator.monotonic()
-    lock = attempts.locked(question.user, address)
-    if lock is Lock.ACCOUNT:
+    state.delay = state.authenticator.attempts.delay(engine.session.client.address)
+    return _enter(engine, question, False)
+
+
+def _enter(engine: SessionEngine, question: Question, acquainted: object) -> Answer:
+    """Count the attempt before anybody is asked: many at once pass no limit, and a client that leaves has been counted (AUT-04).
+
+    Strangers are kept out of an account that is locked, and whoever used it from there before is not.
+    """
+    state = _state(engine)
+    attempts, address = state.authenticator.attempts, engine.session.client.address
+    taken = attempts.take(question.user, address, acquainted=acquainted is True)
+    if isinstance(taken, Attempt):
+        state.taken = taken
+        return _judge(engine, state, question)
+    if taken is Lock.ACCOUNT:
         return Waiting(attempts.acquainted(question.user, address), partial(_recognised, engine, question))
-    if lock is not None:
-        return _locked(engine, state, lock)
-    return _judge(engine, state, question)
+    return _locked(engine, state, question, taken)
 
 
 def _recognised(engine: SessionEngine, question: Question, acquainted: object) -> Answer:
-    """Strangers are kept out of an account that is locked, and whoever used it from there before is not."""
+    if acquainted is True:
+        return _enter(engine, question, True)
     state = _state(engine)
-    return _judge(engine, state, question) if acquainted is True else _locked(engine, state, Lock.ACCOUNT)
+    return _later(state, _failed(engine, state, Failure.LOCKED, f"{Lock.ACCOUNT.value} is locked"))
 
 
-def _locked(engine: SessionEngine, state: AuthState, lock: Lock) -> Answer:
-    # as slow as a wrong guess: to learn that the door is locked costs what trying it costs
-    reply = _failed(engine, state, Failure.LOCKED, f"{lock.value} is locked")
-    return _later(state, state.authenticator.attempts.delay(engine.session.client.address), reply)
+def _locked(engine: SessionEngine, state: AuthState, question: Question, lock: Lock) -> Answer:
+    """Refuse, as slowly as a wrong guess: to learn that the door is locked costs what trying it costs.
+
+    Until then it is tried again: what fills the count may be the owner's own, asked about at this moment and given back.
+    """
+    waited = state.authenticator.monotonic() - state.asked
+    if waited >= state.delay:
+        return _failed(engine, state, Failure.LOCKED, f"{lock.value} is locked")
+    # twice as long each time: whoever is locked out costs a handful of looks
+    pause = min(max(waited, _AGAIN), state.delay - waited)
+    return Waiting(asyncio.sleep(pause, False), partial(_enter, engine, question))
 
 
 def _judge(engine: SessionEngine, state: AuthState, question: Question) -> Answer:
@@ -204,7 +244,27 @@ def _ask_source(engine: SessionEngine, question: Question, opinion: Verdict | No
         secured=state.link.secured,
         session=session.id,
     )
-    return Waiting(state.authenticator.ask(question, origin), partial(_answered, engine))
+    answer = state.authenticator.ask(question, origin, partial(_overheard, engine, state))
+    return Waiting(answer, partial(_answered, engine))
+
+
+def _overheard(engine: SessionEngine, state: AuthState, answer: Found) -> None:
+    """Record what became of an attempt whose client has left before the answer; any other goes to `_answered`.
+
+    Else guesses could be made unseen, and who gives up waiting for a slow source would be locked out for it.
+    """
+    exchange = state.exchange
+    if engine.owner is not None or exchange is None:
+        return
+    try:
+        step = exchange.answer(answer)
+    except MechanismFailed as failed:
+        _record(engine, state, failed.failure, failed.detail)
+        return
+    if isinstance(step, Identity):
+        _release(state)
+    elif isinstance(step, Challenge) and step.refusal is not None:
+        _record(engine, state, step.refusal)
 
 
 def _answered(engine: SessionEngine, answer: object) -> Answer:
@@ -235,7 +295,8 @@ def _succeeded(engine: SessionEngine, identity: Identity, opinion: Verdict | Non
         return replies.BAD_SEQUENCE
     state.account = identity
     session.identity = identity.name
-    remembering = state.authenticator.attempts.succeeded(exchange.user, session.client.address)
+    taken, state.taken = state.taken, None
+    remembering = None if taken is None else state.authenticator.attempts.succeeded(taken)
     if remembering is not None:
         engine.context.spawn(remembering)
     engine.context.emit("auth.succeeded", {**_fields(engine, exchange), "identity": identity.name})
@@ -248,29 +309,52 @@ def _denied(engine: SessionEngine, state: AuthState, reply: Reply) -> Answer:
     return _failed(engine, state, failure, f"plugin {engine.refuser[1]}" if engine.refuser else "", reply)
 
 
+def _refused(engine: SessionEngine, state: AuthState, failure: Failure, challenge: Reply) -> Answer:
+    """A guess was wrong, and the client hears of it by one more challenge. It is counted and slow now: few would stay for the 535."""
+    _record(engine, state, failure)
+    state.recorded = True
+    return _later(state, challenge) if failure in _GUESSES else challenge
+
+
 def _failed(
     engine: SessionEngine, state: AuthState, failure: Failure, detail: str = "", reply: Reply | None = None
 ) -> Answer:
     """End the exchange: count, tell, answer. The last failure that is allowed ends the session."""
-    exchange, state.exchange = state.exchange, None
-    attempts, address = state.authenticator.attempts, engine.session.client.address
     answer = reply or _REPLIES[failure]
-    if failure is not Failure.CANCELLED:
-        state.failures += 1
-        fields = {**_fields(engine, exchange), "reason": failure.value}
-        engine.context.emit("auth.failed", {**fields, "detail": detail} if detail else fields)
+    slow = failure in _GUESSES and not state.recorded
+    if not state.recorded:
+        _record(engine, state, failure, detail)
+    state.exchange = None
     if state.failures >= state.authenticator.settings.max_failures:
         engine.parting = replies.TOO_MANY_AUTH_FAILURES
+    return _later(state, answer) if slow else answer
+
+
+def _record(engine: SessionEngine, state: AuthState, failure: Failure, detail: str = "") -> None:
+    """Count a failure if it is a guess, give back what was counted if it is none, and tell."""
     if failure not in _GUESSES:
-        return answer
-    delay = attempts.delay(address)
-    attempts.failed(exchange.user if exchange is not None else "", address)
-    return _later(state, delay, answer)
+        _release(state)
+    elif state.taken is None:
+        # wrong without a question
+        attempts, address = state.authenticator.attempts, engine.session.client.address
+        state.delay = attempts.delay(address)
+        attempts.failed(state.exchange.user if state.exchange is not None else "", address)
+    state.taken = None
+    if failure is not Failure.CANCELLED:
+        state.failures += 1
+        fields = {**_fields(engine, state.exchange), "reason": failure.value}
+        engine.context.emit("auth.failed", {**fields, "detail": detail} if detail else fields)
 
 
-def _later(state: AuthState, delay: float, answer: Answer) -> Answer:
+def _release(state: AuthState) -> None:
+    taken, state.taken = state.taken, None
+    if taken is not None:
+        state.authenticator.attempts.give_back(taken)
+
+
+def _later(state: AuthState, answer: Answer) -> Answer:
     """Give `answer` when `delay` seconds have passed since the question, so that the time it took to find tells nothing (AUT-04)."""
-    rest = state.asked + delay - state.authenticator.monotonic()
+    rest = state.asked + state.delay - state.authenticator.monotonic()
     return answer if rest <= 0 else Waiting(asyncio.sleep(rest), lambda _: answer)
 
 

@@ -38,6 +38,10 @@ class Counters(Protocol):
         """Count `n` events now; False, and nothing counted, where a window of `rate.seconds` would then hold more than `rate.count`."""
         ...
 
+    def give_back(self, key: bytes, rate: Rate) -> None:
+        """Take one event back that was counted lately: it was none after all. The newest that are left stand for the rest."""
+        ...
+
     def add(self, key: bytes, rate: Rate, n: int = 1) -> bool:
         """Count `n` events that have happened; False where there are now more than `rate.count` in the window."""
         ...

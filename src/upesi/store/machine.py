@@ -162,6 +162,21 @@ class MachineCounters:
         finally:
             self._region.unlock()
 
+    def give_back(self, key: bytes, rate: Rate) -> None:
+        """Take one event back, from the newest slice that has any."""
+        if not rate.count:
+            return
+        digest = self._digest(key, rate)
+        self._region.lock()
+        try:
+            now = self._monotonic()
+            place, counts = self._window(digest, rate, now)
+            newest = next((slice for slice, count in enumerate(counts) if count), None)
+            if newest is not None:
+                self._write(place, digest, rate, now, (*counts[:newest], counts[newest] - 1, *counts[newest + 1 :]))
+        finally:
+            self._region.unlock()
+
     def spent(self, key: bytes, rate: Rate) -> int:
         """Return how many events the window holds."""
         if not rate.count:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import pytest
 from tests.unit.session.authkit import MemoryKeys
 
 from upesi.config.settings import AuthSettings
 from upesi.config.units import Rate
 from upesi.sasl.acquaintances import MAX_RECENT, Acquaintances
-from upesi.sasl.attempts import AttemptRules, Attempts, Lock, network_of
+from upesi.sasl.attempts import Attempt, AttemptRules, Attempts, Lock, network_of
 from upesi.store.keys import KeysUnavailable
 from upesi.store.machine import MachineCounters
 
@@ -34,14 +36,28 @@ def attempts(clock: Clock, keys: MemoryKeys | None = None, **changed: Rate) -> A
     return Attempts(MachineCounters(None, boot="b", monotonic=clock), rules, Acquaintances(keys or MemoryKeys(), clock))
 
 
+def locked(given: Attempts, user: str, address: str) -> Lock | None:
+    """Return what keeps the attempt out, and leave the counts as they were."""
+    taken = given.take(user, address)
+    if isinstance(taken, Lock):
+        return taken
+    given.give_back(taken)
+    return None
+
+
+def entered(given: Attempts, user: str, address: str) -> Awaitable[None] | None:
+    """Make an attempt that succeeds."""
+    taken = given.take(user, address, acquainted=True)
+    # what is locked for this user is not for others
+    return given.succeeded(taken if isinstance(taken, Attempt) else Attempt(b"", b""))
+
+
 def guesses(given: Attempts, clock: Clock, pairs: list[tuple[str, str]], seconds: float) -> int:
     """Make one wrong guess after the other, `seconds` between them; return how many were put to the source."""
     put = 0
     for user, address in pairs:
         clock.now += seconds
-        if given.locked(user, address) is None:
-            put += 1
-            given.failed(user, address)
+        put += isinstance(given.take(user, address), Attempt)
     return put
 
 
@@ -65,10 +81,10 @@ def test_locks_end_with_their_window() -> None:
     clock = Clock()
     given = attempts(clock)
     assert guesses(given, clock, [("anna", "192.0.2.1")] * 20, 1.0) == 10
-    assert given.locked("anna", "192.0.2.1") is Lock.PAIR
-    assert given.locked("bert", "192.0.2.1") is None
+    assert locked(given, "anna", "192.0.2.1") is Lock.PAIR
+    assert locked(given, "bert", "192.0.2.1") is None
     clock.now += 1000
-    assert given.locked("anna", "192.0.2.1") is None
+    assert locked(given, "anna", "192.0.2.1") is None
 
 
 async def test_the_owner_comes_in_while_strangers_guess() -> None:
@@ -82,16 +98,16 @@ async def test_the_owner_comes_in_while_strangers_guess() -> None:
         ("anna", "192.0.2.1", True),
         ("Anna", "192.0.2.1", True),
     ):
-        assert given.locked(user, address) is Lock.ACCOUNT
+        assert locked(given, user, address) is Lock.ACCOUNT
         assert await given.acquainted(user, address) is spared
     assert not await given.acquainted("bert", "192.0.2.1")
     for _ in range(20):
         given.failed("anna", "192.0.2.1")
-    assert given.locked("anna", "192.0.2.1") is Lock.PAIR
+    assert locked(given, "anna", "192.0.2.1") is Lock.PAIR
 
 
 async def login(given: Attempts, user: str, address: str) -> None:
-    remembering = given.succeeded(user, address)
+    remembering = entered(given, user, address)
     if remembering is not None:
         await remembering
 
@@ -111,7 +127,7 @@ async def test_without_the_file_nobody_is_known_and_nothing_breaks() -> None:
     keys = BrokenKeys()
     given = attempts(Clock(), keys)
     for _ in range(2):
-        remembering = given.succeeded("anna", "192.0.2.1")
+        remembering = entered(given, "anna", "192.0.2.1")
         assert remembering is not None
         await remembering
     assert not await given.acquainted("anna", "192.0.2.1")
@@ -122,9 +138,9 @@ async def test_little_is_written() -> None:
     clock, keys = Clock(), MemoryKeys()
     given = attempts(clock, keys)
     await login(given, "anna", "192.0.2.1")
-    assert given.succeeded("anna", "192.0.2.1") is None
+    assert entered(given, "anna", "192.0.2.1") is None
     clock.now += 86_401
-    again = given.succeeded("anna", "192.0.2.1")
+    again = entered(given, "anna", "192.0.2.1")
     assert again is not None
     await again
     (key,) = keys.values
@@ -159,8 +175,8 @@ def test_a_user_that_is_not_known_yet_has_the_networks_lock_only() -> None:
     clock = Clock()
     given = attempts(clock, network=Rate("5/1h"))
     assert guesses(given, clock, [("", "192.0.2.1")] * 20, 1.0) == 5
-    assert given.succeeded("", "192.0.2.1") is None
-    assert given.locked("", "192.0.2.1") is Lock.NETWORK
+    assert entered(given, "", "192.0.2.1") is None
+    assert locked(given, "", "192.0.2.1") is Lock.NETWORK
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,15 @@ class MemoryCounters:
         self.counts[key] = self.counts.get(key, 0) + n
         return self.counts[key] <= rate.count
 
+    def take(self, key: bytes, rate: Rate, n: int = 1) -> bool:
+        return self.spent(key, rate) + n <= rate.count and self.add(key, rate, n)
+
+    def give_back(self, key: bytes, rate: Rate) -> None:
+        if self.counts.get(key, 0) > 1:
+            self.counts[key] -= 1
+        else:
+            self.counts.pop(key, None)
+
     def spent(self, key: bytes, rate: Rate) -> int:
         return self.counts.get(key, 0)
 

@@ -78,6 +78,28 @@ def test_what_does_not_fit_is_not_counted_in_part(two: tuple[MachineCounters, Ma
     assert two[0].spent(b"k", rate) == 11
 
 
+def test_what_is_given_back_is_counted_no_more(two: tuple[MachineCounters, MachineCounters], clock: Clock) -> None:
+    """AUT-04: one for one over all workers, in a later slice as well; never below nothing, and what is left ends when it would have."""
+    rate = Rate("3/1m")
+    assert two[0].take(b"k", rate)
+    clock.now += 20
+    assert two[1].take(b"k", rate)
+    clock.now += 10
+    two[0].give_back(b"k", rate)
+    assert [worker.take(b"k", rate) for worker in (two[0], two[1], two[0])] == [True, True, False]
+    for _ in range(5):
+        two[1].give_back(b"k", rate)
+    assert two[0].spent(b"k", rate) == 0
+    two[0].give_back(b"never counted", rate)
+    assert two[0].spent(b"never counted", rate) == 0
+    assert two[0].take(b"k", rate)
+    clock.now += 30
+    assert two[0].take(b"k", rate)
+    two[1].give_back(b"k", rate)
+    clock.now += 36
+    assert two[0].spent(b"k", rate) == 0
+
+
 def test_no_limit_counts_nothing(two: tuple[MachineCounters, MachineCounters]) -> None:
     """A rate of none refuses nobody."""
     assert all(two[0].take(b"k", Rate("none")) for _ in range(100))
