@@ -32,13 +32,24 @@ def place(router: Router, route: Route) -> tuple[str, DeliveryState]:
     if site is not None:
         return site, DeliveryState.READY
     assert isinstance(route, MxRoute)
-    return f"domain:{route.domain}", DeliveryState.ROUTING
+    return f"domain:{route.key}", DeliveryState.ROUTING
 
 
 class SpoolIntake:
     """Implements `session.intake.Intake` for one worker."""
 
-    __slots__ = ("_bodies", "_budget", "_hints", "_owners", "_reporter", "_router", "_routes", "_scheduler", "_store", "lifetime")
+    __slots__ = (
+        "_bodies",
+        "_budget",
+        "_hints",
+        "_owners",
+        "_reporter",
+        "_router",
+        "_routes",
+        "_scheduler",
+        "_store",
+        "lifetime",
+    )
 
     def __init__(
         self,
