@@ -42,7 +42,9 @@ def test_every_level_is_kept(value: int) -> None:
     assert message.transmission.priority == value
     assert message.deliveries[0].due == NOW - value * HEAD_START
     assert message.deliveries[0].expires == NOW + talk.intake.lifetime
-    assert (f"\tfor <b@example.net> priority {value};" if value else "\tfor <b@example.net>;").encode() in message.prefix
+    assert (
+        f"\tfor <b@example.net> priority {value};" if value else "\tfor <b@example.net>;"
+    ).encode() in message.prefix
 
 
 @pytest.mark.parametrize("value", ["", "10", "-10", "+1", "1.0", "high", "--1", "-", "\u0661"])

@@ -105,7 +105,9 @@ def _a_labels(text: str) -> str:
         # the codec keeps a full-width @ or dot out: it maps U+FF20 to "@", which _LABELS then refuses
         if _KEPT.search(text) is None:
             return text.encode("idna").decode("ascii")
-        return ".".join(_a_label(label) if _KEPT.search(label) else label.encode("idna").decode() for label in text.split("."))
+        return ".".join(
+            _a_label(label) if _KEPT.search(label) else label.encode("idna").decode() for label in text.split(".")
+        )
     except (UnicodeError, ValueError):
         raise AddressError("domain is not a valid internationalized name") from None
 

@@ -148,4 +148,6 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     hooks = build_hooks(config, source, {"dns": resolver, "store": keys}, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
-    return Ground(config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), hooks)
+    return Ground(
+        config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), hooks
+    )

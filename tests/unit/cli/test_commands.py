@@ -209,7 +209,9 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     rows = answer("queue", "list", *one)
     assert isinstance(rows, list)
     assert rows[0]["due"] <= time.time()
-    assert re.search(r"made due by an operator, or by ETRN, \ds ago", run("queue", "why", FIRST.hex(), "-c", queue).stdout)
+    assert re.search(
+        r"made due by an operator, or by ETRN, \ds ago", run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    )
     story = run("trace", FIRST.hex(), "-c", queue).stdout
     assert re.findall(r"delivery\.\w+", story) == ["delivery.held", "delivery.released", "delivery.retried"]
     assert "to=you@b.example" in story

@@ -339,7 +339,9 @@ class ServerConnection:
         if not path_command:
             raise refuse(EIGHT_BIT)
         # MAIL says for its transaction whether UTF-8 may stand in paths; VRFY and EXPN say it for themselves (RFC 6531 section 3.7.4.2)
-        if text[:5].upper() in ("VRFY ", "EXPN ") and not (self._limits.smtputf8 and text.upper().endswith(" SMTPUTF8")):
+        if text[:5].upper() in ("VRFY ", "EXPN ") and not (
+            self._limits.smtputf8 and text.upper().endswith(" SMTPUTF8")
+        ):
             raise refuse(NEEDS_SMTPUTF8)
         return text
 
