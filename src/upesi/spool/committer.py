@@ -56,12 +56,13 @@ def spool_error(error: DatabaseError) -> SpoolError:
     return SpoolError(str(error))
 
 
-# Commits follow each other no faster than a millisecond for each item of the last one, at most these seconds. Every commit writes
-# the same index pages and hands the interpreter lock to and fro some twelve times, so under load fewer and larger ones save what
-# is scarce: 4 ms against 12 ms between commits is 22 % of the CPU of a relayed message. Where little comes, nothing is to be
-# saved: a single session is not paced (158 against 429 messages/s), and a message that comes after a pause does not wait at all.
-_PACE = 0.012
-_PACE_EACH = 0.001
+# Commits follow each other no faster than half a millisecond for each item of the last one, at most these seconds. Every commit
+# writes the same index pages and hands the interpreter lock to and fro some twelve times, so under load fewer and larger ones save
+# what is scarce: 591 us of CPU a relayed message with a fixed 4 ms, 425 with this. Where little comes, nothing is to be saved: a
+# single session is not paced (158 against 429 messages/s), a message after a pause does not wait at all, and at half load 99 % of
+# messages are answered within 16 ms (25 with twice the pace).
+_PACE = 0.01
+_PACE_EACH = 0.0005
 _GOOD_BATCH = 32
 
 
