@@ -22,9 +22,9 @@ from integration.conftest import program
 from integration.server import free_port, wait_until
 from upesi.client.connecting import Connector
 from upesi.config.loading import load
-from upesi.dns.answer import Answer, Status
 from upesi.lookup.build import Surroundings, build
 from upesi.lookup.domains import CredentialsByDomain
+from upesi.mail.answers import Answer, Status
 from upesi.runtime.accounts import Web
 from upesi.sasl.credentials import Identity, Origin
 

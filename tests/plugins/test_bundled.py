@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from upesi.config.problems import ConfigError
-from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.address import Address
+from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.route import DiscardRoute
 from upesi.plugins.aliases.plugin import Aliases
 from upesi.plugins.discard.plugin import Discard

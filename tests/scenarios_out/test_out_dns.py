@@ -9,8 +9,8 @@ import dns.message
 import dns.rrset
 import pytest
 
-from upesi.dns.answer import MxRecord, Status
 from upesi.dns.resolver import Resolver
+from upesi.mail.answers import MxRecord, Status
 from upesi.testkit.dns import FakeDns, Rcode, numbered_domains
 from upesi.testkit.loop import run_virtual
 

@@ -21,7 +21,7 @@ from tests.unit.delivery.sendkit import (
 from upesi.client.connecting import Connector
 from upesi.config.settings import DeliverySettings
 from upesi.delivery.agents.smtp import SmtpAgent
-from upesi.dns.answer import Answer, Status
+from upesi.mail.answers import Answer, Status
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import MxRoute
 from upesi.scheduler.work import Destination, Ending, Host

@@ -18,7 +18,7 @@ import msgspec
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.client.destinations import is_forbidden
 from upesi.client.identity import is_address
-from upesi.dns.answer import Answer
+from upesi.mail.answers import Answer
 from upesi.protocol.smtp.client import ClientConnection
 
 __all__ = ["AddressLookup", "Connector", "Endpoint", "LoopsBack", "NoAddress"]

@@ -16,8 +16,8 @@ from typing import Protocol
 
 from upesi.delivery.outcomes import deferred, failed
 from upesi.delivery.policies import TlsPolicies
-from upesi.dns.answer import Answer, MxRecord, Status
 from upesi.dns.cache import TtlCache
+from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsPolicy

@@ -22,7 +22,7 @@ from dns.rdtypes.ANY.TXT import TXT
 from dns.rdtypes.IN.A import A
 from dns.rdtypes.IN.AAAA import AAAA
 
-from upesi.dns.answer import Answer, MxRecord, Status
+from upesi.mail.answers import Answer, MxRecord, Status
 
 __all__ = ["Query", "make_query", "read_reply"]
 

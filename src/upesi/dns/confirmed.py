@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Protocol
 
-from upesi.dns.answer import Answer
+from upesi.mail.answers import Answer
 
 __all__ = ["NameLookup", "confirmed_name"]
 

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from upesi.dns.answer import Answer, Status
 from upesi.dns.cache import TtlCache
 from upesi.dns.codec import answer_from, make_query
 from upesi.dns.exchange import ask
+from upesi.mail.answers import Answer, Status
 
 __all__ = ["Resolver"]
 
@@ -53,6 +53,10 @@ class Resolver:
         self._cache: TtlCache[_Key, Answer] = TtlCache(cache_size, loop.time)
         self._in_flight: dict[_Key, asyncio.Task[Answer]] = {}
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def query(self, name: str, kind: str) -> Answer:
+        """Return the records of type `kind` ("TXT", "A", ...) at `name`."""
+        return await self._lookup(name, kind)
 
     async def mx(self, domain: str) -> Answer:
         """Return the MX records of `domain`, as DNS ordered them."""

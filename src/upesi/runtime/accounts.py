@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from upesi.client.connecting import AddressLookup, Connector
 from upesi.config.accounts import source_url
 from upesi.config.settings import Config
-from upesi.dns.answer import Answer, Status
 from upesi.lookup.build import Surroundings, build, check
 from upesi.lookup.domains import CredentialsByDomain
+from upesi.mail.answers import Answer, Status
 from upesi.runtime.ground import Ground
 from upesi.runtime.readable import check_readable
 from upesi.runtime.tokens import make_tokens

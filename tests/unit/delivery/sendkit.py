@@ -16,8 +16,8 @@ from upesi.config.settings import DeliverySettings
 from upesi.config.units import Duration
 from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.smtp import SmtpAgent
-from upesi.dns.answer import Answer, Status
 from upesi.mail.address import Address
+from upesi.mail.answers import Answer, Status
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.ids import MessageId

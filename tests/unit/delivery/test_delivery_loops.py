@@ -10,7 +10,7 @@ from tests.unit.delivery.sendkit import securing_as
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
 from upesi.delivery.agents.opening import Unreachable, reach
-from upesi.dns.answer import Answer, Status
+from upesi.mail.answers import Answer, Status
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import MxRoute
 from upesi.scheduler.work import Destination, Host

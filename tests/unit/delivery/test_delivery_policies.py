@@ -9,7 +9,7 @@ import pytest
 from upesi.config.settings import DestinationSettings
 from upesi.delivery.policies import MAX_MARK, TlsPolicies
 from upesi.delivery.routing import MxRouter
-from upesi.dns.answer import Answer, MxRecord, Status
+from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.route import (
     DiscardRoute,
     HostRoute,

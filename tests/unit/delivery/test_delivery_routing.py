@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from upesi.delivery.routing import MAX_HOPS, MAX_HOSTS, MxRouter, own_names
-from upesi.dns.answer import Answer, MxRecord, Status
+from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute
 from upesi.scheduler.work import Unroutable

@@ -15,9 +15,9 @@ from upesi.client.connecting import Connector
 from upesi.config.loading import load
 from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
-from upesi.dns.answer import Answer, Status
 from upesi.lookup import build as building
 from upesi.lookup.build import Surroundings, build, check
+from upesi.mail.answers import Answer, Status
 from upesi.runtime.accounts import Web
 from upesi.sasl.credentials import Ability, Identity, Refused, Unavailable
 
