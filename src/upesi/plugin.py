@@ -15,6 +15,7 @@ from upesi.mail.headers import Headers
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
+from upesi.mailauth.results import MethodResult
 
 __all__ = [
     "NULL_SENDER",
@@ -33,6 +34,7 @@ __all__ = [
     "ListError",
     "LmtpRoute",
     "MaildirRoute",
+    "MethodResult",
     "MxRoute",
     "OnError",
     "Plugin",

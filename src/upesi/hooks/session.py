@@ -16,6 +16,7 @@ from upesi.mail.ids import MessageId
 from upesi.mail.route import Route
 from upesi.mail.security import TlsInfo
 from upesi.mail.timing import Timing
+from upesi.mailauth.results import MethodResult
 
 if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
@@ -59,6 +60,7 @@ class Session:
     """
 
     __slots__ = (
+        "_authentication",
         "_notes",
         "_results",
         "client",
@@ -93,6 +95,7 @@ class Session:
         self.messages = 0
         self.transaction: Transaction | None = None
         self.via = ""
+        self._authentication: list[MethodResult] | None = None
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
 
@@ -107,6 +110,13 @@ class Session:
         if self._results is None:
             self._results = {}
         return self._results
+
+    @property
+    def authentication(self) -> list[MethodResult]:
+        """What methods found about the client, for Authentication-Results and DMARC."""
+        if self._authentication is None:
+            self._authentication = []
+        return self._authentication
 
     @property
     def notes(self) -> dict[str, object]:
@@ -161,6 +171,7 @@ class Transaction:
 
     __slots__ = (
         "_added",
+        "_authentication",
         "_expanded",
         "_headers",
         "_notes",
@@ -195,6 +206,7 @@ class Transaction:
         self.body: Body | None = None
         self.timing: Timing | None = None
         self._added: list[bytes] | None = None
+        self._authentication: list[MethodResult] | None = None
         self._expanded: list[Recipient] | None = None
         self._headers: Headers | None = None
         self._results: dict[str, Result] | None = None
@@ -207,6 +219,13 @@ class Transaction:
         if self._results is None:
             self._results = {}
         return self._results
+
+    @property
+    def authentication(self) -> list[MethodResult]:
+        """What methods found about this message, for Authentication-Results and DMARC."""
+        if self._authentication is None:
+            self._authentication = []
+        return self._authentication
 
     @property
     def notes(self) -> dict[str, object]:
