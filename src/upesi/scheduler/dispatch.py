@@ -5,7 +5,7 @@ messages wait for each there is, or where something has waited for `PATIENCE`. S
 and more as long as it does not flow off, a stream that one connection can carry stays on one, and one that hangs delays the
 next message by `PATIENCE`, not by its timeout.
 
-Two limits: the path's own (`limits.connections`), and a share of the machine's (`sharing`).
+Two limits: the receiver's (`neighbours`), and a share of the machine's (`sharing`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from upesi.scheduler.connection import Charge, Connection
 from upesi.scheduler.gate import Gate
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Entry, Memory
+from upesi.scheduler.neighbours import Neighbours
 from upesi.scheduler.paths import Path
 from upesi.scheduler.retry import RetrySchedule
 from upesi.scheduler.settlement import Settlement
@@ -72,6 +73,7 @@ class Dispatch:
         self._tasks = tasks
         self._emit = emit
         self.paths: dict[str, Path] = {}
+        self._neighbours = Neighbours(settings.site_connections)
         self.connections: set[Connection] = set()
         self.halted = False
         self.sharing = Sharing(shares, self.connections, loop, self._use)
@@ -93,7 +95,7 @@ class Dispatch:
         """Return the path of `site`, made where there is none."""
         path = self.paths.get(site)
         if path is None:
-            path = self.paths[site] = Path(site, self._settings.site_connections)
+            path = self.paths[site] = self._neighbours.add(site)
         return path
 
     def enqueue(self, site: str, entry: Entry) -> Path:
@@ -140,6 +142,7 @@ class Dispatch:
         memory = REMEMBERED if len(self.paths) < PATHS else 0.0
         if path.spent(self._loop.time(), memory) and self.paths.get(path.site) is path:
             del self.paths[path.site]
+            self._neighbours.remove(path)
             if path.stalled is not None:
                 path.stalled.cancel()
 
@@ -238,6 +241,8 @@ class Dispatch:
             if path.futile >= FUTILE and not path.works:
                 self._unreachable(path, connection.destination.route, _FUTILE)
         self.sharing.pass_on()
+        for neighbour in self._neighbours.waiting(path, self._loop.time()):
+            self.pump(neighbour)
         if not (connection.starved and path.ready and path.ready[0].held is None):
             self.pump(path)
         # else the next connection would starve as well: the path is pumped when its first message has been read
@@ -273,13 +278,14 @@ class Dispatch:
         return True
 
     def _may_connect(self, path: Path, now: float) -> bool:
-        if path.limit.room(now) < 1 or path.blocked(now):
-            return False
         # after a pause one connection asks for all
-        return not (path.failures and path.works)
+        if path.blocked(now) or (path.failures and path.works):
+            return False
+        return self._neighbours.may_connect(path, now)
 
     def _start(self, path: Path, destination: Destination, now: float) -> bool:
         path.limit.acquire(now)
+        self._neighbours.started(path)
         connection = Connection(self, path, destination, now)
         path.works.add(connection)
         self.connections.add(connection)
@@ -410,7 +416,7 @@ class Dispatch:
         path.last = outcome
         now = self._loop.time()
         if path.works:
-            path.limit.lower(len(path.works), now + CEILING)
+            path.limit.lower(path.limit.open, now + CEILING)
             return
         path.destination = None
         if outcome.kind is OutcomeKind.FAILED and any(entry.delivery.route != tried for entry in path.ready):

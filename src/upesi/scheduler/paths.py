@@ -29,7 +29,8 @@ class Path:
         "limit", "ready", "resolved_at", "resolving", "shard", "site", "stalled", "taken", "waiting", "works",
     )  # fmt: skip
 
-    def __init__(self, site: str, connections: int) -> None:
+    def __init__(self, site: str, limit: ConnectionLimit) -> None:
+        """`limit` is the receiver's: other paths may have it as well (`neighbours`)."""
         self.site = site
         self.shard = shard_of(site)
         # waiting in memory, first come first served; given-back ones go in front again
@@ -40,7 +41,7 @@ class Path:
         self.backlog = False  # more is due in the spool: new mail goes behind it, not past it
         self.claiming = False
         # connections
-        self.limit = ConnectionLimit(connections)
+        self.limit = limit
         self.works: set[Connection] = set()
         self.idle: list[Connection] = []
         self.coming = 0  # started or woken, about to take

@@ -13,7 +13,7 @@ from typing import Protocol
 from upesi.scheduler.connection import Connection
 from upesi.scheduler.paths import Path
 
-__all__ = ["PATIENCE", "Shares", "Sharing"]
+__all__ = ["PATIENCE", "Shares", "Sharing", "spare"]
 
 # Seconds that something may wait while all connections are busy
 PATIENCE = 0.05
@@ -110,14 +110,14 @@ class Sharing:
             return
         now = self._loop.time()
         wanted -= sum(connection.stopping for connection in self._connections)
-        ranked = sorted((rank, id(each), each) for each in self._connections if (rank := _spare(each, now)) is not None)
+        ranked = sorted((rank, id(each), each) for each in self._connections if (rank := spare(each, now)) is not None)
         for _, _, connection in ranked[: max(0, wanted)]:
             connection.stop()
         self._share()
         self._squeeze_soon()
 
 
-def _spare(connection: Connection, now: float) -> tuple[int, float] | None:
+def spare(connection: Connection, now: float) -> tuple[int, float] | None:
     """Return how dispensable a connection is while others wait, least first; None where it stays.
 
     A path's only connection that got nothing through yet stays: stopping it would keep a slow site from ever answering.

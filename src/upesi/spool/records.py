@@ -16,16 +16,24 @@ from upesi.mail.route import Route
 
 __all__ = [
     "RETURNED", "SHARDS", "Completion", "Delivery", "DeliveryState", "NewDelivery", "NewMessage",
-    "QueueHead", "SpoolEvent", "StoredMessage", "shard_of", "stored",
+    "QueueHead", "SpoolEvent", "StoredMessage", "receiver_of", "shard_of", "stored",
 ]  # fmt: skip
 
 # Enough that eight workers on each of eight nodes own four each; few enough that all fit in one query
 SHARDS = 256
 
 
+def receiver_of(queue: str) -> str:
+    """Return what a queue key says of the receiver: all before the marks of how its mail is sent ("mx:a.example;tls=verify")."""
+    return queue.partition(";")[0]
+
+
 def shard_of(queue: str) -> int:
-    """Return the shard of a queue key; the same on every node and in every version of this format."""
-    return zlib.crc32(queue.encode()) % SHARDS
+    """Return the shard of a queue key; the same on every node and in every version of this format.
+
+    Queues of one receiver are in one shard: its limits hold for all of them, and are kept by one owner (promise Q3).
+    """
+    return zlib.crc32(receiver_of(queue).encode()) % SHARDS
 
 
 # An expiry of a delivery that an operator wants returned to its sender without another attempt

@@ -21,7 +21,8 @@ from upesi.spool.records import Delivery, StoredMessage, shard_of
 
 HOSTS = ("a.example", "b.example", "c.example")
 DOMAINS = ("m.example", "n.example", "o.example")
-SITES = (*(f"host:{host}:25" for host in HOSTS), "mx:shared", "mx:o.example")
+VERIFIED = "mx:shared;tls=verify"
+SITES = (*(f"host:{host}:25" for host in HOSTS), "mx:shared", VERIFIED, "mx:o.example")
 OUTCOMES = (DELIVERED, DEFERRED, FAILED)
 NO_ANSWER = Outcome(OutcomeKind.DEFERRED, 0, "4.4.3", "no DNS answer")
 T = TypeVar("T")
@@ -118,7 +119,7 @@ class Machine(RuleBasedStateMachine):
         if outcome is not None:
             self.world.router.unroutable[domain] = outcome
 
-    @rule(site=st.sampled_from(("mx:shared", "mx:o.example")))
+    @rule(site=st.sampled_from(("mx:shared", VERIFIED, "mx:o.example")))
     def mx_changes(self, site: str) -> None:
         self.world.router.sites["n.example"] = site
 
@@ -216,6 +217,8 @@ class Machine(RuleBasedStateMachine):
     def limits_hold(self) -> None:
         sites = self.world.agents.sites.values()
         assert max((site.most for site in sites), default=0) <= CONNECTIONS
+        # two policies, one receiver
+        assert sum(self.world.agents.site(site).open for site in ("mx:shared", VERIFIED)) <= CONNECTIONS
         assert sum(site.open for site in sites) <= self.world.holder.in_use <= self.world.holder.held
 
     @invariant()
