@@ -1,6 +1,7 @@
 """All that a plugin author imports."""
 
 from upesi.config.units import Duration, Size
+from upesi.hooks.asking import Dns, answered
 from upesi.hooks.chain import Denial
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
@@ -10,6 +11,7 @@ from upesi.hooks.session import NULL_SENDER, Client, Result, Session, Transactio
 from upesi.hooks.tables import ListError, read_list
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.address import Address, AddressError, domain_from
+from upesi.mail.answers import Answer, Confirmed, MxRecord, Security, Status
 from upesi.mail.body import Body
 from upesi.mail.headers import Headers
 from upesi.mail.reply import Reply
@@ -21,12 +23,15 @@ __all__ = [
     "NULL_SENDER",
     "Address",
     "AddressError",
+    "Answer",
     "AuthCredentials",
     "Body",
     "Client",
     "Clock",
+    "Confirmed",
     "Denial",
     "DiscardRoute",
+    "Dns",
     "Duration",
     "FilePath",
     "Headers",
@@ -35,6 +40,7 @@ __all__ = [
     "LmtpRoute",
     "MaildirRoute",
     "MethodResult",
+    "MxRecord",
     "MxRoute",
     "OnError",
     "Plugin",
@@ -44,8 +50,10 @@ __all__ = [
     "Report",
     "Result",
     "Route",
+    "Security",
     "Session",
     "Size",
+    "Status",
     "TlsLevel",
     "TlsPolicy",
     "Transaction",
@@ -53,6 +61,7 @@ __all__ = [
     "Verdict",
     "VerdictKind",
     "accept",
+    "answered",
     "defer",
     "domain_from",
     "hook",

@@ -28,6 +28,7 @@ from upesi.mail.ids import MessageId
 from upesi.mail.reply import Reply
 from upesi.mail.route import Route
 from upesi.testkit.clock import FakeClock
+from upesi.testkit.resolver import FakeResolver
 
 __all__ = ["Event", "Step", "Trial", "try_plugin"]
 
@@ -76,6 +77,7 @@ class Trial:
         hostname: str | None = None,
         clock: FakeClock | None = None,
         relay: bool = False,
+        dns: FakeResolver | None = None,
     ) -> None:
         """`relay` takes recipients that nobody votes for, as from a client that may send anywhere; plugins see no difference."""
         self._relay = relay
@@ -85,7 +87,9 @@ class Trial:
         self.hooks = Hooks.build(plugins, monotonic=self.clock.monotonic, emit=self._emit)
 
         async def resolve(address: str) -> str | None:
-            return hostname
+            if hostname is not None or dns is None:
+                return hostname
+            return next(iter((await dns.confirmed(address)).names), None)
 
         self.session = Session("trial", Client(ip, 50000, resolve), "trial")
         self._number = 0
@@ -94,9 +98,12 @@ class Trial:
     def of(
         cls, plugin: object, settings: Mapping[str, object] | None = None, *, ip: str = "192.0.2.1",
         hostname: str | None = None, clock: FakeClock | None = None, name: str = "",
-        services: Mapping[str, object] | None = None,
+        services: Mapping[str, object] | None = None, dns: FakeResolver | None = None,
     ) -> Trial:  # fmt: skip
-        """Make a trial of one plugin: a `Plugin` class, a module, or the path of a plugin file; raise ConfigError."""
+        """Make a trial of one plugin: a `Plugin` class, a module, or the path of a plugin file; raise ConfigError.
+
+        `dns` is the service of that name; the client's name comes from it too, unless `hostname` says otherwise.
+        """
         clock = clock or FakeClock()
         events: list[Event] = []
         if isinstance(plugin, Path):
@@ -106,10 +113,10 @@ class Trial:
             name,
             plugin,
             settings,
-            {"clock": clock, **(services or {})},
+            {"clock": clock, **({} if dns is None else {"dns": dns}), **(services or {})},
             lambda event, fields: events.append((event, fields)),
         )
-        trial = cls(loaded, ip=ip, hostname=hostname, clock=clock)
+        trial = cls(loaded, ip=ip, hostname=hostname, clock=clock, dns=dns)
         trial.events = events
         return trial
 
