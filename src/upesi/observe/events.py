@@ -136,16 +136,19 @@ class Events:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        dropped = self._sink.dropped
+        if dropped > self._reported:
+            # told in the stream itself as soon as it flows again: a gap must not look like silence. With what is written now,
+            # not by a write of its own: a sink that takes nothing more (it is closed) would lose that one too, and be told of it, without end
+            lost, self._reported = dropped - self._reported, dropped
+            self._buffer.append(
+                self._render({"time": self._stamp(), "event": "log.dropped", **self._common, "events": lost})
+            )
         if self._buffer:
             lines, count = b"\n".join(self._buffer) + b"\n", len(self._buffer)
             self._buffer.clear()
             self._size = 0
             self._sink.write(lines, count)
-        dropped = self._sink.dropped
-        if dropped > self._reported:
-            # told in the stream itself as soon as it flows again: a gap must not look like silence
-            lost, self._reported = dropped - self._reported, dropped
-            self._put({"time": self._stamp(), "event": "log.dropped", **self._common, "events": lost})
 
     @property
     def dropped(self) -> int:

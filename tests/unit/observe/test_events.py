@@ -183,6 +183,18 @@ def test_lost_events_are_told_once_the_stream_flows_again() -> None:
     assert sink.records[1]["events"] == 7
 
 
+def test_what_is_reported_after_the_end_is_dropped_and_ends_nothing(tmp_path: Path) -> None:
+    """LOG-02: a worker reports as it ends, and its sink may be closed: each loss was told by a write that was lost as well, without end."""
+    sink = FileSink(str(tmp_path / "log"))
+    events = events_to(sink)
+    events.emit("a.b", {})
+    events.close()
+    for _ in range(3):
+        events.emit("x.y", {})
+    assert sink.dropped >= 3
+    assert [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()] == ["a.b"]
+
+
 def test_an_exception_is_logged_once_with_its_traceback() -> None:
     """The same exception seen again on its way up is named, not printed again."""
     sink = Lines()
