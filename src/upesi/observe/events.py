@@ -139,7 +139,7 @@ class Events:
         dropped = self._sink.dropped
         if dropped > self._reported:
             # told in the stream itself as soon as it flows again: a gap must not look like silence. With what is written now,
-            # not by a write of its own: a sink that takes nothing more (it is closed) would lose that one too, and be told of it, without end
+            # not by a write of its own: a sink that takes nothing more (it is closed) would lose that one too, and so on
             lost, self._reported = dropped - self._reported, dropped
             self._buffer.append(
                 self._render({"time": self._stamp(), "event": "log.dropped", **self._common, "events": lost})
