@@ -7,6 +7,7 @@ from typing import Protocol
 from bench.duels.attacks import DripDuel, FloodDuel
 from bench.duels.discard import DiscardDuel
 from bench.duels.domains import DomainsDuel
+from bench.duels.hooks import HooksDuel
 from bench.duels.idle import IdleDuel
 from bench.duels.idle_tls import IdleTlsDuel
 from bench.duels.latency import LatencyDuel
@@ -57,6 +58,7 @@ DUELS: tuple[Duel, ...] = (
     DiscardDuel(),
     DomainsDuel(),
     LatencyDuel(),
+    HooksDuel(),
     IdleDuel(),
     StarttlsDuel(),
     IdleTlsDuel(),

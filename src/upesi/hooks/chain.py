@@ -1,7 +1,7 @@
 """The hooks of one point, run in order until one ends them.
 
-A chain in which nothing is asynchronous runs inside the caller and returns a value: no task, no await. The first hook that returns
-an awaitable moves the rest into a coroutine. Both ways share one piece of logic, a generator that yields what must be awaited.
+A chain in which nothing waits runs inside the caller and returns a value: no await. The first hook that waits for something
+moves the rest into a coroutine. Both ways share one piece of logic, a generator that yields what must be awaited.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from upesi.hooks.hook import Hook
+from upesi.hooks.begun import Begun
+from upesi.hooks.hook import Hook, Running
 from upesi.hooks.points import Point
 from upesi.hooks.session import NULL_SENDER, Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind, accept
@@ -22,7 +23,8 @@ A = TypeVar("A")
 Answer: TypeAlias = A | Verdict | Awaitable[A | Verdict | None] | None
 
 _VOTE = accept()
-_Steps = Generator[tuple[Hook | None, Awaitable[object]], object, object]
+_Awaited: TypeAlias = tuple[Hook, Running] | tuple[None, Begun]
+_Steps = Generator[_Awaited, object, object]
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -53,8 +55,8 @@ class Chain(Generic[A]):
     def run(self, session: Session, tx: Transaction | None, /, *arguments: object) -> Answer[A]:
         """Run the hooks of one session's event; `arguments` are those of the point behind its session or tx.
 
-        Returns the answer that ended the chain, else the accept that was voted, else None; or, if a hook is asynchronous, a coroutine
-        that returns it. Cancelling the coroutine cancels the hook that runs. A coroutine that is not to be awaited must be closed.
+        Returns the answer that ended the chain, else the accept that was voted, else None; or, if a hook waits for something, a coroutine
+        (`Begun`) that returns it. Cancelling or closing the coroutine cancels the hook that runs.
         """
         first = tx if self._of_transaction else session
         if arguments and arguments[0] is None:
@@ -69,19 +71,31 @@ class Chain(Generic[A]):
     def _run(self, session: Session | None, tx: Transaction | None, arguments: tuple[object, ...]) -> object:
         vote: Verdict | None = None
         rest = iter(self.hooks)
+        votes = self._votes
         for hook in rest:
-            answer = hook.call(arguments)
+            # the same as `hook.call`, without its frame: a plain hook of a plugin in good health must cost next to nothing
+            if hook.guard.troubled:
+                answer = hook.call(arguments)
+            else:
+                try:
+                    answer = hook.function(*arguments)
+                except BaseException as error:
+                    answer = hook.failed(error)
+                else:
+                    if answer is None:
+                        continue
+                    if answer is _VOTE and votes:
+                        vote = _VOTE
+                        continue
+                    answer = hook.begun(answer)
             if answer is None:
-                continue
-            if answer is _VOTE and self._votes and not hook.guard.troubled:
-                vote = _VOTE
                 continue
             steps = self._steps(session, tx, arguments, rest, hook, answer, vote)
             try:
                 waiting = next(steps)
             except StopIteration as end:
                 return end.value
-            return _drive(steps, waiting)
+            return _driven(steps, waiting)
         return vote
 
     def _steps(
@@ -97,7 +111,7 @@ class Chain(Generic[A]):
         """Judge `answer` of `hook` and run the rest: the whole meaning of verdicts is in this function."""
         final = False
         while True:
-            if type(answer) is not Verdict and isinstance(answer, Awaitable):
+            if type(answer) is Running:
                 answer = yield hook, answer
             answer = hook.checked(answer)
             if type(answer) is Verdict:
@@ -112,9 +126,9 @@ class Chain(Generic[A]):
                 else:
                     answer = _named(answer, hook.guard.name)
                     override = self._deny(session, tx, arguments, answer)
-                    if type(override) is not Verdict and isinstance(override, Awaitable):
+                    if type(override) is Begun:
                         override = yield None, override
-                    if not isinstance(override, Verdict):
+                    if type(override) is not Verdict:
                         return answer
                     if override.kind is not VerdictKind.ACCEPT:
                         return (
@@ -143,11 +157,21 @@ def _named(verdict: Verdict, plugin: str) -> Verdict:
     return Verdict(verdict.kind, verdict.reply, verdict.disconnect, verdict.final, plugin)
 
 
-async def _drive(steps: _Steps, waiting: tuple[Hook | None, Awaitable[object]]) -> object:
+def _driven(steps: _Steps, waiting: _Awaited) -> Begun:
+    driven = Begun(_drive(steps, waiting), contains=False)
+    work = waiting[1]
+    if type(work) is Begun or (type(work) is Running and work.task is not None):
+        # begun here, so that whoever drops or cancels it before its first turn lets go of the hook too
+        driven.step()
+    return driven
+
+
+async def _drive(steps: _Steps, waiting: _Awaited) -> object:
     try:
         while True:
-            hook, awaitable = waiting
-            answer = await (awaitable if hook is None else hook.wait(awaitable))
+            hook, work = waiting
+            # which of the two forms it is
+            answer = await (work if hook is None else hook.wait(cast("Running", work)))  # type: ignore[misc]
             waiting = steps.send(answer)
     except StopIteration as end:
         return end.value

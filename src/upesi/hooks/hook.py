@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
+from typing import cast
 
-import msgspec
-
+from upesi.hooks.begun import Raised, first_step
 from upesi.hooks.guard import Guard
 from upesi.hooks.points import Point
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
 
-__all__ = ["DEADLINE", "Hook"]
+__all__ = ["DEADLINE", "Hook", "Running"]
 
 # Seconds that an asynchronous hook may take where neither its author nor the operator says otherwise
 DEADLINE = 30.0
@@ -27,26 +28,23 @@ DEADLINE = 30.0
 _TROUBLE = Reply.make(451, "4.3.0", "Temporary failure, please try again later")
 
 
-class _Raised(msgspec.Struct, frozen=True):
-    """What a hook's task ended with, carried as a value: a SystemExit kept in a task would end the event loop."""
-
-    error: BaseException
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
 
 
-async def _contained(awaitable: Awaitable[object]) -> object:
-    try:
-        return await awaitable
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return _Raised(error)
+def _can_be_awaited(kind: type) -> bool:
+    # by the type and not by isinstance: that asks the object for its __class__, and an object of the plugin's own may answer anything
+    return any("__await__" in vars(base) for base in kind.__mro__)
 
 
-def _close(awaitable: Awaitable[object]) -> None:
-    # a coroutine that was cancelled before its first step would complain that nobody awaited it
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()
+class Running:
+    """A hook that has not answered yet: the coroutine, and the task that runs it; none where there was no event loop to begin on."""
+
+    __slots__ = ("coroutine", "task")
+
+    def __init__(self, coroutine: Coroutine[object, object, object], task: asyncio.Task[object] | None) -> None:
+        self.coroutine = coroutine
+        self.task = task
 
 
 class Hook:
@@ -87,29 +85,58 @@ class Hook:
             self.on_error = Verdict(VerdictKind.DEFER, _TROUBLE, plugin=guard.name)
 
     def call(self, arguments: tuple[object, ...]) -> object:
-        """Call the function and return its answer, which may be an awaitable; its failure is `on_error`."""
+        """Call the function and return its answer, or `Running` if it waits for something; its failure is `on_error`."""
         guard = self.guard
         if guard.troubled and guard.shut():
             return self.on_error
         try:
             answer = self.function(*arguments)
         except BaseException as error:
-            return self._failed(error)
-        if answer is None and guard.troubled:
-            guard.recovered()
+            return self.failed(error)
+        if answer is None:
+            if guard.troubled:
+                guard.recovered()
+            return None
+        return self.begun(answer)
+
+    def begun(self, answer: object) -> object:
+        """Return what the function gave back; if that is to be awaited, what came of its first step: the answer, or `Running`."""
+        kind = type(answer)
+        if kind is Verdict:
+            return answer
+        if kind is CoroutineType:
+            return self._first_step(cast("Coroutine[object, object, object]", answer))
+        return self._first_step(_awaited(cast("Awaitable[object]", answer))) if _can_be_awaited(kind) else answer
+
+    def _first_step(self, coroutine: Coroutine[object, object, object]) -> object:
+        """Run a coroutine up to its first wait."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return Running(coroutine, None)
+        begun, task = first_step(coroutine, loop)
+        if not begun.ended:
+            return Running(begun, task)
+        answer = begun.answer
+        if type(answer) is Raised:
+            return self._raised(answer.error)
+        if answer is None and self.guard.troubled:
+            self.guard.recovered()
         return answer
 
-    async def wait(self, awaitable: Awaitable[object]) -> object:
+    async def wait(self, running: Running) -> object:
         """Await what `call` returned, at most until the deadline.
 
         Cancelling this cancels the hook. It has a task of its own, because one that swallows its cancellation must not hold the session.
         """
-        task = asyncio.get_running_loop().create_task(_contained(awaitable))
+        task = running.task
+        if task is None:
+            _, task = first_step(running.coroutine, asyncio.get_running_loop())
         try:
             await asyncio.wait((task,), timeout=self.deadline)
         finally:
             if not task.done():
-                task.add_done_callback(lambda _: _close(awaitable))
+                task.add_done_callback(lambda _: running.coroutine.close())
                 self.guard.abandon(task, self.point.name)
         return self._outcome(task)
 
@@ -118,21 +145,36 @@ class Hook:
             self.guard.late(self.point.name, self.deadline, where=self._where())
             return self.on_error
         if task.cancelled():
-            self.guard.failed(self.point.name, "cancelled itself", where=self._where())
-            return self.on_error
-        answer = task.result()
-        if type(answer) is _Raised:
-            return self._failed(answer.error)
+            return self._raised(asyncio.CancelledError())
+        error = task.exception()
+        answer = task.result() if error is None else Raised(error)
+        if type(answer) is Raised:
+            return self._raised(answer.error)
         if answer is None and self.guard.troubled:
             self.guard.recovered()
         return answer
+
+    def _raised(self, error: BaseException) -> Verdict | None:
+        if isinstance(error, asyncio.CancelledError):
+            self.guard.failed(self.point.name, "cancelled itself", where=self._where())
+            return self.on_error
+        return self.failed(error)
 
     def checked(self, answer: object) -> object:
         """Return `answer` if this point takes it, else what the failure becomes."""
         if answer is None or answer is self.on_error:
             return answer
-        if not self.point.takes(answer):
-            given = answer.kind.value if type(answer) is Verdict else type(answer).__name__
+        try:
+            takes = self.point.takes(answer)
+        except BaseException as error:
+            # an object of the plugin's own that fails when it is looked at
+            return self.failed(error)
+        if not takes:
+            given = (
+                answer.kind.value
+                if type(answer) is Verdict and type(answer.kind) is VerdictKind
+                else type(answer).__name__
+            )
             reason = f"answered {given}; {self.point.name} takes {self.point.expects}"
             self.guard.failed(self.point.name, reason, where=self._where())
             return self.on_error
@@ -140,7 +182,8 @@ class Hook:
             self.guard.recovered()
         return answer
 
-    def _failed(self, error: BaseException) -> Verdict | None:
+    def failed(self, error: BaseException) -> Verdict | None:
+        """Count a failure, and return what it becomes."""
         self.guard.failed(self.point.name, type(error).__name__, error, where=self._where(error))
         return self.on_error
 

@@ -19,6 +19,7 @@ from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, M
 
 __all__ = ["POINTS", "Point", "Report", "point_named"]
 
+_KINDS: tuple[type, ...] = (VerdictKind,)
 _ACCEPT, _REJECT, _DEFER = VerdictKind.ACCEPT, VerdictKind.REJECT, VerdictKind.DEFER
 _ROUTES = (MxRoute, HostRoute, LmtpRoute, MaildirRoute, DiscardRoute)
 
@@ -48,7 +49,10 @@ class Point(msgspec.Struct, frozen=True):
         # by type and not by attribute: an object of the plugin's own could do anything when it is asked
         if type(answer) is Verdict:
             return answer.kind in self.kinds and _sound(answer)
-        return isinstance(answer, self.answers)
+        if type(answer) is Reply:
+            return Reply in self.answers and _told(answer)
+        # not isinstance, which asks the object itself for its class
+        return issubclass(type(answer), self.answers)
 
     @property
     def expects(self) -> str:
@@ -58,14 +62,25 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def _sound(verdict: Verdict) -> bool:
-    """Whether a refusal would be told as one (a REJECT with a 250 in it must never reach a client), and an identity is a line of text."""
+    """Whether a refusal would be told as one (a REJECT with a 250 in it must never reach a client), and an identity is a line of text.
+
+    Verdicts that were made by `accept`, `reject` and `defer` are; what is caught here was put together by hand.
+    """
+    flags: tuple[object, ...] = (verdict.disconnect, verdict.final)
+    if type(verdict.kind) not in _KINDS or any(type(flag) is not bool for flag in flags):
+        return False
     if verdict.kind is VerdictKind.ACCEPT:
         return type(verdict.identity) is str and verdict.identity.isprintable()
-    if verdict.reply is None:
+    reply = verdict.reply
+    if reply is None:
         return True
-    return type(verdict.reply) is Reply and verdict.reply.code // 100 == (
-        5 if verdict.kind is VerdictKind.REJECT else 4
-    )
+    klass = 5 if verdict.kind is VerdictKind.REJECT else 4
+    return type(reply) is Reply and _told(reply) and reply.code // 100 == klass
+
+
+def _told(reply: Reply) -> bool:
+    """Whether the octets of `reply` say what its fields say."""
+    return type(reply.code) is int and Reply.make(reply.code, reply.status, *reply.lines).wire == reply.wire
 
 
 def _table(*points: Point) -> MappingProxyType[str, Point]:

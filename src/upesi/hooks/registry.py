@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from upesi.config.problems import ConfigError, Problem
 from upesi.config.units import Duration
 from upesi.hooks.chain import Chain
 from upesi.hooks.guard import Emit, Guard
-from upesi.hooks.hook import DEADLINE, Hook
+from upesi.hooks.hook import DEADLINE, Hook, Running
 from upesi.hooks.loading import BoundHook, LoadedPlugin
 from upesi.hooks.order import Cycle, Placed, in_order
 from upesi.hooks.points import POINTS, Report
@@ -96,14 +96,14 @@ class Hooks:
         """Run the `stop` hooks, the last started first, each contained and within its deadline."""
         for hook in reversed(self.stop.hooks):
             answer = hook.call(())
-            if isinstance(answer, Awaitable):
+            if type(answer) is Running:
                 await hook.wait(answer)
 
 
 async def _run_out(hook: Hook) -> None:
     failures = hook.guard.failures
     answer = hook.call(())
-    if isinstance(answer, Awaitable):
+    if type(answer) is Running:
         await hook.wait(answer)
     if hook.guard.failures > failures:
         raise ConfigError([Problem(hook.file, hook.line, "", f"plugin {hook.guard.name} failed to start")])

@@ -46,6 +46,8 @@ _TURN = 200
 _MOUTHFUL = 128 * 1024
 # seconds that each reply waits once a session made too many errors, or brought no mail for too long
 _SOFT_DELAY = 1.0
+# no client waits longer (RFC 5321 section 4.5.3.2: five minutes); what a plugin asks beyond it, or "nan", is no delay
+_LONGEST_DELAY = 600.0
 # seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
 # connection, and the client would lose the 421 (RFC 1122 section 4.2.2.13)
 _LINGER = 2.0
@@ -285,7 +287,8 @@ class Connection(asyncio.Protocol):
     def _pump(self, answer: Answer) -> None:
         try:
             self._run(answer)
-        except Exception as error:
+        # as in `session.verbs.handle`: plugins have their hands in the session
+        except BaseException as error:
             self._dismiss(self._engine.failed(error), "failed")
 
     def _run(self, answer: Answer) -> None:
@@ -378,8 +381,13 @@ class Connection(asyncio.Protocol):
         """Return the octets of `reply` and of what is to follow it, or park until it is time for them."""
         engine = self._engine
         engine.judge(reply)
-        delay = max(engine.session.delay, _SOFT_DELAY if late or engine.slow else 0.0)
-        if not delay or engine.over or engine.parting is not None or not self._context.delays.begin():
+        delay = max(float(engine.session.delay), _SOFT_DELAY if late or engine.slow else 0.0)
+        if (
+            not 0.0 < delay < _LONGEST_DELAY
+            or engine.over
+            or engine.parting is not None
+            or not self._context.delays.begin()
+        ):
             return self._last_words(reply)
         self._parked = self._delayed = True
         self._timer = self._loop.call_later(delay, self._say_late, reply)

@@ -166,7 +166,7 @@ class Acceptance:
         engine = self._engine
         try:
             answer = self._end()
-        except Exception as problem:
+        except BaseException as problem:
             answer = engine.failed(problem)
         if self._starting:
             self._answer = answer

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from types import CoroutineType
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from upesi.config.settings import Reaction
+from upesi.hooks.begun import Begun
 from upesi.hooks.chain import Chain
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
@@ -171,7 +171,8 @@ class SessionEngine:
         """Go on behind an asynchronous chain."""
         try:
             return waiting.then(opinion)
-        except Exception as error:
+        # as in `verbs.handle`
+        except BaseException as error:
             return self.failed(error)
 
     def failed(self, error: BaseException) -> Reply:
@@ -254,7 +255,7 @@ class SessionEngine:
         if not chain.hooks:
             return then(self, subject, None)
         opinion = chain.run(self.session, self.session.transaction, *arguments)
-        if type(opinion) is CoroutineType:
+        if type(opinion) is Begun:
             proceed = cast("Callable[[object], Answer]", partial(then, self, subject))
             return Waiting(opinion, proceed)
         return then(self, subject, cast("Opinion | Verdict | None", opinion))

@@ -51,5 +51,6 @@ def handle(engine: SessionEngine, event: events.Event) -> Answer:
             return replies.TOO_MANY_COMMANDS
     try:
         return HANDLERS[type(event)](engine, event)
-    except Exception as error:
+    # what a plugin left in the session may do anything when it is looked at; SystemExit here would be the end of the worker
+    except BaseException as error:
         return engine.failed(error)
