@@ -1,5 +1,6 @@
 """All that a plugin author imports."""
 
+from upesi.config.networks import Networks
 from upesi.config.units import Duration, Size
 from upesi.hooks.asking import Dns, answered
 from upesi.hooks.chain import Denial
@@ -7,7 +8,7 @@ from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
 from upesi.hooks.points import Report
 from upesi.hooks.services import Clock, PluginLog
-from upesi.hooks.session import NULL_SENDER, Client, Result, Session, Transaction, TransactionRecipient
+from upesi.hooks.session import NULL_SENDER, Client, Listener, Result, Session, Transaction, TransactionRecipient
 from upesi.hooks.tables import ListError, read_list
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.address import Address, AddressError, domain_from
@@ -37,11 +38,13 @@ __all__ = [
     "Headers",
     "HostRoute",
     "ListError",
+    "Listener",
     "LmtpRoute",
     "MaildirRoute",
     "MethodResult",
     "MxRecord",
     "MxRoute",
+    "Networks",
     "OnError",
     "Plugin",
     "PluginLog",

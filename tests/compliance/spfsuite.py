@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from unit.mailauth.answerkit import Table
 
+from unit.mailauth.answerkit import Table
 from upesi.mail.answers import Status
 
 __all__ = ["SUITE", "Case", "read_suite"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from compliance.spfsuite import SUITE, Case, read_suite
 
-from upesi.mail.address import Address
+from compliance.spfsuite import SUITE, Case, read_suite
 from upesi.mailauth.asking import answered_from
 from upesi.mailauth.spf import SpfIdentity, check_host
 

@@ -9,8 +9,8 @@ from upesi.hooks.guard import Emit
 
 __all__ = ["SERVICES", "Clock", "PluginLog", "SystemClock", "Unused"]
 
-# every service of the plugin API; which of them a worker has depends on what it was built with
-SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "log")
+# every service of the plugin API; which of them a worker has depends on what it was built with. `node` is this server's name, as in [node]
+SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "node", "log")
 
 
 class Clock(Protocol):

@@ -61,7 +61,7 @@ def build_hooks(
     """
     plugins = load_plugins(
         config.plugins,
-        {"clock": SystemClock(), **(dict.fromkeys(_SERVICES, Unused()) if services is None else services)},
+        {"clock": SystemClock(), "node": config.node.name, **(dict.fromkeys(_SERVICES, Unused()) if services is None else services)},
         emit,
         source=str(path) if path else "zero configuration",
         folder=path.parent if path else None,

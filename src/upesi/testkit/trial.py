@@ -37,6 +37,9 @@ A = TypeVar("A")
 # an event of the framework or of a plugin's log: its name and fields
 Event = tuple[str, dict[str, object]]
 
+# what a plugin hears that asks for the name of this server
+NODE = "mx.example.org"
+
 # their answers count for nothing: a line "no opinion" behind a refusal reads as if somebody had been asked
 _UNHEARD = ("queued", "reset", "disconnect")
 _REFUSED = (VerdictKind.REJECT, VerdictKind.DEFER)
@@ -113,7 +116,7 @@ class Trial:
             name,
             plugin,
             settings,
-            {"clock": clock, **({} if dns is None else {"dns": dns}), **(services or {})},
+            {"clock": clock, "node": NODE, **({} if dns is None else {"dns": dns}), **(services or {})},
             lambda event, fields: events.append((event, fields)),
         )
         trial = cls(loaded, ip=ip, hostname=hostname, clock=clock, dns=dns)
@@ -297,7 +300,7 @@ def try_plugin(
     events: list[Event] = []
     clock = FakeClock()
     loaded = load_plugin(
-        name, config, {"clock": clock, **(services or {})}, lambda event, fields: events.append((event, fields)),
+        name, config, {"clock": clock, "node": NODE, **(services or {})}, lambda event, fields: events.append((event, fields)),
         source=source, folder=folder,
     )  # fmt: skip
     trial = Trial(loaded, ip=ip, hostname=hostname, clock=clock, relay=relay)

@@ -1,4 +1,4 @@
-"""DNS as a table, for the checks of `upesi.mailauth`: {("example.com", "TXT"): ["v=spf1 -all"], ("slow.example", "TXT"): Status.TIMEOUT}."""
+"""DNS as a table, for the checks of `upesi.mailauth`: {("example.com", "TXT"): ["v=spf1 -all"], ("slow.example", "A"): Status.TIMEOUT}."""
 
 from __future__ import annotations
 
