@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from upesi.mail.address import Address
 from upesi.mail.body import Body
+from upesi.mail.edits import Edits
 from upesi.mail.envelope import Notify, Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
@@ -21,13 +22,27 @@ from upesi.mailauth.results import MethodResult
 if TYPE_CHECKING:
     from upesi.hooks.verdict import Verdict
 
-__all__ = ["NULL_SENDER", "Client", "Result", "Session", "Transaction", "TransactionRecipient"]
-
-# header fields that plugins add to one message; more is a plugin that loops
-MAX_ADDED = 200
+__all__ = ["NULL_SENDER", "Client", "Listener", "Result", "Session", "Transaction", "TransactionRecipient"]
 
 # What a `mail` hook gets for the null reverse-path (`tx.reverse_path` is None): `sender.domain == "..."` must not fail on bounces
 NULL_SENDER = Address("", "")
+
+
+class Listener(Protocol):
+    """Hears a message while it comes, so that nobody must read it again (`Transaction.listen`).
+
+    It is called with whatever the network brought, at once: it must be quick, and keep no more than it has bounds for. One that raises hears
+    no more, and the message is answered 451 4.3.0.
+    """
+
+    def feed(self, data: bytes) -> None:
+        """Take the next octets, transparency removed."""
+        ...
+
+    def finish(self) -> None:
+        """The last octet has come. Not called for a message that is refused before its end."""
+        ...
+
 
 Result = tuple[str, str]  # ("pass" | "fail" | "skip" | "error" | a method's own word, evidence)
 
@@ -164,14 +179,15 @@ class TransactionRecipient:
 class Transaction:
     """One mail transaction: envelope, then the message. `body` is None until the whole message is here.
 
-    `added` holds fields that go on top of the message (complete lines with CRLF), below our Received field. `timing` is what the
+    `edits` are the changes that plugins made: the message stays as it came in (`body`, `headers`), and `edited` is what will be stored and
+    sent below our Received field. `timing` is what the
     client asked of time, and got; None for nearly all mail. `submitter` is who submitted it first, as a trusted client says (AUTH of MAIL,
     RFC 4954 section 5): "" where that is not known, None where nothing was said.
     """
 
     __slots__ = (
-        "_added",
         "_authentication",
+        "_edits",
         "_expanded",
         "_headers",
         "_notes",
@@ -180,6 +196,7 @@ class Transaction:
         "body",
         "declared_size",
         "id",
+        "listeners",
         "recipients",
         "reverse_path",
         "session",
@@ -205,13 +222,19 @@ class Transaction:
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None
-        self._added: list[bytes] | None = None
+        # who hears the octets of the message while they come; `listen` adds to them
+        self.listeners: tuple[Listener, ...] = ()
         self._authentication: list[MethodResult] | None = None
+        self._edits: Edits | None = None
         self._expanded: list[Recipient] | None = None
         self._headers: Headers | None = None
         self._results: dict[str, Result] | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
+
+    def listen(self, listener: Listener) -> None:
+        """Let `listener` hear the octets of the message while they come; at `data` only, behind it nothing comes any more."""
+        self.listeners += (listener,)
 
     @property
     def results(self) -> dict[str, Result]:
@@ -275,13 +298,68 @@ class Transaction:
     @property
     def added(self) -> tuple[bytes, ...]:
         """The fields that `add_header` made, first on top."""
-        return tuple(self._added) if self._added else ()
+        return tuple(self._edits.top) if self._edits is not None else ()
+
+    @property
+    def edits(self) -> Edits:
+        """What plugins changed in the message."""
+        if self._edits is None:
+            self._edits = Edits()
+        return self._edits
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether anything inside the message was changed, without making room for it; what `add_header` put on top is not inside."""
+        return bool(self._edits)
+
+    @property
+    def edited(self) -> Body:
+        """The message with all changes so far: what is stored and sent below our Received field; raise LookupError before it is here."""
+        body = self._arrived()
+        return body if self._edits is None else self._edits.view(body)
+
+    def _arrived(self) -> Body:
+        if self.body is None:
+            raise LookupError("the message is not here yet: it can be read and changed from `message` on")
+        return self.body
 
     def add_header(self, name: str, value: str) -> None:
         """Put a field on top of the message, below those added before; raise ValueError for what no header can hold."""
+        self.edits.put_on_top(header_field(name, value, utf8=self.transmission.smtputf8))
+
+    def append_header(self, name: str, value: str) -> None:
+        """Put a field below the others of the message; raise ValueError for what no header can hold."""
         field = header_field(name, value, utf8=self.transmission.smtputf8)
-        if self._added is None:
-            self._added = []
-        if len(self._added) >= MAX_ADDED:
-            raise ValueError(f"more than {MAX_ADDED} fields were added to one message")
-        self._added.append(field)
+        self.edits.put_below(field, self.headers.bottom)
+
+    def remove_header(
+        self, name: str, position: int | None = None, *, where: Callable[[str], bool] | None = None
+    ) -> int:
+        """Remove fields of the message as it came in; return how many.
+
+        All of this name, or the one at `position` (0 is the topmost, -1 the lowest), or those whose value satisfies `where`.
+        What plugins added is not touched.
+        """
+        removed = 0
+        for start, end in self._chosen(name, position, where):
+            if not self.edits.has(start, end):
+                removed += 1
+            self.edits.replace(start, end, b"")
+        return removed
+
+    def replace_header(self, name: str, value: str, position: int = 0) -> bool:
+        """Put another value in the place of a field, the topmost if nothing else is said; say whether there was one.
+
+        Raise ValueError for what no header can hold.
+        """
+        field = header_field(name, value, utf8=self.transmission.smtputf8)
+        for start, end in self._chosen(name, position, None):
+            self.edits.replace(start, end, field)
+            return True
+        return False
+
+    def _chosen(self, name: str, position: int | None, where: Callable[[str], bool] | None) -> list[tuple[int, int]]:
+        found = self.headers.placed(name)
+        if position is not None:
+            found = found[position : position + 1 or None]
+        return [span for value, span in found if where is None or where(value)]

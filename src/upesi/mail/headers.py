@@ -32,6 +32,8 @@ _MAX_NAME = 76
 NO_HEADER = (b"\r\n", b" ", b"\t")
 _FTEXT = re.compile(r"[!-9;-~]+")
 _FIELD = re.compile(rb"\r\n([!-9;-~]+)[ \t]*:")
+# Whole lines that begin as a field or a continuation does. Each line can be read in one way: this is linear
+_LINES = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\r]*(?:\r(?!\n)[^\r]*)*\r\n)*")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
@@ -79,6 +81,27 @@ class Headers:
         for match in _FIELD.finditer(self._section):
             yield match[1].decode("ascii"), self._value(match.end())
 
+    def placed(self, name: str) -> list[tuple[str, tuple[int, int]]]:
+        """Return value and place of all fields of this name, topmost first: from the name up to behind the last line end.
+
+        One that goes on behind what is looked at has no end, and is left out.
+        """
+        found = ((self._value(match.end()), self._span(match)) for match in self._named(name))
+        return [(value, span) for value, span in found if span is not None]
+
+    def _span(self, match: re.Match[bytes]) -> tuple[int, int] | None:
+        # in the message: the line end in front, which the message has not, is as long as the one behind
+        start, end = match.start(), self._end(match.end())
+        if end < 0:
+            return (start, self.size) if self.size < MAX_HEADER else None
+        return start, end
+
+    @property
+    def bottom(self) -> int:
+        """Where a field can be put below the others: behind the last line that every reader takes for one of the section."""
+        match = _LINES.match(self._section, 2)
+        return match.end() - 2 if match is not None else 0
+
     @property
     def size(self) -> int:
         """Octets of the section that are looked at."""
@@ -90,12 +113,17 @@ class Headers:
 
     def _value(self, start: int) -> str:
         """Return the field body at `start`, unfolded: CRLF before a blank goes, the blank stays (RFC 5322 section 2.2.3)."""
+        end = self._end(start)
+        raw = self._section[start:] if end < 0 else self._section[start:end]
+        return raw.replace(b"\r\n", b"").strip(b" \t").decode(errors="replace")
+
+    def _end(self, start: int) -> int:
+        """Return where the line end behind the field body at `start` begins, -1 where the section ends without."""
         section = self._section
         end = section.find(b"\r\n", start)
         while end >= 0 and section[end + 2 : end + 3] in (b" ", b"\t"):
             end = section.find(b"\r\n", end + 2)
-        raw = section[start:] if end < 0 else section[start:end]
-        return raw.replace(b"\r\n", b"").strip(b" \t").decode(errors="replace")
+        return end
 
 
 def _end_of(section: bytes) -> int:

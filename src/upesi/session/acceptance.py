@@ -12,13 +12,13 @@ from upesi.config.settings import Role
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import VerdictKind
 from upesi.mail.address import Address
-from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, Route, relaxing_tls, requiring_tls
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
+from upesi.session.changes import stored_form
 from upesi.session.engine import SessionEngine, spool_reply
 from upesi.session.requests import wants_no_tls
 from upesi.session.trace import hidden_origin, origin_clause, received
@@ -30,8 +30,6 @@ __all__ = ["Acceptance", "Refused"]
 # recipients refused after the data: REJECT or DEFER, and with which reply
 Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 
-_EMPTY = MemoryBody(b"")
-_BLANKS = (b" ", b"\t")
 # RFC 3461 section 5.2.7.3 (c)
 _EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
 _ID_OCTETS = 16
@@ -56,7 +54,12 @@ class Acceptance:
     def start(self) -> Answer:
         """Hand the message in; return the answer if it is known at once, else COMMITTING."""
         _check(self._tx)
-        records = self._records()
+        try:
+            records = self._records()
+        except SpoolError as error:
+            # the body could not be read, or written over where plugins changed it
+            self._error = error
+            return self._end()
         if not records:
             return self._end()
         engine = self._engine
@@ -134,12 +137,7 @@ class Acceptance:
                 hidden_origin(context.hostname) if context.hide_client else origin_clause(session, context.hostname)
             )
         prefix = received(engine.origin, tx, tx.id.hex(), context.dates.text(now))
-        if tx.added:
-            prefix += b"".join(tx.added)
-        body = tx.body or _EMPTY
-        if body.read(0, 1) in _BLANKS:
-            # it begins with a continuation, which must not continue the last field of ours: an empty line ends the section before it
-            prefix += b"\r\n"
+        prefix, body = stored_form(tx, prefix)
         origin = {"client": session.client.address, "helo": session.helo, "listener": session.listener}
         if session.role != Role.MX:
             # whoever submits is known, and hears of delays (`scheduler.delays`)

@@ -27,7 +27,7 @@ _BLANK = b"\r\n\r\n"
 _LEAST_FIELD = 4
 _CONTINUATION = re.compile(rb"\r\n[ \t]")
 # lines that begin as a field or a continuation does, the last one perhaps without its end. Each line can be read in one way: this is linear
-_FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*+")
+_FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*")
 
 
 def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:

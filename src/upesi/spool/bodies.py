@@ -23,6 +23,7 @@ from upesi.database.wal import sync_folder
 from upesi.limits.memory import MemoryBudget
 from upesi.mail.body import READ_SIZE, Body, MemoryBody
 from upesi.mail.ids import MessageId
+from upesi.spool.checksum import crc_of_changed
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 
 __all__ = ["BodyFolder", "BodyWriter", "FileBody", "error_from"]
@@ -93,6 +94,20 @@ class FileBody:
             found = crc32(piece, found)
         if found != self._sum or self.read(self._size, 1):
             raise SpoolDamaged("body file failed its checksum")
+
+    def begin_with(self, head: bytes) -> None:
+        """Write `head` over as many octets of the beginning; raise SpoolFull or SpoolError, and then the body is lost.
+
+        Only for a file that no row names: a crash in the midst of it leaves neither the old nor the new.
+        """
+        old = self.read(0, len(head))
+        try:
+            view = memoryview(head)
+            while view:
+                view = view[os.pwrite(self._descriptor, view, len(head) - len(view)) :]
+        except OSError as error:
+            raise error_from(error, "cannot write a body") from error
+        self._sum = crc_of_changed(self._sum, old, head, self._size)
 
     def sync(self) -> None:
         """Make the octets durable; raise OSError. Blocks."""
