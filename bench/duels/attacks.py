@@ -15,6 +15,7 @@ import uvloop
 
 from bench.attack import command
 from bench.client import Acknowledged, Sender
+from bench.configuration import MANY_SESSIONS, configured
 from bench.duels.idle import sessions_possible
 from bench.errors import BenchError
 from bench.peers.peer import Peer
@@ -26,27 +27,19 @@ from bench.sink import CountingSink, smtp_sink_argv
 
 __all__ = ["DripDuel", "FloodDuel"]
 
-_CONFIG = f"""\
-[node]
-name = "upesi.example.org"
-workers = 2
-[[listener]]
-address = "127.0.0.1"
-port = {RELAY}
-max_sessions = 12000
-backlog = 4096
+_CONFIG = configured(
+    2,
+    listener=MANY_SESSIONS,
+    more=f"""\
 [[route]]
 domains = ["*"]
 to = "smtp://127.0.0.1:{SINK}"
-[plugins.relay]
-networks = ["127.0.0.0/8"]
 [limits]
 exempt = ["127.0.0.1/32"]
 [delivery]
 allow_private = true
-[metrics]
-port = 0
-"""
+""",
+)
 _DRIPPERS = 10_000
 _DRIP_SECONDS = 120.0
 _FLOOD_RATE = 1000

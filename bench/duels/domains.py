@@ -8,6 +8,7 @@ import time
 import uvloop
 
 from bench.client import Sender
+from bench.configuration import configured
 from bench.peers.upesi import UpesiConfigured
 from bench.ports import DNS, SINK, require_free
 from bench.processes import Program
@@ -20,23 +21,16 @@ __all__ = ["DomainsDuel"]
 _SITES, _HUNG, _DEFERRING = 200, 10, 20
 _PROMISED = 20_000  # messages: two for each domain
 
-_CONFIG = f"""\
-[node]
-name = "upesi.example.org"
-workers = 2
-[[listener]]
-address = "127.0.0.1"
-port = 2608
-[plugins.relay]
-networks = ["127.0.0.0/8"]
+_CONFIG = configured(
+    2,
+    more=f"""\
 [delivery]
 port = {SINK}
 allow_private = true
 [dns]
 servers = ["127.0.0.1:{DNS}"]
-[metrics]
-port = 0
-"""
+""",
+)
 
 
 class DomainsDuel:

@@ -11,6 +11,7 @@ from typing import cast
 
 import uvloop
 
+from bench.configuration import DISCARDS, MANY_SESSIONS, configured
 from bench.errors import BenchError
 from bench.peers.haraka import HarakaDiscard
 from bench.peers.peer import Peer
@@ -21,23 +22,7 @@ from bench.setting import Setting
 
 __all__ = ["Held", "IdleDuel", "measure", "sessions_possible"]
 
-_CONFIG = """\
-[node]
-name = "upesi.example.org"
-workers = 1
-[[listener]]
-address = "127.0.0.1"
-port = 2608
-max_sessions = 20000
-backlog = 4096
-[[route]]
-domains = ["*"]
-to = "discard"
-[plugins.relay]
-networks = ["127.0.0.0/8"]
-[metrics]
-port = 0
-"""
+_CONFIG = configured(1, listener=MANY_SESSIONS, more=DISCARDS)
 _PROMISED = 10_000
 _OPENING = 200  # connections being opened at once: below any backlog
 

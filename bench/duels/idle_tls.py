@@ -9,6 +9,7 @@ from typing import cast
 import uvloop
 
 from bench.certificate import write_certificate
+from bench.configuration import DISCARDS, MANY_SESSIONS, configured
 from bench.duels.idle import Held, measure, sessions_possible
 from bench.errors import BenchError
 from bench.peers.upesi import UpesiConfigured
@@ -19,25 +20,8 @@ from upesi.tls.transport import TlsTransport
 
 __all__ = ["IdleTlsDuel"]
 
-_CONFIG = """\
-[node]
-name = "upesi.example.org"
-workers = 1
-[[listener]]
-address = "127.0.0.1"
-port = 2608
-max_sessions = 20000
-backlog = 4096
-tls = "starttls"
-certificates = "{certificates}"
-[[route]]
-domains = ["*"]
-to = "discard"
-[plugins.relay]
-networks = ["127.0.0.0/8"]
-[metrics]
-port = 0
-"""
+_TLS = 'tls = "starttls"\ncertificates = "{certificates}"\n'
+_CONFIG = configured(1, listener=MANY_SESSIONS + _TLS, more=DISCARDS)
 
 
 class _Secured(Held):

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvloop
 
 from bench.client import body_of
+from bench.configuration import configured
 from bench.errors import BenchError
 from bench.peers.upesi import UpesiConfigured, upesi_command
 from bench.processes import pss_kb
@@ -31,16 +32,7 @@ from upesi.spool.store import SpoolError
 
 __all__ = ["MillionDuel"]
 
-_CONFIG = """\
-[node]
-name = "upesi.example.org"
-workers = 2
-[[listener]]
-address = "127.0.0.1"
-port = 2608
-[metrics]
-port = 0
-"""
+_CONFIG = configured(2)
 _PROMISED, _AT_ONCE, _DOMAINS = 1_000_000, 2000, 1000
 _WHY = Outcome(OutcomeKind.DEFERRED, 451, "4.7.1", "Greylisted, please try again later", "mx.example.net")
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from bench.certificate import write_certificate
+from bench.configuration import DISCARDS, configured
 from bench.errors import BenchError
 from bench.peers.peer import Peer
 from bench.peers.postfix import Postfix, PostfixInstance
@@ -18,23 +19,7 @@ from bench.turns import Turns
 
 __all__ = ["StarttlsDuel"]
 
-_CONFIG = """\
-[node]
-name = "upesi.example.org"
-workers = 2
-[[listener]]
-address = "127.0.0.1"
-port = 2608
-tls = "starttls"
-certificates = "{certificates}"
-[[route]]
-domains = ["*"]
-to = "discard"
-[plugins.relay]
-networks = ["127.0.0.0/8"]
-[metrics]
-port = 0
-"""
+_CONFIG = configured(2, listener='tls = "starttls"\ncertificates = "{certificates}"\n', more=DISCARDS)
 # DISCARD: the message is taken whole and thrown away by cleanup, no file is written
 _POSTFIX = """\
 smtpd_tls_security_level = may
