@@ -18,6 +18,8 @@ from upesi.mail.headers import Headers
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
+from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
+from upesi.mailauth.keys import KeyCache
 from upesi.mailauth.results import MethodResult
 
 __all__ = [
@@ -32,11 +34,15 @@ __all__ = [
     "Confirmed",
     "Denial",
     "DiscardRoute",
+    "DkimOutcome",
+    "DkimTerms",
+    "DkimVerifier",
     "Dns",
     "Duration",
     "FilePath",
     "Headers",
     "HostRoute",
+    "KeyCache",
     "ListError",
     "Listener",
     "LmtpRoute",

@@ -31,8 +31,8 @@ NULL_SENDER = Address("", "")
 class Listener(Protocol):
     """Hears a message while it comes, so that nobody must read it again (`Transaction.listen`).
 
-    It is called with whatever the network brought, at once: it must be quick, and keep no more than it has bounds for. One that raises hears
-    no more, and the message is answered 451 4.3.0.
+    It is called with whatever the network brought, at once: it must be quick, and keep no more than it has bounds for. If one raises, the
+    message is answered 451 4.3.0.
     """
 
     def feed(self, data: bytes) -> None:

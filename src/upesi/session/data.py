@@ -11,6 +11,7 @@ from upesi.protocol.smtp.events import BdatCommand, ChunkEnd, DataChunk, DataCom
 from upesi.session import replies
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine, spool_reply
+from upesi.session.listening import ListenedWriter
 from upesi.session.message import complete, drop, refuse
 from upesi.spool.store import SpoolError
 
@@ -39,6 +40,9 @@ def _begin_data(engine: SessionEngine, _: None, opinion: Verdict | None) -> Answ
 def _open(engine: SessionEngine) -> Reply | None:
     try:
         engine.writer = engine.context.intake.body_writer()
+        tx = engine.session.transaction
+        if tx is not None and tx.listeners:
+            engine.writer = ListenedWriter(engine.writer, tx.listeners, engine.context.emit)
     except SpoolError as error:
         return spool_reply(error)
     engine.receiving = True

@@ -27,6 +27,7 @@ from upesi.mail.envelope import Transmission
 from upesi.mail.ids import MessageId
 from upesi.mail.reply import Reply
 from upesi.mail.route import Route
+from upesi.session.listening import ListenedWriter
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
 
@@ -192,7 +193,11 @@ class Trial:
 
     async def message(self, content: bytes) -> Verdict | None:
         """The whole message is here."""
-        self.tx.body = MemoryBody(content)
+        writer = ListenedWriter(_Written(), self.tx.listeners, self._emit)
+        # in two pieces, as a network might bring it
+        writer.write(content[: len(content) // 2])
+        writer.write(content[len(content) // 2 :])
+        self.tx.body = writer.finish()
         return await self._run(self.hooks.message, f"{len(content)} octets")
 
     async def queued(self) -> None:
@@ -267,6 +272,22 @@ class Trial:
             lines += [f"adds {line}" for field in tx.added for line in field.decode().rstrip().split("\r\n")]
         lines += [f"{name} {_fields(fields)}" for name, fields in self.events]
         return lines
+
+
+class _Written:
+    """A message on its way into memory."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def write(self, data: bytes) -> None:
+        self._data += data
+
+    def finish(self) -> MemoryBody:
+        return MemoryBody(self._data)
+
+    def discard(self) -> None:
+        self._data = b""
 
 
 def _results(of: str, results: Mapping[str, tuple[str, str]]) -> list[str]:

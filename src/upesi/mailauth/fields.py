@@ -1,0 +1,63 @@
+"""The header section of a message as its fields, octet for octet, for those who hash them (RFC 6376 section 5.4.2).
+
+`upesi.mail.headers` answers questions about values; here fields keep their folding, their blanks and the case of their names. Where
+the section ends, and what a line is, both read alike: an empty line ends it, and a line ends with CRLF and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from upesi.mailauth.canonical import Canonicalization, relaxed_field
+
+__all__ = ["Fields", "fields_digest"]
+
+_FIELD_END = re.compile(rb"\r\n(?![ \t])")
+
+
+class Fields:
+    """The fields of one message by name, from top to bottom, each without its last CRLF."""
+
+    __slots__ = ("_by_name",)
+
+    def __init__(self, section: bytes) -> None:
+        """`section` holds the fields, with or without the CRLF of the last one."""
+        self._by_name: dict[bytes, list[bytes]] = {}
+        by_name = self._by_name
+        for field in _FIELD_END.split(section):
+            name, colon, _ = field.partition(b":")
+            if colon:
+                # obs-optional (RFC 5322 section 4.5): blanks may stand before the colon
+                by_name.setdefault(name.rstrip(b" \t").lower(), []).append(field)
+
+    def named(self, name: bytes) -> list[bytes]:
+        """Return the fields of this name, given in lower case, topmost first."""
+        return self._by_name.get(name, [])
+
+    def selected(self, names: Iterable[bytes]) -> list[bytes]:
+        """Return the fields that a list of names in lower case signs: each name takes the lowest field that is left.
+
+        A name for which no field is left takes nothing (RFC 6376 section 5.4.2): so a signer says that there are no more of it.
+        """
+        taken: dict[bytes, int] = {}
+        chosen = []
+        for name in names:
+            fields = self._by_name.get(name)
+            if fields is None:
+                continue
+            used = taken.get(name, 0)
+            if used < len(fields):
+                taken[name] = used + 1
+                chosen.append(fields[-1 - used])
+        return chosen
+
+
+def fields_digest(fields: Fields, names: Iterable[bytes], unsigned: bytes, canonicalization: Canonicalization) -> bytes:
+    """Return the hash of the fields that `names` select, and of the signature's own field with nothing in b= (RFC 6376 section 3.7)."""
+    signed = fields.selected(names)
+    signed.append(unsigned)
+    if canonicalization is Canonicalization.RELAXED:
+        signed = [relaxed_field(field) for field in signed]
+    return hashlib.sha256(b"\r\n".join(signed)).digest()

@@ -1,0 +1,198 @@
+"""One DKIM-Signature field, read (RFC 6376 section 3.5, RFC 8463 section 3, RFC 8616 section 5).
+
+Every fault of its own is found here, before DNS is asked: a stranger's bad field costs no question.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from upesi.mail.address import AddressError, domain_from
+from upesi.mailauth.canonical import Canonicalization
+from upesi.mailauth.tags import MAX_TAG_LIST, TagError, base64_value, number_value, parse_tags
+
+__all__ = ["MAX_SIGNED_NAMES", "BodyHash", "Signature", "SignatureFault", "canonicalizations", "field_names"]
+
+# Names in h=. Signers name some twenty, oversigned ones twice
+MAX_SIGNED_NAMES = 500
+# RFC 1035 section 2.3.4
+_MAX_NAME = 253
+_MAX_LABEL = 63
+# RFC 6376 section 3.1: a selector is labels, as of a host name; underscores are met
+_LABELS = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
+_FIELD_NAMES = re.compile(r"[!-9;-~]+(?:[ \t\r\n]*:[ \t\r\n]*[!-9;-~]+)*")
+# the value of b=, with the blanks around it
+_SIGNATURE_VALUE = re.compile(rb"([:;][ \t\r\n]*b[ \t\r\n]*=)[^;]*")
+
+
+class BodyHash(msgspec.Struct, frozen=True, gc=False):
+    """How a body is to be hashed, with SHA-256: `limit` is l=, None for the whole of it."""
+
+    canonicalization: Canonicalization
+    limit: int | None = None
+
+
+class SignatureFault(Exception):
+    """A signature that cannot count, whatever the keys say. `result` is RFC 8601's word; the message is safe to show."""
+
+    def __init__(self, reason: str, result: str = "permerror") -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What a signature says of itself. `unsigned` is the field with an empty b=, which is the last thing that was hashed."""
+
+    domain: str
+    selector: str
+    identity: str
+    algorithm: str
+    header: Canonicalization
+    body: BodyHash
+    names: tuple[bytes, ...]
+    body_digest: bytes
+    octets: bytes
+    unsigned: bytes
+    made: int | None = None
+    expires: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type of key that it wants (k=)."""
+        return self.algorithm.partition("-")[0]
+
+    @property
+    def key_name(self) -> str:
+        """Where the key is (RFC 6376 section 3.6.2.1)."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+
+def read_tags(field: bytes) -> dict[str, str]:
+    """Return the tags of a field; raise SignatureFault."""
+    if len(field) > MAX_TAG_LIST:
+        raise SignatureFault("signature field is too long")
+    try:
+        return parse_tags(field.partition(b":")[2].decode())
+    except UnicodeDecodeError:
+        raise SignatureFault("signature field is not text") from None
+    except TagError as error:
+        raise SignatureFault(f"signature: {error}") from None
+
+
+def read_signature(field: bytes, tags: dict[str, str]) -> Signature:
+    """Make a Signature of the tags of a DKIM-Signature field; raise SignatureFault."""
+    try:
+        return _read(field, tags)
+    except TagError as error:
+        raise SignatureFault(f"signature: {error}") from None
+
+
+def _read(field: bytes, tags: dict[str, str]) -> Signature:
+    if tags.get("v") != "1":
+        raise SignatureFault("signature is of an unknown version")
+    for name in ("a", "b", "bh", "d", "h", "s"):
+        if not tags.get(name):
+            raise SignatureFault(f"signature has no {name}=")
+    domain = host_name(tags["d"], "d")
+    header, body = canonicalizations(tags.get("c", "simple/simple"))
+    made, expires = _times(tags)
+    return Signature(
+        domain=domain,
+        selector=host_name(tags["s"], "s"),
+        identity=_identity(tags.get("i"), domain),
+        algorithm=algorithm_of(tags["a"]),
+        header=header,
+        body=BodyHash(body, number_value(tags["l"]) if "l" in tags else None),
+        names=_signed_names(tags),
+        body_digest=base64_value(tags["bh"]),
+        octets=base64_value(tags["b"]),
+        unsigned=without_signature(field),
+        made=made,
+        expires=expires,
+    )
+
+
+def algorithm_of(text: str) -> str:
+    """Return a= in lower case if it is one that counts; raise SignatureFault."""
+    algorithm = text.lower()
+    if algorithm == "rsa-sha1":
+        # RFC 8301 section 3.1: permanently failed
+        raise SignatureFault("rsa-sha1 does not count any more", "fail")
+    if algorithm not in ("rsa-sha256", "ed25519-sha256"):
+        raise SignatureFault("signature is of an unknown algorithm")
+    return algorithm
+
+
+def canonicalizations(text: str) -> tuple[Canonicalization, Canonicalization]:
+    """Read c=; without a second word the body is `simple` (RFC 6376 section 3.5). Raise SignatureFault."""
+    header, _, body = text.lower().partition("/")
+    try:
+        return Canonicalization(header), Canonicalization(body or "simple")
+    except ValueError:
+        raise SignatureFault("signature is of an unknown canonicalization") from None
+
+
+def field_names(text: str) -> tuple[bytes, ...]:
+    """Read h= as names in lower case; raise SignatureFault."""
+    if _FIELD_NAMES.fullmatch(text) is None:
+        raise SignatureFault("list of signed fields is malformed")
+    names = tuple("".join(text.split()).lower().encode().split(b":"))
+    if len(names) > MAX_SIGNED_NAMES:
+        raise SignatureFault("list of signed fields is too long")
+    return names
+
+
+def host_name(text: str, tag: str) -> str:
+    """Return a domain or selector as DNS is asked for it: U-labels as A-labels (RFC 8616); raise SignatureFault."""
+    name = text.lower()
+    if not name.isascii():
+        try:
+            name = domain_from(text)
+        except AddressError:
+            raise SignatureFault(f"{tag}= is no name") from None
+    if len(name) > _MAX_NAME or _LABELS.fullmatch(name) is None:
+        raise SignatureFault(f"{tag}= is no name")
+    if len(name) > _MAX_LABEL and any(len(label) > _MAX_LABEL for label in name.split(".")):
+        raise SignatureFault(f"{tag}= is no name")
+    return name
+
+
+def without_signature(field: bytes) -> bytes:
+    """Return a field with the value of b= and the blanks around it taken out (RFC 6376 section 3.7)."""
+    return _SIGNATURE_VALUE.sub(rb"\1", field, count=1)
+
+
+def _signed_names(tags: dict[str, str]) -> tuple[bytes, ...]:
+    names = field_names(tags["h"])
+    if b"from" not in names:
+        # RFC 6376 section 6.1.1
+        raise SignatureFault("From is not signed")
+    # section 3.5: the names of other ways to fetch a key are ignored, but one must be ours
+    if "q" in tags and "dns/txt" not in "".join(tags["q"].lower().split()).split(":"):
+        raise SignatureFault("key is not in DNS")
+    return names
+
+
+def _identity(text: str | None, domain: str) -> str:
+    """Return i=, which must be at d= or below; raise SignatureFault."""
+    if not text:
+        return f"@{domain}"
+    # Quoted-printable of i= may hide blanks and semicolons in the local part, which nobody here reads
+    local, at, host = text.rpartition("@")
+    if not at:
+        raise SignatureFault("i= is no identity")
+    host = host_name(host, "i")
+    if host != domain and not host.endswith(f".{domain}"):
+        raise SignatureFault("i= is not at d=")
+    return f"{local}@{host}"
+
+
+def _times(tags: dict[str, str]) -> tuple[int | None, int | None]:
+    made = number_value(tags["t"]) if "t" in tags else None
+    expires = number_value(tags["x"]) if "x" in tags else None
+    if made is not None and expires is not None and expires <= made:
+        # section 3.5: x= must be greater than t=
+        raise SignatureFault("signature ends before it was made")
+    return made, expires
