@@ -18,9 +18,15 @@ from upesi.mail.headers import Headers
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
+from upesi.mailauth.authres import authentication_results
+from upesi.mailauth.authres_reader import claims_to_be, comparable
 from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
+from upesi.mailauth.iprev import iprev_result
 from upesi.mailauth.keys import KeyCache
+from upesi.mailauth.received_spf import received_spf
 from upesi.mailauth.results import MethodResult
+from upesi.mailauth.spf import SpfOutcome, SpfResult, check_host, helo_identity, mail_identity
+from upesi.mailauth.spf_record import SpfRecords
 
 __all__ = [
     "NULL_SENDER",
@@ -62,6 +68,9 @@ __all__ = [
     "Security",
     "Session",
     "Size",
+    "SpfOutcome",
+    "SpfRecords",
+    "SpfResult",
     "Status",
     "TlsLevel",
     "TlsPolicy",
@@ -71,9 +80,17 @@ __all__ = [
     "VerdictKind",
     "accept",
     "answered",
+    "authentication_results",
+    "check_host",
+    "claims_to_be",
+    "comparable",
     "defer",
     "domain_from",
+    "helo_identity",
     "hook",
+    "iprev_result",
+    "mail_identity",
     "read_list",
+    "received_spf",
     "reject",
 ]
