@@ -25,7 +25,7 @@ from upesi.config.loading import load
 from upesi.lookup.build import Surroundings, build
 from upesi.lookup.domains import CredentialsByDomain
 from upesi.mail.answers import Answer, Status
-from upesi.runtime.accounts import Web
+from upesi.runtime.web import Web
 from upesi.sasl.credentials import Identity, Origin
 
 ORIGIN = Origin(service="submission", remote="192.0.2.1", local="192.0.2.2", secured=True, session="a1")

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from upesi.limits.breaker import BREAK_AFTER, BREAK_FOR, Breaker
+
 __all__ = ["BREAK_AFTER", "BREAK_FOR", "CANCEL_GRACE", "MAX_RESISTING", "Emit", "Guard"]
 
-# Failures in a row that open the breaker: more than a hiccup, few enough that a dead scanner costs five deadlines, not a thousand
-BREAK_AFTER = 5
-# Seconds between two tries of a plugin whose breaker is open; about the time in which a daemon restarts
-BREAK_FOR = 30.0
 # Seconds that a cancelled hook may take to clean up before it counts as one that resists
 CANCEL_GRACE = 1.0
 # Tasks of one plugin that ignored their cancellation; with so many alive it is not called at all until one ends
@@ -31,7 +29,7 @@ class Guard:
     `troubled` is all that the path of a healthy plugin looks at. `failures` and `deadlines` count for ever, for metrics.
     """
 
-    __slots__ = ("_closed_until", "_emit", "_now", "_row", "deadlines", "failures", "name", "resisting", "troubled")
+    __slots__ = ("_breaker", "_emit", "deadlines", "failures", "name", "resisting", "troubled")
 
     def __init__(self, name: str, now: Callable[[], float], emit: Emit) -> None:
         """`now` gives seconds that never go back."""
@@ -40,51 +38,37 @@ class Guard:
         self.deadlines = 0
         self.troubled = False
         self.resisting: set[asyncio.Task[object]] = set()
-        self._now = now
+        self._breaker = Breaker(now)
         self._emit = emit
-        self._row = 0
-        self._closed_until = 0.0
 
     def shut(self) -> bool:
         """Whether the plugin must not be called now.
 
         When the pause is over, one call per pause is let through: `recovered` after it closes the breaker.
         """
-        if len(self.resisting) >= MAX_RESISTING:
-            return True
-        if self._row < BREAK_AFTER:
-            return False
-        now = self._now()
-        if now < self._closed_until:
-            return True
-        self._closed_until = now + BREAK_FOR
-        return False
+        return len(self.resisting) >= MAX_RESISTING or self._breaker.shut()
 
     @property
     def broken(self) -> bool:
         """Whether the breaker is open, for status displays."""
-        return self._row >= BREAK_AFTER
+        return self._breaker.open
 
     def recovered(self) -> None:
         """Note that a call went well."""
-        if self._row >= BREAK_AFTER:
+        if self._breaker.succeeded():
             self._emit("plugin.recovered", {"plugin": self.name})
-        self._row = 0
         self.troubled = bool(self.resisting)
 
     def failed(self, hook: str, reason: str, error: BaseException | None = None, *, where: str = "") -> None:
         """Count one failure and report it, with `error` for its traceback and `where`, FILE:LINE, for whoever mends it."""
         self.failures += 1
-        self._row += 1
         self.troubled = True
         fields: dict[str, object] = {"plugin": self.name, "hook": hook, "reason": reason, "where": where}
         if error is not None:
             fields["exception"] = error
         self._emit("plugin.failed", fields)
-        if self._row >= BREAK_AFTER:
-            self._closed_until = self._now() + BREAK_FOR
-            if self._row == BREAK_AFTER:
-                self._emit("plugin.breaker_opened", {"plugin": self.name, "failures": self._row, "seconds": BREAK_FOR})
+        if self._breaker.failed():
+            self._emit("plugin.breaker_opened", {"plugin": self.name, "failures": BREAK_AFTER, "seconds": BREAK_FOR})
 
     def late(self, hook: str, deadline: float, *, where: str = "") -> None:
         """Count one missed deadline: a failure too."""

@@ -17,7 +17,7 @@ from upesi.hooks.declaration import Declaration, Plugin, PluginSettings, declara
 from upesi.hooks.discovery import PluginSource, find_plugins
 from upesi.hooks.guard import Emit
 from upesi.hooks.points import POINTS
-from upesi.hooks.services import SERVICES, PluginLog
+from upesi.hooks.services import SERVICES, Absent, PluginLog
 from upesi.hooks.settings import Origin, read_settings
 
 __all__ = ["BoundHook", "LoadedPlugin", "load_plugin", "load_plugins", "plugin_from"]
@@ -167,8 +167,9 @@ class _Loader:
         if name not in SERVICES:
             raise _error(source, f"it asks for a service {name!r} that there is not{nearest(name, SERVICES)}")
         service = self._services.get(name)
-        if service is None:
-            raise _error(source, f"it needs the service {name!r}, which this server does not have")
+        if service is None or isinstance(service, Absent):
+            why = f": {service.why}" if service is not None else ""
+            raise _error(source, f"it needs the service {name!r}, which this server does not have{why}")
         return service
 
 

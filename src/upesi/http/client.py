@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from upesi import __version__
 from upesi.http.urls import url_problem
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import ServiceFailed
 
 __all__ = ["MAX_CONNECTIONS", "Addresses", "HttpAnswer", "HttpClient", "HttpFailed"]
 
@@ -31,7 +31,7 @@ _KEEP = 5.0
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
-class HttpFailed(UpesiError):
+class HttpFailed(ServiceFailed):
     """There is no answer, or none that may be believed. The text is ours: it holds nothing of URL, request or answer."""
 
     status = "4.4.1"

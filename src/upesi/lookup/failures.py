@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import ServiceFailed
 
 __all__ = ["LookupFailed"]
 
 
-class LookupFailed(UpesiError):
+class LookupFailed(ServiceFailed):
     """A source is down, slow, overloaded, or speaks nonsense.
 
     The text is written here or by the operating system, never taken from what a client or a server sent: it goes to the log.

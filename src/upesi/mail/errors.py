@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from upesi.mail.reply import Reply
 
-__all__ = ["InvariantError", "LocalProtocolError", "ProtocolError", "RemoteProtocolError", "UpesiError"]
+__all__ = ["InvariantError", "LocalProtocolError", "ProtocolError", "RemoteProtocolError", "ServiceFailed", "UpesiError"]
 
 
 class UpesiError(Exception):
@@ -21,6 +21,10 @@ class UpesiError(Exception):
 
     temporary: bool = True
     status: str = "4.3.0"
+
+
+class ServiceFailed(UpesiError):
+    """Something that we ask (a table, a scanner, a web service, the store) has no answer now. What plugins catch of all services."""
 
 
 class InvariantError(Exception):

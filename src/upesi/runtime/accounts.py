@@ -1,4 +1,4 @@
-"""Where passwords are checked (`[[credentials]]`), and the worker's one HTTP client: joined here, closed with the worker."""
+"""Where passwords are checked (`[[credentials]]`): joined here, closed with the worker."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from upesi.client.connecting import AddressLookup, Connector
+from upesi.client.connecting import Connector
 from upesi.config.accounts import source_url
 from upesi.config.settings import Config
 from upesi.lookup.build import Surroundings, build, check
@@ -17,38 +16,9 @@ from upesi.mail.answers import Answer, Status
 from upesi.runtime.ground import Ground
 from upesi.runtime.readable import check_readable
 from upesi.runtime.tokens import make_tokens
-from upesi.tls.contexts import client_context
+from upesi.runtime.web import Web
 
-if TYPE_CHECKING:
-    from upesi.http.client import HttpClient
-
-__all__ = ["Web", "check_accounts", "make_accounts"]
-
-
-class Web:
-    """The HTTP client of a worker, made when somebody needs it: its library is an extra."""
-
-    __slots__ = ("_client", "_resolver")
-
-    def __init__(self, resolver: AddressLookup) -> None:
-        self._resolver = resolver
-        self._client: HttpClient | None = None
-
-    def client(self) -> HttpClient:
-        """Return the client; raise ModuleNotFoundError where its library is not installed."""
-        if self._client is None:
-            from upesi.http.client import HttpClient
-
-            self._client = HttpClient(self._addresses, client_context(verify=True))
-        return self._client
-
-    async def close(self) -> None:
-        """Close its connections."""
-        if self._client is not None:
-            await self._client.close()
-
-    async def _addresses(self, name: str) -> tuple[str, ...]:
-        return (await self._resolver.addresses(name)).texts
+__all__ = ["check_accounts", "make_accounts"]
 
 
 def make_accounts(ground: Ground, connector: Connector, web: Web) -> CredentialsByDomain | None:

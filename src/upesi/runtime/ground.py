@@ -14,6 +14,7 @@ from upesi.mail.ids import MessageIds
 from upesi.observe.events import Events
 from upesi.observe.metrics import Metrics
 from upesi.runtime.observer import Observer
+from upesi.runtime.plugin_services import PluginServices
 from upesi.spool.sqlite import SqliteStore
 from upesi.store.lifetimes import SqliteKeys
 from upesi.store.machine import MachineCounters
@@ -37,4 +38,5 @@ class Ground(msgspec.Struct, frozen=True):
     keys: SqliteKeys
     resolver: Resolver
     routes: RouteTable
+    services: PluginServices
     hooks: Hooks

@@ -16,13 +16,12 @@ from upesi.dns.servers import configured_servers
 from upesi.hooks.guard import Emit
 from upesi.hooks.loading import load_plugins
 from upesi.hooks.registry import Hooks
-from upesi.hooks.services import SystemClock, Unused
 from upesi.limits.shares import Holder
 from upesi.mail.ids import MessageIds
 from upesi.observe.lag import LoopLag
 from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors, report_unraisable
-from upesi.runtime.accounts import Web, make_accounts
+from upesi.runtime.accounts import make_accounts
 from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.ground import Ground
@@ -32,6 +31,7 @@ from upesi.runtime.listening import make_listeners, take_sockets
 from upesi.runtime.messages import Configure, decode_config
 from upesi.runtime.observer import Observer
 from upesi.runtime.owners import Owners
+from upesi.runtime.plugin_services import checked_services, make_services
 from upesi.runtime.pressure import make_pressure, make_watch
 from upesi.runtime.queue_start import Ask, make_etrn
 from upesi.runtime.security import Security
@@ -45,10 +45,6 @@ from upesi.store.lifetimes import SqliteKeys
 __all__ = ["build", "build_hooks", "build_routes"]
 
 
-# what every worker has for its plugins, beside clock and log
-_SERVICES = ("dns", "store")
-
-
 def build_hooks(
     config: Config,
     path: Path | None,
@@ -59,12 +55,13 @@ def build_hooks(
 
     `path` is the configuration's file: messages name it, relative paths in plugins' settings are relative to its folder.
     """
+    folder = path.parent if path else Path()
     plugins = load_plugins(
         config.plugins,
-        {"clock": SystemClock(), "node": config.node.name, **(dict.fromkeys(_SERVICES, Unused()) if services is None else services)},
+        {"node": config.node.name, **(checked_services(folder) if services is None else services)},
         emit,
         source=str(path) if path else "zero configuration",
-        folder=path.parent if path else None,
+        folder=folder,
     )
     return Hooks.build(plugins, monotonic=time.monotonic, emit=emit)
 
@@ -107,7 +104,7 @@ async def build(
     # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
     security = Security(ground.config, ground.emit, ground.loop, warns=configure.slot == 0)
-    web = Web(ground.resolver)
+    web = ground.services.web
     accounts = make_accounts(ground, sending.connector, web)
     tokens = make_tokens(ground.config.auth, web.client, ground.loop.time)
     authentication = Authentication(ground, accounts, tokens)
@@ -116,7 +113,9 @@ async def build(
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)
-    closing = [web.close] if accounts is None else [accounts.close, web.close]
+    closing = [ground.services.tables.close, web.close]
+    if accounts is not None:
+        closing.insert(0, accounts.close)
     return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)
 
 
@@ -145,9 +144,10 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     )
     source = Path(configure.source) if configure.source else None
     keys = SqliteKeys(Path(config.spool.path) / "keys.db", time.time)
-    hooks = build_hooks(config, source, {"dns": resolver, "store": keys}, emit)
+    services = make_services(loop, emit, resolver, keys, source.parent if source else Path())
+    hooks = build_hooks(config, source, services.by_name, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
     return Ground(
-        config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), hooks
+        config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), services, hooks
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import ServiceFailed
 
 __all__ = ["Keys", "KeysUnavailable"]
 
 
-class KeysUnavailable(UpesiError):
+class KeysUnavailable(ServiceFailed):
     """The keys cannot be had now (disk full, I/O error, too many requests under way): the caller decides without them."""
 
 

@@ -18,7 +18,7 @@ from upesi.config.settings import Config
 from upesi.lookup import build as building
 from upesi.lookup.build import Surroundings, build, check
 from upesi.mail.answers import Answer, Status
-from upesi.runtime.accounts import Web
+from upesi.runtime.web import Web
 from upesi.sasl.credentials import Ability, Identity, Refused, Unavailable
 
 HASH = cheap_hash("sesame")
