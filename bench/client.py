@@ -32,6 +32,7 @@ class Acknowledged:
     at: dict[int, float] = dataclasses.field(default_factory=dict)
     waits: list[float] = dataclasses.field(default_factory=list)
     refused: int = 0
+    refusal: bytes = b""
 
 
 class _Connection(asyncio.Protocol):
@@ -45,6 +46,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        if self._sender.preface:
+            self._write(self._sender.preface)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -61,18 +64,18 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
 
     def _greeted(self, line: bytes) -> None:
-        self._write(b"EHLO client.example.com\r\n")
+        self._write(b"EHLO client.%s\r\n" % self._sender.domain)
         self._expected.append(lambda line: self._sender.idle(self))
 
     def send(self, number: int, recipient: bytes) -> None:
         """Begin the transaction of message `number`."""
         self._number = number
-        self._write(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<%s>\r\nDATA\r\n" % recipient)
+        self._write(b"MAIL FROM:<a@%s>\r\nRCPT TO:<%s>\r\nDATA\r\n" % (self._sender.domain, recipient))
         self._expected += [_ignore, _ignore, self._data]
 
     def _data(self, line: bytes) -> None:
         if not line.startswith(b"354"):
-            self._sender.acknowledged.refused += 1
+            self._refused(line)
             self._write(b"RSET\r\n")
             self._expected.append(lambda line: self._sender.idle(self))
             return
@@ -86,8 +89,12 @@ class _Connection(asyncio.Protocol):
             seen.at[self._number] = now
             seen.waits.append(now - self._dot)
         else:
-            seen.refused += 1
+            self._refused(line)
         self._sender.idle(self)
+
+    def _refused(self, line: bytes) -> None:
+        self._sender.acknowledged.refused += 1
+        self._sender.acknowledged.refusal = line
 
 
 def _ignore(line: bytes) -> None:
@@ -95,10 +102,21 @@ def _ignore(line: bytes) -> None:
 
 
 class Sender:
-    """Sends messages to one port over kept connections; `run` once."""
+    """Sends messages to one port over kept connections; `run` once. `preface` is said before the greeting (a PROXY header)."""
 
-    def __init__(self, port: int, recipients: Iterable[bytes], size: int = 4000, sessions: int = 50) -> None:
-        self._port, self._sessions, self.body = port, sessions, body_of(size)
+    def __init__(
+        self,
+        port: int,
+        recipients: Iterable[bytes],
+        size: int = 4000,
+        sessions: int = 50,
+        *,
+        preface: bytes = b"",
+        body: bytes = b"",
+        domain: str = "example.com",
+    ) -> None:
+        self._port, self._sessions, self.body, self.preface = port, sessions, body or body_of(size), preface
+        self.domain = domain.encode()
         self._recipients: Iterator[bytes] = iter(recipients)
         self.acknowledged = Acknowledged()
         self._free: deque[_Connection] = deque()

@@ -93,14 +93,15 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def wait_for_greeting(port: int, program: Program | None = None, patience: float = 20.0) -> float:
-    """Wait until a 220 comes from `port`; return the seconds it took. Raise BenchError if `program` ends or nothing comes."""
+def wait_for_greeting(port: int, program: Program | None = None, patience: float = 20.0, preface: bytes = b"") -> float:
+    """Say `preface` and wait until a 220 comes from `port`; return the seconds. Raise BenchError if `program` ends or nothing comes."""
     start = time.monotonic()
     while time.monotonic() - start < patience:
         if program is not None and not program.alive():
             raise BenchError(f"{Path(program.argv[0]).name} ended: {program.tail(1)}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+                client.sendall(preface)
                 if client.recv(200).startswith(b"220"):
                     client.sendall(b"QUIT\r\n")
                     client.recv(200)

@@ -30,7 +30,11 @@ _OPENING = 200  # connections being opened at once: below any backlog
 class Held(asyncio.Protocol):
     """A session that stops after RCPT."""
 
-    _lines = (b"EHLO a.example\r\n", b"MAIL FROM:<a@example.com>\r\n", b"RCPT TO:<b@example.com>\r\n")
+    _lines: tuple[bytes, ...] = (
+        b"EHLO a.example\r\n",
+        b"MAIL FROM:<a@example.com>\r\n",
+        b"RCPT TO:<b@example.com>\r\n",
+    )
 
     def __init__(self, ready: asyncio.Future[None]) -> None:
         self._ready, self._step = ready, 0

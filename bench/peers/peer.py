@@ -19,6 +19,8 @@ class Peer(ABC):
     port: int
     # what is on disk when the 250 to the final dot leaves
     guarantee: str
+    # what a client says first: the header of a proxy
+    preface = b""
 
     def __init__(self, work: Path, core: int | None = None) -> None:
         self.folder = work / f"{type(self).__name__.lower()}-{self.port}"
@@ -45,7 +47,7 @@ class Peer(ABC):
         pin = [] if self._core is None else ["taskset", "-c", str(self._core)]
         self._program = Program([*pin, *self.argv()], self.folder / "output.log", cwd=self.folder)
         try:
-            wait_for_greeting(self.port, self._program)
+            wait_for_greeting(self.port, self._program, preface=self.preface)
         except BaseException:
             self._program.stop(5)
             raise
