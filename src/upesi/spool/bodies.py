@@ -290,13 +290,14 @@ class BodyFolder:
     def clear_temporary(self) -> int:
         """Remove what sessions left; only while no worker lives. Return how many."""
         removed = 0
-        for entry in os.scandir(self._tmp):
-            try:
-                os.unlink(entry.path)
-                removed += 1
-            except OSError:
-                # it costs room and nothing else; the next start tries again
-                continue
+        with os.scandir(self._tmp) as entries:
+            for entry in entries:
+                try:
+                    os.unlink(entry.path)
+                    removed += 1
+                except OSError:
+                    # it costs room and nothing else; the next start tries again
+                    continue
         return removed
 
     def clear_temporary_of(self, pid: int) -> int:
@@ -319,9 +320,11 @@ class BodyFolder:
     def all_stored(self) -> Iterator[MessageId]:
         """Yield the ids of all body files."""
         for folder in sorted(self._bodies.iterdir()):
-            for entry in os.scandir(folder):
-                try:
-                    yield MessageId(bytes.fromhex(entry.name))
-                except ValueError:
-                    # not one of ours; left alone
-                    continue
+            # whoever asks may stop in the middle (a damaged database): the folder is closed all the same
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    try:
+                        yield MessageId(bytes.fromhex(entry.name))
+                    except ValueError:
+                        # not one of ours; left alone
+                        continue
