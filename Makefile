@@ -7,6 +7,9 @@
 # make lock    rewrite requirements.lock from pyproject.toml
 BIN := .venv/bin
 ARGS ?=
+# Many tests wait for servers that they started: twice as many processes as there are processors (and no more than the memory of most bears).
+# By files, in the order of their names: the long ones are not last, and what a file's tests share is made once.
+WORKERS ?= $(shell echo $$((2 * $$(nproc) < 16 ? 2 * $$(nproc) : 16)))
 
 .PHONY: run test test-crash check bench docs setup lock help fuzz
 help:
@@ -22,7 +25,7 @@ run: setup
 	@$(BIN)/upesi serve $(ARGS)
 
 test: setup-tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-crash: setup-tests
 	$(BIN)/python -m pytest -q -m crash tests/crash tests/integration $(ARGS)
