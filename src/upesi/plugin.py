@@ -1,77 +1,123 @@
 """All that a plugin author imports."""
 
+from typing import TYPE_CHECKING
+
 from upesi.config.networks import Networks
 from upesi.config.units import Duration, Size
+from upesi.hooks.api import API_VERSION, deprecated
 from upesi.hooks.asking import Dns, answered
 from upesi.hooks.chain import Denial
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
+from upesi.hooks.notes import Note
 from upesi.hooks.points import Report
-from upesi.hooks.services import Clock, PluginLog
+from upesi.hooks.services import (
+    Clock,
+    Connect,
+    Http,
+    HttpAnswer,
+    Lookup,
+    LookupTable,
+    Peer,
+    PeerStream,
+    PluginLog,
+    Store,
+)
 from upesi.hooks.session import NULL_SENDER, Client, Listener, Result, Session, Transaction, TransactionRecipient
 from upesi.hooks.tables import ListError, read_list
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.answers import Answer, Confirmed, MxRecord, Security, Status
 from upesi.mail.body import Body
+from upesi.mail.envelope import Recipient
+from upesi.mail.errors import ServiceFailed
 from upesi.mail.headers import Headers
+from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.mailauth.authres import authentication_results
 from upesi.mailauth.authres_reader import claims_to_be, comparable
 from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
+from upesi.mailauth.generic_names import looks_generic, same_site
+from upesi.mailauth.dmarc import DmarcOutcome, check_dmarc
+from upesi.mailauth.dmarc_record import Policy
+from upesi.mailauth.from_domain import Author, AuthorFault, author_of
 from upesi.mailauth.iprev import iprev_result
 from upesi.mailauth.keys import KeyCache
+from upesi.mailauth.observation import Observation, Published, observation_of
 from upesi.mailauth.received_spf import received_spf
 from upesi.mailauth.results import MethodResult
 from upesi.mailauth.spf import SpfOutcome, SpfResult, check_host, helo_identity, mail_identity
 from upesi.mailauth.spf_record import SpfRecords
+from upesi.spool.records import Delivery, StoredMessage
 
 __all__ = [
+    "API_VERSION",
     "NULL_SENDER",
     "Address",
     "AddressError",
     "Answer",
     "AuthCredentials",
+    "Author",
+    "AuthorFault",
     "Body",
     "Client",
     "Clock",
     "Confirmed",
+    "Connect",
+    "Delivery",
     "Denial",
     "DiscardRoute",
     "DkimOutcome",
     "DkimTerms",
     "DkimVerifier",
+    "DmarcOutcome",
     "Dns",
     "Duration",
     "FilePath",
     "Headers",
     "HostRoute",
+    "Http",
+    "HttpAnswer",
     "KeyCache",
     "ListError",
     "Listener",
     "LmtpRoute",
+    "Lookup",
+    "LookupTable",
     "MaildirRoute",
     "MethodResult",
     "MxRecord",
     "MxRoute",
     "Networks",
+    "Note",
+    "Observation",
     "OnError",
+    "Outcome",
+    "OutcomeKind",
+    "Peer",
+    "PeerStream",
     "Plugin",
     "PluginLog",
     "PluginSettings",
+    "Policy",
+    "Published",
+    "Recipient",
     "Reply",
     "Report",
     "Result",
     "Route",
     "Security",
+    "ServiceFailed",
     "Session",
     "Size",
     "SpfOutcome",
     "SpfRecords",
     "SpfResult",
     "Status",
+    "Store",
+    "StoredMessage",
     "TlsLevel",
     "TlsPolicy",
     "Transaction",
@@ -81,6 +127,8 @@ __all__ = [
     "accept",
     "answered",
     "authentication_results",
+    "author_of",
+    "check_dmarc",
     "check_host",
     "claims_to_be",
     "comparable",
@@ -89,8 +137,11 @@ __all__ = [
     "helo_identity",
     "hook",
     "iprev_result",
+    "looks_generic",
     "mail_identity",
+    "observation_of",
     "read_list",
     "received_spf",
     "reject",
+    "same_site",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from upesi.config.problems import ConfigError, Problem, nearest
 from upesi.config.settings import PluginsSettings
+from upesi.hooks.api import API_VERSION, api_problem
 from upesi.hooks.declaration import Declaration, Plugin, PluginSettings, declarations_of
 from upesi.hooks.discovery import PluginSource, find_plugins
 from upesi.hooks.guard import Emit
@@ -131,8 +133,13 @@ class _Loader:
 
     def load(self, source: PluginSource) -> LoadedPlugin:
         """Import and make one plugin; raise ConfigError."""
-        module = _imported(source)
+        module = self._imported(source)
         kind, functions = _content(module, source)
+        problem = api_problem(
+            getattr(kind if kind is not Plugin else module, "api", getattr(module, "api", API_VERSION))
+        )
+        if problem:
+            raise _error(source, problem)
         table = self._config.settings.get(source.name, {})
         settings, problems = read_settings(
             kind.Settings, table, name=source.name, origin=self._origin, folder=self._folder
@@ -151,6 +158,17 @@ class _Loader:
         doc = inspect.getdoc(kind) if kind is not Plugin else inspect.getdoc(module)
         summary = (doc or "").partition("\n")[0]
         return LoadedPlugin(source.name, source.kind, source.where, settings, hooks, tuple(required), summary)
+
+    def _imported(self, source: PluginSource) -> object:
+        """Import, and say which deprecated names were used."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", r"upesi\.plugin\.", DeprecationWarning)
+            module = _imported(source)
+        for each in said:
+            where = f"{each.filename}:{each.lineno}"
+            self._emit("plugin.deprecated", {"plugin": source.name, "text": str(each.message), "where": where})
+        return module
 
     def _made(self, kind: type[Plugin], settings: PluginSettings, source: PluginSource) -> Plugin:
         services = {name: self._service(name, source) for name in _asked(kind, source)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
+from upesi.hooks.results import Result, Results
 from upesi.mail.address import Address
 from upesi.mail.body import Body
 from upesi.mail.edits import Edits
@@ -43,8 +44,6 @@ class Listener(Protocol):
         """The last octet has come. Not called for a message that is refused before its end."""
         ...
 
-
-Result = tuple[str, str]  # ("pass" | "fail" | "skip" | "error" | a method's own word, evidence)
 
 
 class Client:
@@ -111,7 +110,7 @@ class Session:
         self.transaction: Transaction | None = None
         self.via = ""
         self._authentication: list[MethodResult] | None = None
-        self._results: dict[str, Result] | None = None
+        self._results: Results | None = None
         self._notes: dict[str, object] | None = None
 
     @property
@@ -123,7 +122,7 @@ class Session:
     def results(self) -> dict[str, Result]:
         """What checks of this session found, by name."""
         if self._results is None:
-            self._results = {}
+            self._results = Results()
         return self._results
 
     @property
@@ -228,7 +227,7 @@ class Transaction:
         self._edits: Edits | None = None
         self._expanded: list[Recipient] | None = None
         self._headers: Headers | None = None
-        self._results: dict[str, Result] | None = None
+        self._results: Results | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
 
@@ -240,7 +239,7 @@ class Transaction:
     def results(self) -> dict[str, Result]:
         """What checks of this transaction found, by name."""
         if self._results is None:
-            self._results = {}
+            self._results = Results()
         return self._results
 
     @property

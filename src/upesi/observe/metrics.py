@@ -68,6 +68,9 @@ class Metrics:
         self.plugin_failures = counter(
             "upesi_plugin_failures_total", "Exceptions, deadlines and wrong answers of plugins", ["plugin", "hook"]
         )
+        self.plugin_breakers = gauge(
+            "upesi_plugin_breaker_open", "1 while a plugin failed too often and is not called", ["plugin"], merge="max"
+        )
         self.loop_lag: Histogram = histogram(
             "upesi_loop_lag_seconds", "How late the event loop's timers fire", _LAG_BOUNDS
         ).child()

@@ -39,6 +39,8 @@ class Observer:
             "plugin.failed": lambda fields: metrics.plugin_failures.child(
                 str(fields.get("plugin", "")), str(fields.get("hook", ""))
             ).inc(),
+            "plugin.breaker_opened": lambda fields: metrics.plugin_breakers.child(str(fields.get("plugin", ""))).set(1),
+            "plugin.recovered": lambda fields: metrics.plugin_breakers.child(str(fields.get("plugin", ""))).set(0),
         }
 
     def __call__(self, name: str, fields: Fields) -> None:
