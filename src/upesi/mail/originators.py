@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from upesi.mail.address import Address, AddressError
 
-__all__ = ["MAX_ORIGINATORS", "originators"]
+__all__ = ["MAX_ORIGINATORS", "grouped", "originators"]
 
 # nobody writes a message with a hundred others
 MAX_ORIGINATORS = 100
@@ -53,6 +53,11 @@ def originators(value: str) -> tuple[Address, ...]:
     if in_group:
         raise ValueError("a group without its end")
     return (*found, *mailbox.take())
+
+
+def grouped(value: str) -> bool:
+    """Whether the body of a field has a group in it (RFC 6854); raise ValueError for what cannot be read."""
+    return any(kind == "special" and text == ":" for kind, text in _tokens(value))
 
 
 def _tokens(value: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,158 @@
+"""DMARC (RFC 9989): whether what SPF and DKIM vouch for is the domain that the From field shows, and what its owner wants if not.
+
+A message passes when a domain that passed SPF (for MAIL FROM) or DKIM is the author's domain or, where the owner does not ask for more,
+has the same organizational domain. Which author domain there is, `from_domain` says; who acts on the outcome is a plugin.
+
+Several author domains are checked each, and the worst outcome is the message's (RFC 9989 section 11.5; RFC 7489 section 6.6.1): a
+signature of one author says nothing of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+
+from upesi.mail.address import AddressError, domain_from
+from upesi.mail.answers import Status
+from upesi.mailauth.asking import Asking, Question
+from upesi.mailauth.dmarc_record import DmarcRecord, Policy
+from upesi.mailauth.dmarc_walk import DnsTrouble, Found, Walker, organizational_domain, policy_of
+
+__all__ = ["MAX_AUTHOR_DOMAINS", "MAX_IDENTIFIERS", "DmarcOutcome", "DmarcResult", "check_dmarc"]
+
+DmarcResult = Literal["pass", "fail", "none", "temperror", "permerror"]
+
+# Author domains of one message that are checked; a message with more fails. People write together in twos and threes
+MAX_AUTHOR_DOMAINS = 4
+# Domains that passed and are looked at for alignment, of SPF and DKIM each: DKIM verifies no more signatures than that
+MAX_IDENTIFIERS = 10
+
+# what counts more where there are several authors
+_BADNESS: dict[str, int] = {"pass": 0, "none": 1, "temperror": 2, "fail": 3, "permerror": 4}
+
+
+class DmarcOutcome(msgspec.Struct, frozen=True):
+    """What DMARC says of a message.
+
+    `policy` is what is asked for if it fails, with `sp`, `np` and `t` looked at; `asked` is the same before `t` took a step off.
+    `holder` is the domain whose `record` holds; `dkim` and `spf` are the domains that are aligned, "" where none is.
+    """
+
+    result: DmarcResult
+    author: str
+    reason: str = ""
+    policy: Policy = Policy.NONE
+    asked: Policy = Policy.NONE
+    holder: str = ""
+    record: DmarcRecord | None = None
+    organizational: str = ""
+    dkim: str = ""
+    spf: str = ""
+
+    @property
+    def testing(self) -> bool:
+        """Whether the owner only tries its policy out (`t=y`)."""
+        return self.record is not None and self.record.testing
+
+
+def check_dmarc(authors: Sequence[str], spf: Iterable[str], dkim: Iterable[str]) -> Asking[DmarcOutcome]:
+    """Check the author domains (as A-labels) against the domains that passed SPF and DKIM."""
+    walker = Walker()
+    passed = _domains(spf), _domains(dkim)
+    worst: DmarcOutcome | None = None
+    distinct = tuple(dict.fromkeys(authors))
+    if not distinct or len(distinct) > MAX_AUTHOR_DOMAINS:
+        return DmarcOutcome("permerror", "", f"{len(distinct)} author domains")
+    for author in distinct:
+        outcome = yield from _Check(walker, author, *passed).outcome()
+        if worst is None or _rank(outcome) > _rank(worst):
+            worst = outcome
+    assert worst is not None
+    return worst
+
+
+def _rank(outcome: DmarcOutcome) -> tuple[int, int]:
+    return _BADNESS[outcome.result], outcome.policy.strictness
+
+
+def _domains(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that are domains, normalised: `d=bank.example(.attacker.example` is none, whatever a verifier let pass."""
+    found: dict[str, None] = {}
+    for name in names:
+        try:
+            domain = domain_from(name)
+        except AddressError:
+            continue
+        if not domain.startswith("["):
+            found[domain] = None
+    return tuple(found)[:MAX_IDENTIFIERS]
+
+
+class _Check:
+    """One author domain."""
+
+    __slots__ = ("_author", "_dkim", "_found", "_organizational", "_spf", "_walker")
+
+    def __init__(self, walker: Walker, author: str, spf: tuple[str, ...], dkim: tuple[str, ...]) -> None:
+        self._walker = walker
+        self._author = author
+        self._spf = spf
+        self._dkim = dkim
+        self._found: tuple[Found, ...] = ()
+        self._organizational = author
+
+    def outcome(self) -> Asking[DmarcOutcome]:
+        """Find the policy, then whether anything is aligned, then what is asked for."""
+        author = self._author
+        try:
+            self._found = yield from self._walker.walk(author)
+            holder = policy_of(author, self._found)
+            self._organizational = organizational_domain(author, self._found)
+            if holder is None or not holder.record.applies:
+                return DmarcOutcome("none", author, "no policy", organizational=self._organizational)
+            record = holder.record
+            # DKIM first: it lives through forwarding, and reports name it first
+            dkim = yield from self._aligned(self._dkim, strict=record.strict_dkim)
+            spf = yield from self._aligned(self._spf, strict=record.strict_spf)
+        except DnsTrouble as trouble:
+            return DmarcOutcome("temperror", author, str(trouble))
+        asked = yield from self._asked(holder)
+        return DmarcOutcome(
+            "pass" if dkim or spf else "fail",
+            author,
+            "" if dkim or spf else "nothing aligned passed",
+            asked.milder if record.testing else asked,
+            asked,
+            holder.domain,
+            record,
+            self._organizational,
+            dkim,
+            spf,
+        )
+
+    def _aligned(self, domains: tuple[str, ...], *, strict: bool) -> Asking[str]:
+        """Return the first of `domains` that is aligned with the author's, "" for none."""
+        if self._author in domains:
+            return self._author
+        if strict:
+            return ""
+        above = self._organizational
+        for domain in domains:
+            # another organization's domain is not worth a walk
+            if domain != above and not domain.endswith(f".{above}"):
+                continue
+            found = yield from self._walker.walk(domain)
+            if organizational_domain(domain, found) == above:
+                return domain
+        return ""
+
+    def _asked(self, holder: Found) -> Asking[Policy]:
+        own = holder.domain == self._author
+        exists = True
+        record = holder.record
+        if not own and record.np is not None and record.policy_for(own=False, exists=True) is not record.np:
+            # RFC 9989 section 3.2.13, RFC 8020: NXDOMAIN, and nothing else, says that there is no such domain
+            exists = (yield Question(self._author, "A")).status is not Status.NXDOMAIN
+        return record.policy_for(own=own, exists=exists)

@@ -1,0 +1,158 @@
+"""One DMARC policy record, as text of DNS (RFC 9989 sections 4.7 and 4.8).
+
+    dmarc-record  = dmarc-version *(dmarc-sep dmarc-tag) [dmarc-sep]
+    dmarc-version = "v" equals %s"DMARC1"
+    dmarc-tag     = 1*ALPHA equals 1*dmarc-value
+
+What older records say and RFC 9989 does not know (`pct`, `rf`, `ri`) is ignored like every unknown tag: a record with `pct=20` asks for
+its policy in whole. A tag whose value is wrong counts as its default; a tag that is there twice makes the record none (RFC 6376
+section 3.2, whose syntax this is).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+import msgspec
+
+from upesi.mail.address import Address, AddressError
+
+__all__ = ["MAX_RECORD", "MAX_URIS", "DmarcRecord", "Policy", "ReportUri", "dmarc_record"]
+
+# octets of a record that is read: honest ones have some hundreds, and DNS can carry 64 kB
+MAX_RECORD = 4096
+# Addresses of one record that get a report. RFC 7489 asks for two at least; each may cost a lookup and a message a day
+MAX_URIS = 5
+
+_VERSION = re.compile(r"v[ \t]*=[ \t]*(?-i:DMARC1)[ \t]*(?:;|$)", re.IGNORECASE)
+_TAG = re.compile(r"([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+)")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!-~]+")
+# RFC 7489 section 6.2: dmarc-uri = URI [ "!" 1*DIGIT [ "k" / "m" / "g" / "t" ] ]; a "!" in the address itself is encoded
+_MAILTO = re.compile(r"mailto:([!-~]+?)(?:!(\d{1,12})([kmgt]?))?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+class Policy(enum.StrEnum):
+    """What the owner of a domain wants done with mail that fails; later ones are stricter."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+    @property
+    def milder(self) -> Policy:
+        """One step down: what `t=y` makes of it (RFC 9989 section 4.7)."""
+        return {Policy.REJECT: Policy.QUARANTINE}.get(self, Policy.NONE)
+
+    @property
+    def strictness(self) -> int:
+        """Higher is stricter."""
+        return list(Policy).index(self)
+
+
+class ReportUri(msgspec.Struct, frozen=True, gc=False):
+    """Where reports are wanted; `limit` octets at the most, 0 for no limit."""
+
+    address: Address
+    limit: int = 0
+
+
+class DmarcRecord(msgspec.Struct, frozen=True):
+    """What one record says. `policy`, `sp` and `np` are None where they are not there or cannot be read."""
+
+    policy: Policy | None = None
+    sp: Policy | None = None
+    np: Policy | None = None
+    strict_dkim: bool = False
+    strict_spf: bool = False
+    psd: str = "u"
+    testing: bool = False
+    rua: tuple[ReportUri, ...] = ()
+    ruf: tuple[ReportUri, ...] = ()
+    fo: str = ""
+    # p is missing or one of p, sp, np is no policy
+    faulty: bool = False
+    # some URI in rua, of whatever scheme, can be read
+    wants_reports: bool = False
+
+    @property
+    def applies(self) -> bool:
+        """Whether there is a policy in it at all (RFC 9989 section 4.10.1): a faulty one counts as p=none where reports are wanted."""
+        return not self.faulty or self.wants_reports
+
+    def policy_for(self, *, own: bool, exists: bool) -> Policy:
+        """Return what is asked for mail of the domain itself, or of one below it that exists or does not; before `t`."""
+        if self.faulty or self.policy is None:
+            return Policy.NONE
+        if own:
+            return self.policy
+        below = self.policy if self.sp is None else self.sp
+        return below if exists or self.np is None else self.np
+
+
+def dmarc_record(text: str) -> DmarcRecord | None:
+    """Read one TXT record; None for what is no DMARC record."""
+    version = _VERSION.match(text)
+    if version is None or len(text) > MAX_RECORD:
+        return None
+    tags: dict[str, str] = {}
+    for part in text[version.end() :].split(";"):
+        match = _TAG.fullmatch(part.strip(" \t"))
+        if match is None:
+            # RFC 9989 section 4.8: what cannot be read in the rest of a record is ignored
+            continue
+        name = match[1].lower()
+        if name in tags:
+            return None
+        tags[name] = match[2].strip(" ")
+    return _record(tags)
+
+
+def _record(tags: dict[str, str]) -> DmarcRecord:
+    policies = {name: _policy(tags[name]) for name in ("p", "sp", "np") if name in tags}
+    rua = tags.get("rua", "")
+    return DmarcRecord(
+        policy=policies.get("p"),
+        sp=policies.get("sp"),
+        np=policies.get("np"),
+        strict_dkim=tags.get("adkim", "").lower() == "s",
+        strict_spf=tags.get("aspf", "").lower() == "s",
+        psd=_one_of(tags.get("psd", ""), "yn", "u"),
+        testing=tags.get("t", "").lower() == "y",
+        rua=tuple(_uris(rua)),
+        ruf=tuple(_uris(tags.get("ruf", ""))),
+        fo=tags.get("fo", ""),
+        faulty="p" not in tags or None in policies.values(),
+        wants_reports=any(_URI.fullmatch(uri.strip(" \t")) for uri in rua.split(",")),
+    )
+
+
+def _policy(value: str) -> Policy | None:
+    try:
+        return Policy(value.lower())
+    except ValueError:
+        return None
+
+
+def _one_of(value: str, letters: str, default: str) -> str:
+    value = value.lower()
+    return value if len(value) == 1 and value in letters else default
+
+
+def _uris(value: str) -> Iterator[ReportUri]:
+    """Yield the first MAX_URIS addresses that mail can go to; other schemes and what is no address are left out (DMARC-02)."""
+    found = 0
+    for part in value.split(","):
+        match = _MAILTO.fullmatch(part.strip(" \t"))
+        if match is None or found >= MAX_URIS:
+            continue
+        try:
+            # decoded after the commas were split (RFC 6068); whatever it hides, an address is all that is taken
+            address = Address.parse(unquote(match[1]))
+        except AddressError:
+            continue
+        found += 1
+        yield ReportUri(address, int(match[2] or 0) * _UNITS[(match[3] or "").lower()])
