@@ -18,7 +18,7 @@ from upesi.mailauth.hashing import BodyDigest, MessageHashing
 from upesi.mailauth.keys import KeyCache, KeyRecord
 from upesi.mailauth.signature import BodyHash, Signature, SignatureFault, read_signature, read_tags
 
-__all__ = ["MAX_SIGNATURES", "DkimOutcome", "DkimTerms", "DkimVerifier", "key_records", "outcome_by"]
+__all__ = ["MAX_SIGNATURES", "DkimOutcome", "DkimTerms", "DkimVerifier", "key_records", "outcome_by", "signed_digest"]
 
 # Signatures of one message that are looked at. Two algorithms of the author's domain, two of its mail provider's, and one of a list
 # make five; each costs a question and a verification (DKIM-01)
@@ -105,10 +105,10 @@ class DkimVerifier:
         if fault:
             return _outcome(signature, "fail", fault)
         try:
-            records = yield from key_records(signature, keys)
+            records = yield from key_records(signature.key_name, keys)
         except SignatureFault as error:
             return _outcome(signature, error.result, str(error))
-        outcome = outcome_by(records, signature, body, _signed_digest(signature, fields))
+        outcome = outcome_by(records, signature, body, signed_digest(signature, fields))
         if outcome.result == "pass" and not self._terms.partial and _part_unsigned(signature, body):
             # RFC 6376 section 8.2: whoever has the message can write below what was signed
             return msgspec.structs.replace(outcome, result="policy", reason="l= leaves a part of the body unsigned")
@@ -123,9 +123,9 @@ class DkimVerifier:
         return ""
 
 
-def key_records(signature: Signature, keys: KeyCache) -> Asking[list[KeyRecord]]:
-    """Ask for the key of a signature; raise SignatureFault where there is none, or nobody could say (RFC 6376 section 6.1.2)."""
-    answer = yield Question(signature.key_name, "TXT")
+def key_records(name: str, keys: KeyCache) -> Asking[list[KeyRecord]]:
+    """Ask for the key of that name; raise SignatureFault where there is none, or nobody could say (RFC 6376 section 6.1.2)."""
+    answer = yield Question(name, "TXT")
     if answer.status.trouble:
         raise SignatureFault("key could not be fetched", "temperror")
     if answer.status is not Status.OK or not answer.texts:
@@ -133,8 +133,9 @@ def key_records(signature: Signature, keys: KeyCache) -> Asking[list[KeyRecord]]
     return [keys.record(text) for text in answer.texts[:MAX_KEY_RECORDS]]
 
 
-def _signed_digest(signature: Signature, fields: Fields) -> bytes:
-    return fields_digest(fields, signature.names, signature.unsigned, signature.header)
+def signed_digest(signature: Signature, fields: Fields) -> bytes:
+    """Return the hash that a signature was made of."""
+    return fields_digest(fields, signature.names, signature.unsigned, signature.header, signature.field)
 
 
 def outcome_by(records: list[KeyRecord], signature: Signature, body: BodyDigest, header: bytes) -> DkimOutcome:

@@ -14,6 +14,7 @@ from upesi.mailauth.canonical import Canonicalization, relaxed_field
 
 __all__ = ["Fields", "fields_digest"]
 
+_SIGNATURES = (b"dkim-signature", b"arc-message-signature")
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 
@@ -36,10 +37,11 @@ class Fields:
         """Return the fields of this name, given in lower case, topmost first."""
         return self._by_name.get(name, [])
 
-    def selected(self, names: Iterable[bytes]) -> list[bytes]:
+    def selected(self, names: Iterable[bytes], without: bytes = b"") -> list[bytes]:
         """Return the fields that a list of names in lower case signs: each name takes the lowest field that is left.
 
-        A name for which no field is left takes nothing (RFC 6376 section 5.4.2): so a signer says that there are no more of it.
+        A name for which no field is left takes nothing (RFC 6376 section 5.4.2): so a signer says that there are no more of it. `without`
+        is the signature itself, which was not there when it was made.
         """
         taken: dict[bytes, int] = {}
         chosen = []
@@ -47,6 +49,8 @@ class Fields:
             fields = self._by_name.get(name)
             if fields is None:
                 continue
+            if name in _SIGNATURES:
+                fields = [field for field in fields if field is not without]
             used = taken.get(name, 0)
             if used < len(fields):
                 taken[name] = used + 1
@@ -54,9 +58,14 @@ class Fields:
         return chosen
 
 
-def fields_digest(fields: Fields, names: Iterable[bytes], unsigned: bytes, canonicalization: Canonicalization) -> bytes:
-    """Return the hash of the fields that `names` select, and of the signature's own field with nothing in b= (RFC 6376 section 3.7)."""
-    signed = fields.selected(names)
+def fields_digest(
+    fields: Fields, names: Iterable[bytes], unsigned: bytes, canonicalization: Canonicalization, itself: bytes = b""
+) -> bytes:
+    """Return the hash of the fields that `names` select, and of the signature's own field with nothing in b= (RFC 6376 section 3.7).
+
+    `itself` is that field as it stands among `fields`, if it does.
+    """
+    signed = fields.selected(names, itself)
     signed.append(unsigned)
     if canonicalization is Canonicalization.RELAXED:
         signed = [relaxed_field(field) for field in signed]

@@ -11,9 +11,22 @@ import msgspec
 
 from upesi.mail.address import AddressError, domain_from
 from upesi.mailauth.canonical import Canonicalization
-from upesi.mailauth.tags import MAX_TAG_LIST, TagError, base64_value, number_value, parse_tags
+from upesi.mailauth.tags import MAX_TAG_LIST, TagError, base64_value, number_value, parse_tags, words
 
-__all__ = ["MAX_SIGNED_NAMES", "BodyHash", "Signature", "SignatureFault", "canonicalizations", "field_names"]
+__all__ = [
+    "MAX_SIGNED_NAMES",
+    "BodyHash",
+    "Signature",
+    "SignatureFault",
+    "algorithm_of",
+    "field_names",
+    "host_name",
+    "read_signature",
+    "read_tags",
+    "require",
+    "signature_of",
+    "without_signature",
+]
 
 # Names in h=. Signers name some twenty, oversigned ones twice
 MAX_SIGNED_NAMES = 500
@@ -43,7 +56,7 @@ class SignatureFault(Exception):
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a signature says of itself. `unsigned` is the field with an empty b=, which is the last thing that was hashed."""
+    """What a signature says of itself. `field` is where it stands; with nothing in b= that is the last thing that was hashed."""
 
     domain: str
     selector: str
@@ -54,9 +67,14 @@ class Signature(msgspec.Struct, frozen=True):
     names: tuple[bytes, ...]
     body_digest: bytes
     octets: bytes
-    unsigned: bytes
+    field: bytes
     made: int | None = None
     expires: int | None = None
+
+    @property
+    def unsigned(self) -> bytes:
+        """The field with an empty b=."""
+        return without_signature(self.field)
 
     @property
     def kind(self) -> str:
@@ -83,35 +101,55 @@ def read_tags(field: bytes) -> dict[str, str]:
 
 def read_signature(field: bytes, tags: dict[str, str]) -> Signature:
     """Make a Signature of the tags of a DKIM-Signature field; raise SignatureFault."""
+    if tags.get("v") != "1":
+        raise SignatureFault("signature is of an unknown version")
+    require(tags, "a", "b", "bh", "d", "h", "s")
+    if "q" in tags and "dns/txt" not in words(tags["q"]):
+        # RFC 6376 section 3.5: other ways to fetch a key are ignored, but one must be ours
+        raise SignatureFault("key is not in DNS")
+    names = field_names(tags["h"])
+    if b"from" not in names:
+        # section 6.1.1
+        raise SignatureFault("From is not signed")
+    domain = host_name(tags["d"], "d")
+    return signature_of(field, tags, domain, _identity(tags.get("i"), domain), names)
+
+
+def signature_of(
+    field: bytes,
+    tags: dict[str, str],
+    domain: str,
+    identity: str,
+    names: tuple[bytes, ...],
+    default: str = "simple/simple",
+) -> Signature:
+    """Read the tags that DKIM-Signature and ARC-Message-Signature share; raise SignatureFault. `default` stands for a missing c=."""
+    header, body = canonicalizations(tags.get("c", default))
     try:
-        return _read(field, tags)
+        made, expires = _times(tags)
+        return Signature(
+            domain=domain,
+            selector=host_name(tags["s"], "s"),
+            identity=identity,
+            algorithm=algorithm_of(tags["a"]),
+            header=header,
+            body=BodyHash(body, number_value(tags["l"]) if "l" in tags else None),
+            names=names,
+            body_digest=base64_value(tags["bh"]),
+            octets=base64_value(tags["b"]),
+            field=field,
+            made=made,
+            expires=expires,
+        )
     except TagError as error:
         raise SignatureFault(f"signature: {error}") from None
 
 
-def _read(field: bytes, tags: dict[str, str]) -> Signature:
-    if tags.get("v") != "1":
-        raise SignatureFault("signature is of an unknown version")
-    for name in ("a", "b", "bh", "d", "h", "s"):
+def require(tags: dict[str, str], *names: str) -> None:
+    """Make sure that tags are there, and hold something; raise SignatureFault."""
+    for name in names:
         if not tags.get(name):
             raise SignatureFault(f"signature has no {name}=")
-    domain = host_name(tags["d"], "d")
-    header, body = canonicalizations(tags.get("c", "simple/simple"))
-    made, expires = _times(tags)
-    return Signature(
-        domain=domain,
-        selector=host_name(tags["s"], "s"),
-        identity=_identity(tags.get("i"), domain),
-        algorithm=algorithm_of(tags["a"]),
-        header=header,
-        body=BodyHash(body, number_value(tags["l"]) if "l" in tags else None),
-        names=_signed_names(tags),
-        body_digest=base64_value(tags["bh"]),
-        octets=base64_value(tags["b"]),
-        unsigned=without_signature(field),
-        made=made,
-        expires=expires,
-    )
 
 
 def algorithm_of(text: str) -> str:
@@ -162,17 +200,6 @@ def host_name(text: str, tag: str) -> str:
 def without_signature(field: bytes) -> bytes:
     """Return a field with the value of b= and the blanks around it taken out (RFC 6376 section 3.7)."""
     return _SIGNATURE_VALUE.sub(rb"\1", field, count=1)
-
-
-def _signed_names(tags: dict[str, str]) -> tuple[bytes, ...]:
-    names = field_names(tags["h"])
-    if b"from" not in names:
-        # RFC 6376 section 6.1.1
-        raise SignatureFault("From is not signed")
-    # section 3.5: the names of other ways to fetch a key are ignored, but one must be ours
-    if "q" in tags and "dns/txt" not in "".join(tags["q"].lower().split()).split(":"):
-        raise SignatureFault("key is not in DNS")
-    return names
 
 
 def _identity(text: str | None, domain: str) -> str:

@@ -23,7 +23,10 @@ from upesi.mailauth.fields import Fields, fields_digest
 from upesi.mailauth.hashing import BodyDigest
 from upesi.mailauth.keys import MAX_RSA_BITS
 
-__all__ = ["MIN_SIGNING_BITS", "OVERSIGNED", "SIGNED", "KeyFileError", "SigningKey", "signature_field", "signed_names"]
+__all__ = [
+    "MAX_SIGNED", "MIN_SIGNING_BITS", "OVERSIGNED", "SIGNED", "KeyFileError", "NotSignable", "SignatureTerms", "SigningKey", "folded",
+    "folded_base64", "signature_field", "signed_names",
+]  # fmt: skip
 
 # RFC 8301 section 3.2: signers SHOULD use at least 2048
 MIN_SIGNING_BITS = 2048
@@ -165,6 +168,7 @@ def folded(names: str) -> str:
 
 
 def folded_base64(octets: bytes) -> bytes:
-    """Return `octets` in base64 on lines of 70 characters."""
+    """Return `octets` in base64 on lines of 72 characters, the first of them behind "b="."""
     text = base64.b64encode(octets)
-    return b"\r\n\t".join(text[start : start + _LINE] for start in range(0, len(text), _LINE))
+    lines = [text[:_LINE], *(text[start : start + _LINE + 2] for start in range(_LINE, len(text), _LINE + 2))]
+    return b"\r\n\t".join(lines)
