@@ -1,0 +1,121 @@
+"""Ask whether the domain of MAIL FROM can be answered at all: it exists, takes mail, and not at an address of nowhere."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Literal
+
+from upesi.plugin import (
+    Address,
+    Answer,
+    Dns,
+    OnError,
+    Plugin,
+    PluginSettings,
+    Transaction,
+    Verdict,
+    defer,
+    domain_from,
+    hook,
+    reject,
+)
+
+Action = Literal["mark", "defer", "reject"]
+
+# MX hosts whose addresses are looked at; one good address is enough, and nobody honest lists more bad ones in front of it
+MAX_HOSTS = 5
+
+_FAULTS = {
+    "missing": (".1.8", "The domain of the sender, {domain}, has neither MX nor address records"),
+    # RFC 7505 section 4.2
+    "null_mx": (".7.27", "Sender address has null MX"),
+    "bogus": (".1.8", "The domain of the sender, {domain}, has its mail sent to where nobody can reach it"),
+    "temperror": (".4.3", "The domain of the sender, {domain}, could not be looked up"),
+}
+
+
+class SenderDomain(Plugin):
+    """Refuse senders that nobody could answer, nor send a notice to."""
+
+    class Settings(PluginSettings):
+        """A domain that does not exist is no sender's; DNS trouble may pass."""
+
+        missing: Action = "reject"
+        null_mx: Action = "reject"
+        bogus: Action = "reject"
+        temperror: Literal["mark", "defer"] = "defer"
+        # domains that may send although nothing of this is right: those of our own applications
+        exempt: tuple[str, ...] = ()
+        on_error: OnError = "defer"
+
+    def __init__(self, settings: Settings, dns: Dns) -> None:
+        super().__init__(settings)
+        self._dns = dns
+        self._exempt = frozenset(domain_from(domain) for domain in settings.exempt)
+        self._actions: dict[str, Action] = {fault: getattr(settings, fault) for fault in _FAULTS}
+
+    # before what costs more
+    @hook.mail(before=["spf"], deadline="15s")
+    async def answerable(self, tx: Transaction, sender: Address) -> Verdict | None:
+        """Look up the domain; a null reverse-path and address literals have none."""
+        domain = sender.domain
+        session = tx.session
+        if not domain or domain[0] == "[" or domain in self._exempt:
+            return None
+        if session.role != "mx" or session.relaying or session.identity is not None:
+            return None
+        fault, evidence = await self._fault(domain)
+        if not fault:
+            tx.results["sender_domain"] = ("pass", evidence)
+            return None
+        tx.results["sender_domain"] = ("error" if fault == "temperror" else "fail", f"{fault}: {evidence}")
+        action = self._actions[fault]
+        if action == "mark":
+            return None
+        status, text = _FAULTS[fault]
+        text = text.format(domain=domain)
+        return reject(f"5{status}", text) if action == "reject" else defer(f"4{status}", text)
+
+    async def _fault(self, domain: str) -> tuple[str, str]:
+        """Return what is wrong with `domain`, "" if nothing is, and what was looked at."""
+        answer = await self._dns.mx(domain)
+        if answer.status.trouble:
+            return "temperror", domain
+        if not answer.mx:
+            # RFC 5321 section 5.1: without MX records, the domain itself is the host
+            return _of_addresses(await self._dns.addresses(domain), "missing"), domain
+        hosts = [record.exchange for record in sorted(answer.mx) if record.exchange]
+        if not hosts:
+            return "null_mx", domain
+        faults = []
+        for host in hosts[:MAX_HOSTS]:
+            fault = "bogus" if _is_address(host) else _of_addresses(await self._dns.addresses(host), "bogus")
+            if not fault:
+                return "", host
+            faults.append(fault)
+        # one that could not be looked up might have been the good one
+        return ("temperror" if "temperror" in faults or len(hosts) > MAX_HOSTS else "bogus"), hosts[0]
+
+
+def _of_addresses(answer: Answer, none: str) -> str:
+    """Return what is wrong with a host's addresses; `none` where it has none."""
+    if any(_reachable(text) for text in answer.texts):
+        return ""
+    if answer.texts:
+        return "bogus"
+    return "temperror" if answer.status.trouble else none
+
+
+def _reachable(text: str) -> bool:
+    address = ip_address(text)
+    # loopback, private, link-local, documentation, shared and reserved ones: a notice would come back to ourselves or to a neighbour
+    return address.is_global and not address.is_multicast
+
+
+def _is_address(host: str) -> bool:
+    """Whether an MX record has an address in place of a name, which RFC 5321 section 5.1 does not allow."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
