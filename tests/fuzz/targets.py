@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from tests.scenarios.acceptor import LIMITS, Acceptor, in_transaction
 from tests.unit.sasl.saslkit import circumstances, play
 
-from upesi.dns.codec import answer_from, make_query, read_reply
+from upesi.dns.codec import answer_from, make_question, read_reply
+from upesi.dns.records import KINDS
 from upesi.mail.address import Address, AddressError
 from upesi.mail.body import MemoryBody
 from upesi.mail.errors import RemoteProtocolError
@@ -30,7 +31,7 @@ __all__ = ["ONCE", "TARGETS", "Target"]
 
 Target = Callable[[bytes], None]
 
-_QUERY = make_query("client.example", "MX", 4711)
+_QUESTIONS = [question for kind in KINDS if (question := make_question("client.example", kind)) is not None]
 _NAMES = tuple(MECHANISMS)
 
 
@@ -202,12 +203,13 @@ def dovecot(data: bytes) -> None:
 
 
 def dns(data: bytes) -> None:
-    """A datagram that claims to be the answer to our question."""
-    assert _QUERY is not None
-    for wire in (data, _QUERY.to_wire()[:2] + data):
-        reply = read_reply(_QUERY, wire)
+    """A datagram that claims to be the answer to our question: whole, and with its header and question right."""
+    question = _QUESTIONS[data[-1] % len(_QUESTIONS)] if data else _QUESTIONS[0]
+    header = b"\x12\x67\x81\xa0\0\1" + data[:6].ljust(6, b"\0")
+    for wire in (data, header + question.wire + data[6:]):
+        reply = read_reply(question.wire, wire)
         if reply is not None:
-            answer_from(reply)
+            answer_from(question, reply, trusted=True)
 
 
 _READERS: dict[str, Target] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import closing
 
 import dns.message
 import dns.rrset
@@ -39,9 +40,9 @@ def looked_up(*questions, zone=ZONE, servers=None, **options):
     async def main():
         loop = asyncio.get_running_loop()
         async with FakeDns(zone, **options) as server:
-            resolver = Resolver(loop, servers(server) if servers else (server.address,), os.urandom, cache_size=100)
-            answers = [await getattr(resolver, method)(argument) for method, argument in questions]
-            return answers, server, loop.time()
+            with closing(Resolver(loop, servers(server) if servers else (server.address,), os.urandom)) as resolver:
+                answers = [await getattr(resolver, method)(argument) for method, argument in questions]
+                return answers, server, loop.time()
 
     return run_virtual(main())
 
@@ -110,8 +111,8 @@ def test_next_server_is_asked_when_one_fails_or_is_dead():
             async with FakeDns(ZONE) as dead:
                 pass
             servers = (dead.address, lame.address, silent.address, good.address)
-            resolver = Resolver(loop, servers, os.urandom)
-            return (await resolver.mx("x.test")).status, loop.time()
+            with closing(Resolver(loop, servers, os.urandom)) as resolver:
+                return (await resolver.mx("x.test")).status, loop.time()
 
     status, now = run_virtual(main())
     assert status is Status.OK
@@ -128,19 +129,19 @@ def test_answers_are_kept_for_their_ttl_and_trouble_for_seconds():
 
     async def main():
         async with FakeDns(ZONE, ttl=60) as server:
-            resolver = Resolver(asyncio.get_running_loop(), (server.address,), os.urandom)
-            for seconds in (0, 59, 2):
-                await asyncio.sleep(seconds)
-                await resolver.mx("X.test.")
-            asked = len(server.asked)
-            await resolver.mx("broken.test")
-            await resolver.mx("broken.test")
-            again = len(server.asked) - asked
-            await asyncio.sleep(6)
-            await resolver.mx("broken.test")
-            return asked, again, len(server.asked) - asked
+            with closing(Resolver(asyncio.get_running_loop(), (server.address,), os.urandom)) as resolver:
+                for seconds in (0, 59, 2):
+                    await asyncio.sleep(seconds)
+                    await resolver.mx("X.test.")
+                asked = len(server.asked)
+                await resolver.mx("broken.test")
+                await resolver.mx("broken.test")
+                again = len(server.asked) - asked
+                await asyncio.sleep(6)
+                await resolver.mx("broken.test")
+                return asked, again, len(server.asked) - asked
 
-    assert run_virtual(main()) == (2, 2, 4)
+    assert run_virtual(main()) == (2, 3, 6)
 
 
 def test_equal_questions_under_way_are_asked_once_and_survive_a_cancelled_asker():
@@ -148,12 +149,12 @@ def test_equal_questions_under_way_are_asked_once_and_survive_a_cancelled_asker(
 
     async def main():
         async with FakeDns(ZONE) as server:
-            resolver = Resolver(asyncio.get_running_loop(), (server.address,), os.urandom)
-            tasks = [asyncio.ensure_future(resolver.mx("x.test")) for _ in range(50)]
-            await asyncio.sleep(0)
-            tasks[0].cancel()
-            answers = await asyncio.gather(*tasks, return_exceptions=True)
-            return answers, server.asked
+            with closing(Resolver(asyncio.get_running_loop(), (server.address,), os.urandom)) as resolver:
+                tasks = [asyncio.ensure_future(resolver.mx("x.test")) for _ in range(50)]
+                await asyncio.sleep(0)
+                tasks[0].cancel()
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+                return answers, server.asked
 
     answers, asked = run_virtual(main())
     assert isinstance(answers[0], asyncio.CancelledError)
@@ -198,7 +199,8 @@ def test_forged_datagrams_are_ignored():
 
         loop.create_datagram_endpoint = seen
         async with server:
-            return await Resolver(loop, (server.address,), os.urandom).mx("x.test")
+            with closing(Resolver(loop, (server.address,), os.urandom)) as resolver:
+                return await resolver.mx("x.test")
 
     assert {record.exchange for record in run_virtual(main()).mx} == {"mx1.x.test", "mx2.x.test"}
 

@@ -182,6 +182,12 @@ def _smarthost_problem(smarthost: str) -> str:
 
 
 def _servers(config: Config) -> Found:
+    for key in ("cache_size", "max_per_message"):
+        if getattr(config.dns, key) < 1:
+            yield ("dns", key), "must be at least 1"
+    for key in ("timeout", "message_timeout"):
+        if getattr(config.dns, key) <= 0:
+            yield ("dns", key), "must be more than 0"
     for index, server in enumerate(config.dns.servers):
         here: KeyPath = ("dns", "servers", index)
         host, colon, port = server.rpartition(":")

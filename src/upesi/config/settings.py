@@ -411,10 +411,22 @@ class DnsSettings(Section, frozen=True, kw_only=True):
 
     # "ADDRESS" or "ADDRESS:PORT"; empty: those of /etc/resolv.conf
     servers: tuple[str, ...] = ()
+    # believe every server that says that DNSSEC vouches for an answer, and not only those on this machine: the way to it must be safe from
+    # whoever could forge it
+    trusted: bool = False
     # for one lookup, all tries and servers together
     timeout: Duration = Duration("5s")
-    # answers kept
+    # answers kept; one above 512 octets counts as several
     cache_size: int = 10_000
+    # how long beyond its lifetime an answer is given while no server answers (RFC 8767 advises one to three days); 0s: never
+    serve_stale: Duration = Duration("1d")
+    # ask in random capitals, which a forger must guess too; of use with servers that are reached over a network where others can send
+    mix_case: bool = False
+    # lookups that the checks of one message, or of a session before it, may ask for; what is known counts nothing. SPF and DMARC at their
+    # own limits need about 150, honest mail ten
+    max_per_message: int = 200
+    # how long they may wait for those, all together
+    message_timeout: Duration = Duration("20s")
 
 
 class LogFormat(StrEnum):

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, ip_address
 
 from upesi.mail.answers import Answer, Confirmed, Status
 
-__all__ = ["Lookups"]
+__all__ = ["Lookups", "both_families"]
 
 # RFC 7208 section 5.5 allows ten names for the same question; nobody honest needs more
 MAX_NAMES = 10
@@ -53,7 +53,7 @@ class Lookups:
         else:
             six = known_six or await self.query(name, "AAAA")
             four = known_four or await self.query(name, "A")
-        return _both(six, four)
+        return both_families(six, four)
 
     async def confirmed(self, address: str) -> Confirmed:
         """Return the names of `address` that lead back to it; raise ValueError if it is none."""
@@ -80,7 +80,8 @@ class Lookups:
         return Confirmed(trouble, (), claims.texts)
 
 
-def _both(six: Answer, four: Answer) -> Answer:
+def both_families(six: Answer, four: Answer) -> Answer:
+    """Return the addresses of two answers as one."""
     if not four.texts:
         return four if not (six.texts or six.status.trouble) else six
     if not six.texts:

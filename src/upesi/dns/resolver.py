@@ -1,131 +1,205 @@
 """The stub resolver: the only way to ask DNS.
 
-Asks recursive servers, best a validating one on this machine. Tries each in turn, twice, inside one deadline; equal questions that
-are under way are asked once; answers are kept for their TTL. It does not recurse and does not validate.
+Asks recursive servers, best a validating one on this machine (`exchange`). Equal questions that are under way are asked once; answers are
+kept for their TTL, absence too (RFC 2308), and longer for when nobody answers (RFC 8767). It does not recurse and does not validate:
+what DNSSEC says is the AD bit of a server that is trusted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
-from upesi.dns.cache import TtlCache
-from upesi.dns.codec import answer_from, make_query
-from upesi.dns.exchange import ask
-from upesi.mail.answers import Answer, Status
+import msgspec
+
+from upesi.dns.answers import AnswerCache, Key
+from upesi.dns.codec import Question, make_question
+from upesi.dns.exchange import Exchange, Manner
+from upesi.dns.lookups import Lookups, both_families
+from upesi.dns.servers import Server
+from upesi.dns.upstream import Emit, Upstream
+from upesi.mail.answers import Answer, Security, Status
 
 __all__ = ["Resolver"]
 
-# Every server is tried this often; a lost datagram is likelier than a dead server
-ROUNDS = 2
+# Questions under way at once; one more is trouble at once. So many that names whose servers are silent do not keep the others waiting
+# (DNS-07): a thousand sessions with four questions each
+MAX_IN_FLIGHT = 4000
 
-# Questions under way at once, each with a socket; more wait their turn inside their own deadline
-MAX_IN_FLIGHT = 500
+# Connections to servers by TCP at once; more wait inside their deadline
+MAX_TCP = 64
 
 # Seconds for which trouble is remembered: ten thousand domains must not all wait for a dead server, and it should be missed briefly
 TROUBLE_TTL = 5.0
 
-_Key = tuple[str, str]
+# RFC 8767 section 5: seconds after which a client gets what is stale while the question goes on; and for which a stale answer then stands
+STALE_AFTER = 1.8
+STALE_TTL = 30.0
+
+# An old TLSA record would hold mail back that its domain's new key could have; DANE must hear of trouble instead (RFC 7672 section 2.1.1)
+_NEVER_STALE = ("TLSA",)
+
+# In place of a type: the name does not exist, whatever is asked (RFC 8020)
+_ANY = ""
+
+_NO_NAME = Answer(Status.NXDOMAIN)
+_BUSY = Answer(Status.TIMEOUT)
 
 
-class Resolver:
-    """Answers questions about names. `entropy(n)` gives n random octets, `timeout` is in seconds for one lookup, all tries together.
+class Resolver(Lookups):
+    """Answers questions about names. `entropy(n)` gives n random octets, `timeout` is in seconds for one question, all tries together.
 
-    Time is the loop's. Cancelling a caller does not cancel a question that others may wait for.
+    `trusted` says that every server's AD bit counts, not only that of servers on this machine. Time is the loop's. Cancelling a caller does
+    not cancel a question that others may wait for. `hits`, `misses`, `joined` (a question that was under way), `stale` and `refused` (too
+    many under way) count for ever.
     """
 
-    __slots__ = ("_cache", "_entropy", "_in_flight", "_loop", "_servers", "_slots", "_timeout")
+    __slots__ = (
+        "_cache", "_in_flight", "_loop", "_manner", "_tasks", "hits", "joined", "misses", "refused", "stale", "upstreams",
+    )  # fmt: skip
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        servers: tuple[tuple[str, int], ...],
+        servers: Sequence[Server],
         entropy: Callable[[int], bytes],
         *,
         timeout: float = 5.0,
         cache_size: int = 10_000,
+        serve_stale: float = 0.0,
+        trusted: bool = False,
+        mix_case: bool = False,
+        emit: Emit = lambda event, fields: None,
     ) -> None:
         self._loop = loop
-        self._servers = servers
-        self._entropy = entropy
-        self._timeout = timeout
-        self._cache: TtlCache[_Key, Answer] = TtlCache(cache_size, loop.time)
-        self._in_flight: dict[_Key, asyncio.Task[Answer]] = {}
-        self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._manner = Manner(loop, entropy, timeout, mix_case, asyncio.Semaphore(MAX_TCP))
+        self._cache = AnswerCache(cache_size, loop.time, serve_stale)
+        self._in_flight: dict[Key, asyncio.Future[Answer]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.upstreams = [
+            Upstream(loop, server, entropy, emit, trusted=trusted or ip_address(server[0]).is_loopback)
+            for server in servers
+        ]
+        self.hits = 0
+        self.misses = 0
+        self.joined = 0
+        self.stale = 0
+        self.refused = 0
+
+    def known(self, name: str, kind: str) -> Answer | None:
+        """Return the answer if it is in memory and fresh."""
+        known = self._remembered((name.lower().rstrip("."), kind))
+        self.hits += known is not None
+        return known
 
     async def query(self, name: str, kind: str) -> Answer:
-        """Return the records of type `kind` ("TXT", "A", ...) at `name`."""
-        return await self._lookup(name, kind)
+        """Return the records of type `kind` ("TXT", "A", ...) at `name`, without a wait where they are known.
 
-    async def mx(self, domain: str) -> Answer:
-        """Return the MX records of `domain`, as DNS ordered them."""
-        return await self._lookup(domain, "MX")
-
-    async def txt(self, name: str) -> Answer:
-        """Return the TXT records of `name`."""
-        return await self._lookup(name, "TXT")
-
-    async def ptr(self, address: str) -> Answer:
-        """Return the names of `address`; raise ValueError if it is none. They are claims until they are looked up in turn (DNS-06)."""
-        return await self._lookup(ip_address(address).reverse_pointer, "PTR")
+        Raises ValueError for a type that cannot be asked for.
+        """
+        begun = self._begin((name.lower().rstrip("."), kind))
+        return begun if isinstance(begun, Answer) else await _waited(begun)
 
     async def addresses(self, name: str) -> Answer:
-        """Return the IPv6 and IPv4 addresses of `name`. Trouble with one family matters only where the other has none."""
-        six, four = await asyncio.gather(self._lookup(name, "AAAA"), self._lookup(name, "A"))
-        texts = six.texts + four.texts
-        if texts:
-            ttl = min(answer.ttl for answer in (six, four) if answer.texts)
-            return Answer(Status.OK, texts=texts, ttl=ttl)
-        return six if six.status.trouble else four
+        """Return the IPv6 and IPv4 addresses of `name`; both questions are under way at once."""
+        key = name.lower().rstrip(".")
+        six, four = self._begin((key, "AAAA")), self._begin((key, "A"))
+        return both_families(
+            six if isinstance(six, Answer) else await _waited(six),
+            four if isinstance(four, Answer) else await _waited(four),
+        )
 
     def close(self) -> None:
         """Drop the questions under way; whoever waits for one is cancelled."""
-        for task in tuple(self._in_flight.values()):
+        for task in tuple(self._tasks):
             task.cancel()
+        for upstream in self.upstreams:
+            upstream.ports.close()
 
-    async def _lookup(self, name: str, kind: str) -> Answer:
-        key = (name.lower().rstrip("."), kind)
-        known = self._cache.get(key)
+    def _remembered(self, key: Key) -> Answer | None:
+        return self._cache.get(key) or self._cache.get((key[0], _ANY))
+
+    def _begin(self, key: Key) -> Answer | asyncio.Future[Answer]:
+        """Return the answer, or what will be: of a question that is under way, or sent now."""
+        known = self._remembered(key)
         if known is not None:
+            self.hits += 1
             return known
-        task = self._in_flight.get(key)
-        if task is None:
-            task = self._in_flight[key] = self._loop.create_task(self._fetch(key))
-        return await asyncio.shield(task)
+        future = self._in_flight.get(key)
+        if future is not None:
+            self.joined += 1
+            return future
+        question = make_question(*key)
+        if question is None:
+            return _NO_NAME
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            self.refused += 1
+            return _BUSY
+        self.misses += 1
+        future = self._in_flight[key] = self._loop.create_future()
+        task = self._loop.create_task(self._fetch(key, question, future))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return future
 
-    async def _fetch(self, key: _Key) -> Answer:
+    async def _fetch(self, key: Key, question: Question, future: asyncio.Future[Answer]) -> None:
+        old = self._stale(key)
+        early = self._loop.call_later(STALE_AFTER, self._give, future, old) if old is not None else None
         try:
-            answer = await self._ask_servers(*key)
-            self._cache.put(key, answer, TROUBLE_TTL if answer.status.trouble else answer.ttl)
-            return answer
+            answer = await Exchange(self._manner, self._order(), question).answer()
+            self._give(future, self._remember(key, answer, old))
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except Exception as error:
+            # our own: it belongs to whoever waits
+            if not future.done():
+                future.set_exception(error)
         finally:
             del self._in_flight[key]
+            if early is not None:
+                early.cancel()
 
-    async def _ask_servers(self, name: str, kind: str) -> Answer:
-        """Ask every server in turn until one knows."""
-        worst = Answer(Status.TIMEOUT)
-        share = self._timeout / (ROUNDS * len(self._servers))
-        try:
-            async with asyncio.timeout(self._timeout), self._slots:
-                for server in self._servers * ROUNDS:
-                    answer = await self._ask_one(server, name, kind, share)
-                    if not answer.status.trouble:
-                        return answer
-                    if answer.status is Status.SERVFAIL:
-                        worst = answer
-        except TimeoutError:
-            pass
-        return worst
+    def _order(self) -> list[Upstream]:
+        """Return the servers, the configuration's first first, silent ones last."""
+        if len(self.upstreams) == 1:
+            return self.upstreams
+        first = [upstream for upstream in self.upstreams if upstream.asked_first()]
+        return first + [upstream for upstream in self.upstreams if upstream not in first]
 
-    async def _ask_one(self, server: tuple[str, int], name: str, kind: str, within: float) -> Answer:
-        query = make_query(name, kind, int.from_bytes(self._entropy(2), "big"))
-        if query is None:
-            return Answer(Status.NXDOMAIN)  # no name that DNS could hold exists
-        try:
-            async with asyncio.timeout(within):
-                return answer_from(await ask(self._loop, server, query))
-        except TimeoutError:
-            return Answer(Status.TIMEOUT)
-        except (OSError, EOFError):
-            return Answer(Status.SERVFAIL)
+    def _give(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+        if not future.done():
+            self.stale += answer.stale
+            future.set_result(answer)
+
+    def _stale(self, key: Key) -> Answer | None:
+        """Return what there is if nobody answers."""
+        old = self._cache.stale(key)
+        if old is None or old.status is not Status.OK or key[1] in _NEVER_STALE:
+            return None
+        return old if old.stale else msgspec.structs.replace(old, stale=True, ttl=STALE_TTL)
+
+    def _remember(self, key: Key, answer: Answer, old: Answer | None) -> Answer:
+        """Keep what came of a question; return what is to be said."""
+        if answer.status.trouble:
+            # validation that failed is no silence: what was there before is not better
+            if old is not None and answer.security is not Security.BOGUS:
+                self._cache.refresh(key, old, STALE_TTL)
+                return old
+            self._cache.put(key, answer, TROUBLE_TTL)
+        elif answer.status is Status.NXDOMAIN and not answer.name:
+            self._cache.put((key[0], _ANY), answer, answer.ttl)
+        else:
+            self._cache.put(key, answer, answer.ttl, _octets(answer))
+        return answer
+
+
+async def _waited(future: asyncio.Future[Answer]) -> Answer:
+    # whoever stops waiting stops for himself
+    return await asyncio.shield(future)
+
+
+def _octets(answer: Answer) -> int:
+    records = len(answer.mx) + len(answer.srv) + len(answer.tlsa)
+    return sum(map(len, answer.texts)) + 64 * (records + len(answer.texts))

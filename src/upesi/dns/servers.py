@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-__all__ = ["configured_servers", "parse_server", "servers_from_resolv_conf"]
+__all__ = ["Server", "configured_servers", "parse_server", "servers_from_resolv_conf"]
+
+# address and port
+Server = tuple[str, int]
 
 # resolv.conf(5): MAXNS
 MAX_SERVERS = 3

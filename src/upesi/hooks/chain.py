@@ -87,7 +87,7 @@ class Chain(Generic[A]):
                     if answer is _VOTE and votes:
                         vote = _VOTE
                         continue
-                    answer = hook.begun(answer)
+                    answer = hook.begun(answer, arguments)
             if answer is None:
                 continue
             steps = self._steps(session, tx, arguments, rest, hook, answer, vote)

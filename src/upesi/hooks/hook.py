@@ -16,6 +16,7 @@ from typing import cast
 from upesi.hooks.begun import Raised, first_step
 from upesi.hooks.guard import Guard
 from upesi.hooks.points import Point
+from upesi.hooks.subject import SUBJECT
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
 
@@ -97,24 +98,29 @@ class Hook:
             if guard.troubled:
                 guard.recovered()
             return None
-        return self.begun(answer)
+        return self.begun(answer, arguments)
 
-    def begun(self, answer: object) -> object:
+    def begun(self, answer: object, arguments: tuple[object, ...]) -> object:
         """Return what the function gave back; if that is to be awaited, what came of its first step: the answer, or `Running`."""
         kind = type(answer)
         if kind is Verdict:
             return answer
         if kind is CoroutineType:
-            return self._first_step(cast("Coroutine[object, object, object]", answer))
-        return self._first_step(_awaited(cast("Awaitable[object]", answer))) if _can_be_awaited(kind) else answer
+            return self._first_step(cast("Coroutine[object, object, object]", answer), arguments)
+        if not _can_be_awaited(kind):
+            return answer
+        return self._first_step(_awaited(cast("Awaitable[object]", answer)), arguments)
 
-    def _first_step(self, coroutine: Coroutine[object, object, object]) -> object:
+    def _first_step(self, coroutine: Coroutine[object, object, object], arguments: tuple[object, ...]) -> object:
         """Run a coroutine up to its first wait."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return Running(coroutine, None)
+        # the hook's task gets a copy of the context: so services know whom they work for
+        token = SUBJECT.set(arguments[0] if arguments else None)
         begun, task = first_step(coroutine, loop)
+        SUBJECT.reset(token)
         if not begun.ended:
             return Running(begun, task)
         answer = begun.answer

@@ -15,6 +15,8 @@ from upesi.mail.edits import Edits
 from upesi.mail.envelope import Notify, Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
+from upesi.mail.mime import Mime
+from upesi.mail.mime_scan import scan
 from upesi.mail.route import Route
 from upesi.mail.security import TlsInfo
 from upesi.mail.timing import Timing
@@ -43,7 +45,6 @@ class Listener(Protocol):
     def finish(self) -> None:
         """The last octet has come. Not called for a message that is refused before its end."""
         ...
-
 
 
 class Client:
@@ -88,6 +89,7 @@ class Session:
         "protocol",
         "relaying",
         "role",
+        "spending",
         "tls",
         "transaction",
         "via",
@@ -109,6 +111,8 @@ class Session:
         self.messages = 0
         self.transaction: Transaction | None = None
         self.via = ""
+        # what `upesi.hooks.dns_budget` counts
+        self.spending: object = None
         self._authentication: list[MethodResult] | None = None
         self._results: Results | None = None
         self._notes: dict[str, object] | None = None
@@ -189,6 +193,7 @@ class Transaction:
         "_edits",
         "_expanded",
         "_headers",
+        "_mime",
         "_notes",
         "_queued_notes",
         "_results",
@@ -199,6 +204,7 @@ class Transaction:
         "recipients",
         "reverse_path",
         "session",
+        "spending",
         "submitter",
         "timing",
         "transmission",
@@ -221,12 +227,14 @@ class Transaction:
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None
+        self.spending: object = None
         # who hears the octets of the message while they come; `listen` adds to them
         self.listeners: tuple[Listener, ...] = ()
         self._authentication: list[MethodResult] | None = None
         self._edits: Edits | None = None
         self._expanded: list[Recipient] | None = None
         self._headers: Headers | None = None
+        self._mime: Mime | None = None
         self._results: Results | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
@@ -293,6 +301,13 @@ class Transaction:
                 raise LookupError("the message is not here yet: headers can be read from `message` on")
             self._headers = Headers.of(self.body)
         return self._headers
+
+    @property
+    def mime(self) -> Mime:
+        """The parts of the message as it came in, found when they are first asked for; raise LookupError before it is here."""
+        if self._mime is None:
+            self._mime = scan(self._arrived())
+        return self._mime
 
     @property
     def added(self) -> tuple[bytes, ...]:

@@ -65,6 +65,16 @@ class Metrics:
             "upesi_connections_total", "Connections to other servers that were opened"
         ).child()
 
+        self.dns_lookups = counter(
+            "upesi_dns_lookups_total",
+            "Lookups: hit (in memory), joined (asked already), miss, stale, refused (too many)",
+            ["result"],
+        )
+        self.dns_questions = counter(
+            "upesi_dns_questions_total",
+            "Questions to a server: asked, by TCP, without answer, refused or unreachable",
+            ["server", "what"],
+        )
         self.plugin_failures = counter(
             "upesi_plugin_failures_total", "Exceptions, deadlines and wrong answers of plugins", ["plugin", "hook"]
         )

@@ -11,7 +11,7 @@ from upesi.listener.listener import Listener
 from upesi.listener.overload import OverloadWatch
 from upesi.observe.lag import LoopLag
 from upesi.runtime.ground import Ground
-from upesi.runtime.observer import count_sessions
+from upesi.runtime.observer import count_dns, count_sessions
 from upesi.runtime.owners import Owners
 from upesi.runtime.pressure import Pressure, count_pressure
 from upesi.runtime.security import Security
@@ -105,6 +105,7 @@ class House:
         metrics.log_dropped.set(self.events.dropped)
         metrics.connections.set(self._sending.connector.opened)
         count_sessions(metrics, self._listeners)
+        count_dns(metrics, self._ground.resolver)
         count_pressure(metrics, self._pressure, self._watch)
         return metrics.export()
 
@@ -117,6 +118,7 @@ class House:
         for close in self._closing:
             await close()
         self._sending.maildir.close()
+        self._ground.resolver.close()
         await self._ground.store.close()
         self._ground.counters.close()
         await self._ground.keys.close()

@@ -7,10 +7,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import cast
 
 from upesi.config.networks import Networks
 from upesi.config.settings import ListenerSettings, ListenerTls, Role, SmtpSettings
-from upesi.dns.confirmed import confirmed_name
+from upesi.hooks.asking import Dns
 from upesi.listener.listener import Listener
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.runtime.authentication import Authentication
@@ -96,7 +97,7 @@ def _context(
         spawn=spawn,
         listener=label,
         role=settings.role,
-        resolve=partial(confirmed_name, ground.resolver),
+        resolve=partial(_hostname, ground),
         clients=pressure.clients,
         delays=pressure.delays,
         tls=tls,
@@ -106,6 +107,12 @@ def _context(
         etrn=etrn,
         hide_client=settings.role is Role.SUBMISSION and ground.config.submission.hide_client,
     )
+
+
+async def _hostname(ground: Ground, address: str) -> str | None:
+    """Return the first name of `address` that leads back to it, as the plugins' own DNS says it: within the session's bound."""
+    dns = cast("Dns", ground.services.by_name["dns"])
+    return next(iter((await dns.confirmed(address)).names), None)
 
 
 def _trusted(settings: ListenerSettings) -> Trusted | None:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import cast
 
+from upesi.dns.resolver import Resolver
 from upesi.listener.listener import Listener
 from upesi.mail.outcome import OutcomeKind
 from upesi.observe.events import Events, Value
 from upesi.observe.metrics import Metrics
 from upesi.spool.listing import QueueTotals
 
-__all__ = ["Observer", "count_queue", "count_sessions"]
+__all__ = ["Observer", "count_dns", "count_queue", "count_sessions"]
 
 Fields = Mapping[str, object]
 
@@ -70,6 +71,28 @@ def count_sessions(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) 
         metrics.sessions_open.child(label).set(now)
         metrics.sessions_refused.child(label, "too many").set(refused)
         metrics.sessions_refused.child(label, "no proxy").set(strangers)
+
+
+def count_dns(metrics: Metrics, resolver: Resolver) -> None:
+    """Take over what `resolver` counts, once for each scrape."""
+    lookups = {
+        "hit": resolver.hits,
+        "joined": resolver.joined,
+        "miss": resolver.misses,
+        "stale": resolver.stale,
+        "refused": resolver.refused,
+    }
+    for result, count in lookups.items():
+        metrics.dns_lookups.child(result).set(count)
+    for upstream in resolver.upstreams:
+        questions = {
+            "asked": upstream.questions,
+            "tcp": upstream.by_tcp,
+            "timeout": upstream.timeouts,
+            "failed": upstream.failures,
+        }
+        for what, count in questions.items():
+            metrics.dns_questions.child(upstream.label, what).set(count)
 
 
 def count_queue(metrics: Metrics, totals: QueueTotals, now: float) -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from upesi.client.peers import Peers
 from upesi.dns.resolver import Resolver
+from upesi.hooks.dns_budget import Allowance, BoundedDns
 from upesi.hooks.guard import Emit
 from upesi.hooks.services import Absent, SystemClock, Unused
 from upesi.http.service import HttpService
@@ -31,7 +32,12 @@ class PluginServices(msgspec.Struct, frozen=True):
 
 
 def make_services(
-    loop: asyncio.AbstractEventLoop, emit: Emit, resolver: Resolver, keys: SqliteKeys, folder: Path
+    loop: asyncio.AbstractEventLoop,
+    emit: Emit,
+    resolver: Resolver,
+    keys: SqliteKeys,
+    folder: Path,
+    allowance: Allowance,
 ) -> PluginServices:
     """Make what a worker has; nothing is connected yet. `folder` is the one that relative paths are relative to."""
     tables = Tables(loop, lambda name, fields: emit(name, dict(fields)), folder)
@@ -42,7 +48,7 @@ def make_services(
 
     services: dict[str, object] = {
         "clock": SystemClock(),
-        "dns": resolver,
+        "dns": BoundedDns(resolver, allowance, loop.time, emit),
         "store": keys,
         "lookup": tables,
         "connect": Peers(addresses, loop.time),

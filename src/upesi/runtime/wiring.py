@@ -13,6 +13,7 @@ from upesi.config.settings import Config
 from upesi.control.hints import Hints
 from upesi.dns.resolver import Resolver
 from upesi.dns.servers import configured_servers
+from upesi.hooks.dns_budget import Allowance
 from upesi.hooks.guard import Emit
 from upesi.hooks.loading import load_plugins
 from upesi.hooks.registry import Hooks
@@ -141,10 +142,15 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
         os.urandom,
         timeout=config.dns.timeout,
         cache_size=config.dns.cache_size,
+        serve_stale=config.dns.serve_stale,
+        trusted=config.dns.trusted,
+        mix_case=config.dns.mix_case,
+        emit=emit,
     )
     source = Path(configure.source) if configure.source else None
     keys = SqliteKeys(Path(config.spool.path) / "keys.db", time.time)
-    services = make_services(loop, emit, resolver, keys, source.parent if source else Path())
+    allowance = Allowance(config.dns.max_per_message, config.dns.message_timeout)
+    services = make_services(loop, emit, resolver, keys, source.parent if source else Path(), allowance)
     hooks = build_hooks(config, source, services.by_name, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
