@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 
 from upesi.mail.body import Body
+from upesi.mail.words import decode_words
 
 __all__ = ["MAX_HEADER", "NO_HEADER", "Headers", "header_field"]
 
@@ -71,6 +72,11 @@ class Headers:
         for match in self._named(name):
             return self._value(match.end())
         return None
+
+    def decoded(self, name: str) -> str | None:
+        """Return the value of the topmost field of this name as readers are shown it: encoded words decoded (RFC 2047)."""
+        value = self.get(name)
+        return None if value is None else decode_words(value)
 
     def all(self, name: str) -> list[str]:
         """Return the values of all fields of this name, topmost first."""
