@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from upesi.mail.address import Address, AddressError
 
-__all__ = ["MAX_ORIGINATORS", "grouped", "originators"]
+__all__ = ["MAX_ORIGINATORS", "comments", "grouped", "originators"]
 
 # nobody writes a message with a hundred others
 MAX_ORIGINATORS = 100
@@ -39,7 +39,7 @@ def originators(value: str) -> tuple[Address, ...]:
     in_group = False
     for kind, text in _tokens(value):
         if kind != "special":
-            mailbox.add(kind, text)
+            mailbox.add(kind, text if kind != "blank" else " ")
         elif text == ":" and not in_group:
             mailbox.end_name()
             in_group = True
@@ -60,16 +60,22 @@ def grouped(value: str) -> bool:
     return any(kind == "special" and text == ":" for kind, text in _tokens(value))
 
 
+def comments(value: str) -> tuple[str, ...]:
+    """Return the comments in the body of a field, with their parentheses; raise ValueError for what cannot be read."""
+    return tuple(text for kind, text in _tokens(value) if kind == "blank" and text.startswith("("))
+
+
 def _tokens(value: str) -> Iterator[tuple[str, str]]:
-    """Yield kind and text of each token; comments are blanks."""
+    """Yield kind and text of each token; a comment is a blank."""
     at = 0
     while at < len(value):
         match = _TOKEN.match(value, at)
         if match is None:
             raise ValueError("a character that has no place here")
         if match["special"] == "(":
-            at = _behind_comment(value, at)
-            yield "blank", " "
+            end = _behind_comment(value, at)
+            yield "blank", value[at:end]
+            at = end
             continue
         at = match.end()
         yield str(match.lastgroup), match[0]

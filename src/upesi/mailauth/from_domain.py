@@ -13,12 +13,13 @@ from __future__ import annotations
 import bisect
 import enum
 import re
+import unicodedata
 
 import msgspec
 
 from upesi.mail.address import Address
 from upesi.mail.headers import MAX_HEADER, Headers
-from upesi.mail.originators import grouped, originators
+from upesi.mail.originators import comments, grouped, originators
 
 __all__ = ["Author", "AuthorFault", "author_of"]
 
@@ -31,8 +32,6 @@ _CONTINUED = re.compile(rb"\r\n[ \t]+")
 _FIELD_START = re.compile(rb"\r\n(?![ \t])")
 # characters of a local part that mean something to a reader who does not know quoting
 _TRAPS = re.compile(r'[@<>,;:"\\()\x00-\x1f]|=\?.*\?=')
-_COMMENT_ADDRESS = re.compile(r"\([^()]*@")
-_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class AuthorFault(enum.StrEnum):
@@ -100,17 +99,18 @@ def _means_field(section: bytes, owner: int, after: int) -> bool:
 
 
 def _read(value: str) -> Author | AuthorFault:
-    if _COMMENT_ADDRESS.search(_QUOTED.sub('""', value)):
-        return AuthorFault.UNREADABLE
     try:
         addresses = originators(value)
+        if any("@" in text for text in comments(value)):
+            return AuthorFault.UNREADABLE
         if grouped(value):
             return AuthorFault.UNREADABLE if addresses else AuthorFault.NOBODY
     except ValueError:
         return AuthorFault.UNREADABLE
     if not addresses:
         return AuthorFault.NOBODY
-    if any(_TRAPS.search(address.local) for address in addresses):
+    # compatible characters, a full-width @ among them, are the plain ones to some readers
+    if any(_TRAPS.search(unicodedata.normalize("NFKC", address.local)) for address in addresses):
         return AuthorFault.UNREADABLE
     domains = tuple(dict.fromkeys(address.domain for address in addresses))
     if any(domain.startswith("[") for domain in domains):
