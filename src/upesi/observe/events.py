@@ -119,16 +119,19 @@ class Events:
 
     def failure(self, name: str, error: BaseException, fields: Mapping[str, Value]) -> None:
         """Report `error` with its traceback under the event `name`; the second time the same exception comes by, without."""
-        details: dict[str, Value] = {**fields, "error": f"{type(error).__name__}: {error}"}
+        details: dict[str, Value] = {**fields, "error": _shown(error)}
         record: dict[str, object] = {"time": self._stamp(), "event": name, **self._common}
         record.update((key, _clean(value)) for key, value in details.items())
-        if not getattr(error, "__upesi_reported__", False):
-            text = "".join(traceback.format_exception(error))
-            record["traceback"] = [printable(line, MAX_FIELD) for line in text[-MAX_TRACEBACK:].splitlines()]
-            try:
+        try:
+            if not getattr(error, "__upesi_reported__", False):
+                text = "".join(traceback.format_exception(error))
+                record["traceback"] = [printable(line, MAX_FIELD) for line in text[-MAX_TRACEBACK:].splitlines()]
                 error.__upesi_reported__ = True  # type: ignore[attr-defined]
-            except AttributeError:
-                pass  # an exception with slots: reported in full each time
+        except AttributeError:
+            pass  # an exception with slots: reported in full each time
+        except BaseException:
+            # one of a plugin's own, which fails when it is looked at
+            record["traceback"] = ["cannot be shown"]
         self._put(record)
 
     def flush(self) -> None:
@@ -195,6 +198,14 @@ class Events:
             self._second = second
             self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+
+
+def _shown(error: BaseException) -> str:
+    """Return what `error` says. A plugin's own may do anything when it is asked: nothing of that must end the mail that it belongs to."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:
+        return type(error).__name__
 
 
 def _text(value: str) -> str:

@@ -6,6 +6,8 @@ on its client: if that hangs up, the commit goes on and its outcome is logged (t
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from upesi.config.settings import Role
@@ -33,6 +35,7 @@ Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 # RFC 3461 section 5.2.7.3 (c)
 _EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
 _ID_OCTETS = 16
+_ROUTES = frozenset((*get_args(Route), type(None)))
 
 
 class Acceptance:
@@ -209,6 +212,9 @@ def _check(tx: Transaction) -> None:
         raise TypeError("reverse_path must be None or an Address that can be sent")
     if not tx.recipients:
         raise ValueError("a plugin left no recipient: discard by route, or refuse")
+    for recipient in tx.recipients:
+        if type(recipient) is not TransactionRecipient or type(recipient.route) not in _ROUTES:
+            raise TypeError("a plugin left a recipient or a route that is none")
     if type(tx.transmission) is not Transmission or len(tx.id) != _ID_OCTETS:
         raise TypeError("transmission and id are not a plugin's to change")
     for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():

@@ -327,7 +327,8 @@ class SessionEngine:
             "client": self.session.client.address,
             "helo": self.session.helo,
             "reverse_path": "" if tx.reverse_path is None else str(tx.reverse_path),
-            "recipients": len(tx.recipients),
+            # a plugin may have left anything there, and a session must be able to end
+            "recipients": len(tx.recipients) if type(tx.recipients) is list else 0,
             "size": size,
         }
         if self.session.identity is not None:
