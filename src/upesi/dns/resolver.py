@@ -98,7 +98,12 @@ class Resolver(Lookups):
 
         Raises ValueError for a type that cannot be asked for.
         """
-        begun = self._begin((name.lower().rstrip("."), kind))
+        key = (name.lower().rstrip("."), kind)
+        known = self._cache.get(key)
+        if known is not None:
+            self.hits += 1
+            return known
+        begun = self._begin(key)
         return begun if isinstance(begun, Answer) else await _waited(begun)
 
     async def addresses(self, name: str) -> Answer:

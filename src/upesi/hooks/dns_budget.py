@@ -34,11 +34,11 @@ class Allowance(msgspec.Struct, frozen=True):
 class _Spending:
     """What one message has asked for. Lookups that overlap cost their time once."""
 
-    __slots__ = ("_since", "_waiting", "lookups", "seconds", "told")
+    __slots__ = ("_seconds", "_since", "_waiting", "lookups", "told")
 
     def __init__(self) -> None:
         self.lookups = 0
-        self.seconds = 0.0
+        self._seconds = 0.0
         self.told = False
         self._waiting = 0
         self._since = 0.0
@@ -47,8 +47,11 @@ class _Spending:
         """Return the seconds that are left, 0 where the lookups are used up."""
         if self.lookups >= allowance.lookups:
             return 0.0
-        under_way = now - self._since if self._waiting else 0.0
-        return max(0.0, allowance.seconds - self.seconds - under_way)
+        return max(0.0, allowance.seconds - self.spent(now))
+
+    def spent(self, now: float) -> float:
+        """Return the seconds in which at least one lookup was waited for."""
+        return self._seconds + (now - self._since if self._waiting else 0.0)
 
     def begin(self, now: float) -> None:
         self.lookups += 1
@@ -59,7 +62,7 @@ class _Spending:
     def end(self, now: float) -> None:
         self._waiting -= 1
         if not self._waiting:
-            self.seconds += now - self._since
+            self._seconds += now - self._since
 
 
 class _Inner(Protocol):
@@ -123,5 +126,5 @@ class BoundedDns(Lookups):
             spending.told = True
             session = subject if isinstance(subject, Session) else subject.session
             fields: dict[str, object] = {"session": session.id, "lookups": spending.lookups}
-            self._emit("dns.budget_spent", fields | {"seconds": round(spending.seconds, 3)})
+            self._emit("dns.budget_spent", fields | {"seconds": round(spending.spent(self._now()), 3)})
         return _TOO_MUCH
