@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import socketserver
 import threading
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 __all__ = ["Arrived", "NextHop"]
+
+_ID = re.compile(rb"\AReceived: [^\r\n]*(?:\r\n[ \t][^\r\n]*)*?\sid ([0-9a-f]+)\b")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Arrived:
             return self.wire
         unstuffed = (line.removeprefix(b".") for line in self.wire.split(b"\r\n"))
         return b"\r\n".join(unstuffed)
+
+    @cached_property
+    def id(self) -> str:
+        """The id in the trace field on top, "" where there is none."""
+        match = _ID.match(self.wire)
+        return match[1].decode() if match else ""
 
 
 class NextHop:
@@ -67,13 +77,39 @@ class NextHop:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def wait_for(self, count: int, patience: float = 15.0) -> list[Arrived]:
-        """Return what has arrived once there are `count`; fail after `patience` seconds."""
+    def wait_for(self, count: int, patience: float = 30.0) -> list[Arrived]:
+        """Return what has arrived once there are `count`; fail after `patience` seconds. For hops that one test has to itself."""
         end = time.monotonic() + patience
         while len(self.arrived) < count:
             assert time.monotonic() < end, f"{len(self.arrived)} of {count} messages have arrived: {self.arrived}"
             time.sleep(0.005)
         return list(self.arrived)
+
+    def got(self, id: str, count: int = 1, patience: float = 30.0) -> list[Arrived]:
+        """Return each arrival of the message that the server queued under `id` once there are `count`.
+
+        Messages overtake each other, and those of earlier tests may still come: a place in the order of arrival says nothing.
+        """
+        assert id
+        end = time.monotonic() + patience
+        while len(found := [each for each in reversed(list(self.arrived)) if each.id == id]) < count:
+            assert time.monotonic() < end, f"message {id} has arrived {len(found)} times and not {count}"
+            time.sleep(0.005)
+        return found
+
+    def notice(self, id: str, patience: float = 30.0) -> Arrived:
+        """Return the notice to the sender of the message that was queued under `id`, whose header it returns."""
+        end = time.monotonic() + patience
+        while True:
+            for each in reversed(list(self.arrived)):
+                if not each.reverse_path and f" id {id}".encode() in each.content:
+                    return each
+            assert time.monotonic() < end, f"no notice about {id} has arrived"
+            time.sleep(0.005)
+
+    def names(self) -> set[str]:
+        """Return every address that ever stood in a transaction."""
+        return {path for each in list(self.arrived) for path in (each.reverse_path, *each.forward_paths)}
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -120,22 +156,34 @@ class _Session(socketserver.BaseRequestHandler):
                     wire = self._until(b"\r\n.\r\n")
                     if wire is None:
                         return
-                    hop.arrived.append(Arrived(path, tuple(forward), wire + b"\r\n", False, tuple(commands)))
-                    if hop.lost_replies:
-                        hop.lost_replies -= 1
+                    message = Arrived(path, tuple(forward), wire + b"\r\n", False, tuple(commands))
+                    if not self._taken(message):
                         return
-                    self._say(b"250 ok")
                 case "BDAT":
                     size, _, last = rest.partition(" ")
                     chunks += self._exactly(int(size))
-                    if last:
-                        hop.arrived.append(Arrived(path, tuple(forward), chunks, True, tuple(commands)))
-                    self._say(b"250 ok")
+                    if not last:
+                        self._say(b"250 ok")
+                    elif not self._taken(Arrived(path, tuple(forward), chunks, True, tuple(commands))):
+                        return
                 case "QUIT":
                     self._say(b"221 bye")
                     return
                 case _:
                     self._say(b"250 ok")
+
+    def _taken(self, message: Arrived) -> bool:
+        """Answer the end of a message, and keep it; say whether it was answered."""
+        hop = self.server.hop
+        # the reply first: whoever sees the message may close this connection (`offer`), and the sender would send it again
+        try:
+            if hop.lost_replies:
+                hop.lost_replies -= 1
+                return False
+            self._say(b"250 ok")
+        finally:
+            hop.arrived.append(message)
+        return True
 
     def _say(self, reply: bytes) -> None:
         self.request.sendall(reply + b"\r\n")

@@ -20,6 +20,7 @@ SEQUENCES = [
     b"\r\n\0.\r\n", b"\r\n.\0\r\n",
 ]  # fmt: skip
 SMUGGLED = b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<victim@test.example>\r\nDATA\r\nevil\r\n.\r\n"
+SMUGGLED_NAMES = {"evil@client.example", "victim@test.example"}
 
 
 def connect(server: ScenarioServer, hop: NextHop, *, listener: str = "smtp", hello: str = "EHLO") -> SocketEndpoint:
@@ -55,11 +56,10 @@ def test_binary_content_reaches_a_binary_hop_as_it_is(
 ) -> None:
     """FRM-25, FRM-15, C85: NUL, lone CR and LF, 0xff and what looks like a second message go through in chunks, octet for octet."""
     content = b"Subject: x\r\n\r\n\0\xff" + sequence + SMUGGLED
-    before = len(binary_hop.arrived)
     with connect(real_server, binary_hop) as client:
         begin(client, " BODY=BINARYMIME")
         assert send_chunk(client, content).startswith("250 ")
-    arrived = binary_hop.wait_for(before + 1)[before]
+    arrived = client.arrived()
     assert arrived.chunked
     assert arrived.reverse_path == "a@client.example"
     assert without_trace(arrived.content) == content
@@ -70,11 +70,11 @@ def test_binary_content_never_reaches_a_text_hop(
     sequence: bytes, real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """FRM-25, FRM-15, C85: to a next hop without BINARYMIME it bounces with 5.6.3; nothing smuggled leaves, not even in the notice."""
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         begin(client, " BODY=BINARYMIME")
         assert send_chunk(client, b"Subject: x\r\n\r\n" + sequence + SMUGGLED).startswith("250 ")
-    notice = text_hop.wait_for(before + 1)[before]
+    (id,) = client.accepted
+    notice = text_hop.notice(id)
     assert (notice.reverse_path, notice.forward_paths) == ("", ("a@client.example",))
     assert b"Status: 5.6.3" in notice.content
     assert b"victim" not in notice.content
@@ -84,11 +84,10 @@ def test_binary_content_never_reaches_a_text_hop(
 def test_text_content_leaves_with_every_dot_stuffed(real_server: ScenarioServer, text_hop: NextHop) -> None:
     """FRM-23, FRM-11, C05, C06: content that came in chunks, where dots are not stuffed, leaves by DATA with them stuffed."""
     content = b"Subject: x\r\n\r\n.\r\n..\r\n.x\r\nend.\r\n\r\n.\r\n" + SMUGGLED.replace(b"evil@", b"e@")
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         begin(client)
         assert send_chunk(client, content).startswith("250 ")
-    arrived = text_hop.wait_for(before + 1)[before]
+    arrived = client.arrived()
     assert not arrived.chunked
     assert without_trace(arrived.content) == content
     # what the wire had: every line that begins with a dot has two
@@ -99,11 +98,10 @@ def test_text_content_leaves_with_every_dot_stuffed(real_server: ScenarioServer,
 def test_long_lines_go_through_as_they_are(size: int, real_server: ScenarioServer, text_hop: NextHop) -> None:
     """C33, C12: a line beyond 998 octets is neither refused nor folded: folding would break whatever signature covers it."""
     content = b"Subject: x\r\n\r\n" + b"x" * size + b"\r\nend\r\n"
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         begin(client)
         assert send_data(client, content).startswith("250 ")
-    assert without_trace(text_hop.wait_for(before + 1)[before].content) == content
+    assert without_trace(client.arrived().content) == content
 
 
 OLD_TRACE = b"Received: from old (old [192.0.2.9]) by older with SMTP id 1; Sun, 22 Nov 2026 10:16:17 +0000\r\n"
@@ -126,11 +124,10 @@ def test_a_relay_adds_its_trace_and_nothing_else(
     content: bytes, real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """C34, C07, C08: one Received field on top; no Date, From, Message-ID or Return-Path is added, changed or removed, old trace stays."""
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         begin(client)
         assert send_data(client, content).startswith("250 ")
-    assert without_trace(text_hop.wait_for(before + 1)[before].content) == content
+    assert without_trace(client.arrived().content) == content
 
 
 @pytest.mark.parametrize(
@@ -147,11 +144,10 @@ def test_the_with_clause_names_the_protocol(
     listener: str, hello: str, parameters: str, keyword: bytes, real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """C32, C07: RFC 3848, RFC 6531 section 4.3: the protocol that was spoken; with it from, by, id, for and the date (RFC 5321 4.4)."""
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop, listener=listener, hello=hello) as client:
         begin(client, parameters)
         assert send_data(client, b"x: y\r\n").startswith("250 ")
-    field = text_hop.wait_for(before + 1)[before].content.removesuffix(b"x: y\r\n")
+    field = client.arrived().content.removesuffix(b"x: y\r\n")
     assert re.fullmatch(
         rb"Received: from client\.example \(\[127\.0\.0\.1\]\)\r\n\tby test\.example with " + keyword + rb" id [0-9a-f]+\r\n"
         rb"\tfor <b@test\.example>; \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000\r\n",
@@ -177,7 +173,6 @@ def test_a_client_that_closes_in_mid_message_leaves_nothing(
     said: bytes, how: str, real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """FRM-22, FRM-14: closed or reset inside a chunk, between chunks or in DATA: no message, no file; the server says what became of it."""
-    before = len(text_hop.arrived)
     refused = real_server.log.read_text().count('"transaction.refused"')
     client = connect(real_server, text_hop)
     begin(client)
@@ -187,7 +182,8 @@ def test_a_client_that_closes_in_mid_message_leaves_nothing(
     with connect(real_server, text_hop) as client:
         begin(client, to="d@test.example")
         assert send_data(client, b"x: y\r\n").startswith("250 ")
-    assert [each.forward_paths for each in text_hop.wait_for(before + 1)[before:]] == [("d@test.example",)]
+    assert client.arrived().forward_paths == ("d@test.example",)
+    assert not text_hop.names() & SMUGGLED_NAMES
     wait_until(lambda: _body_files(real_server) == [], what="the end of the files")
 
 
@@ -199,22 +195,22 @@ def test_a_lost_reply_to_the_final_dot_means_again_and_a_250_means_never(
     real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """C10, RFC 5321 section 4.2.5: without a reply the client still holds the message and sends it again; behind a 250 it must not."""
-    before = len(text_hop.arrived)
     text_hop.lost_replies = 2
     with connect(real_server, text_hop) as client:
         begin(client)
         assert send_data(client, b"Subject: again\r\n").startswith("250 ")
-    arrived = text_hop.wait_for(before + 3)[before:]
+    (id,) = client.accepted
+    arrived = text_hop.got(id, 3)
     assert {without_trace(each.content) for each in arrived} == {b"Subject: again\r\n"}
     # one message, not three: the trace was added once
     assert len({each.content for each in arrived}) == 1
+    # two of its retries later
     time.sleep(1.2)
-    assert len(text_hop.arrived) == before + 3
+    assert len(text_hop.got(id, 3)) == 3
 
 
 def test_what_the_sender_asked_for_goes_on(real_server: ScenarioServer, text_hop: NextHop) -> None:
     """C56, C55, RFC 3461 section 5.2.1: RET, ENVID, NOTIFY and ORCPT reach a next hop that announces DSN, as they were given."""
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         assert client.say("MAIL FROM:<a@client.example> RET=HDRS ENVID=q+2Bq+3Dq").startswith("250 ")
         for line in (
@@ -224,7 +220,7 @@ def test_what_the_sender_asked_for_goes_on(real_server: ScenarioServer, text_hop
         ):
             assert client.say(line).startswith("250 ")
         assert send_data(client, b"x: y\r\n").startswith("250 ")
-    (arrived,) = text_hop.wait_for(before + 1)[before:]
+    arrived = client.arrived()
     mail, *rcpts = arrived.commands
     assert set(mail.split()) >= {"RET=HDRS", "ENVID=q+2Bq+3Dq"}
     assert rcpts == [
@@ -236,12 +232,11 @@ def test_what_the_sender_asked_for_goes_on(real_server: ScenarioServer, text_hop
 
 def test_nothing_of_it_is_said_to_a_hop_without_dsn(real_server: ScenarioServer, binary_hop: NextHop) -> None:
     """C56, RFC 3461 section 5.2.1: the parameters are not sent where DSN was not announced: the hop would refuse them with 555."""
-    before = len(binary_hop.arrived)
     with connect(real_server, binary_hop) as client:
         begin(client, " RET=HDRS ENVID=q")
         assert client.say("RCPT TO:<c@test.example> NOTIFY=NEVER ORCPT=rfc822;x@y.example").startswith("250 ")
         assert send_data(client, b"x: y\r\n").startswith("250 ")
-    (arrived,) = binary_hop.wait_for(before + 1)[before:]
+    arrived = client.arrived()
     assert not any(word in " ".join(arrived.commands) for word in ("RET=", "ENVID=", "NOTIFY=", "ORCPT="))
 
 
@@ -250,7 +245,6 @@ def test_a_message_behind_a_refused_data_is_not_run(
     first: bytes, real_server: ScenarioServer, text_hop: NextHop
 ) -> None:
     """CMD-13, CMD-22: a client that does not wait for 354 has the message it sends refused, not run, though it consist of commands."""
-    before = len(text_hop.arrived)
     with connect(real_server, text_hop) as client:
         client.send(b"MAIL FROM:<a@client.example>\r\nRCPT TO:<nobody@test.example>\r\nDATA\r\n" + first + SMUGGLED)
         replies = []
@@ -261,4 +255,5 @@ def test_a_message_behind_a_refused_data_is_not_run(
     with connect(real_server, text_hop) as client:
         begin(client, to="d@test.example")
         assert send_data(client, b"x: y\r\n").startswith("250 ")
-    assert [each.forward_paths for each in text_hop.wait_for(before + 1)[before:]] == [("d@test.example",)]
+    assert client.arrived().forward_paths == ("d@test.example",)
+    assert not text_hop.names() & SMUGGLED_NAMES

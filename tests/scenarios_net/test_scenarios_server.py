@@ -33,8 +33,11 @@ def _run(scenario: Scenario, server: ScenarioServer, hop: NextHop, kind: str, cu
     with SocketEndpoint(server.address[kind], hop, octets=cut == "octets", kind=kind) as endpoint:
         play(scenario, endpoint)
     stored = sum(step.mark == "M:" for step in scenario.steps)
-    assert len(hop.arrived) == before + stored
+    assert len(endpoint.accepted) == stored
+    # each of them once, and whatever else has come since was a message of ours too, not a part of one
+    assert all(len(hop.got(id)) == 1 for id in endpoint.accepted)
     for arrived in hop.arrived[before:]:
+        assert arrived.id or not arrived.reverse_path
         assert "evil" not in arrived.reverse_path
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from integration.messages import without_trace
-from scenarios_net.next_hop import NextHop
+from scenarios_net.next_hop import Arrived, NextHop
 from scenarios_net.world import PASSWORD, USER
 
 __all__ = ["SocketEndpoint"]
@@ -85,16 +85,15 @@ class SocketEndpoint:
         self._lines = self._socket.makefile("rb")
         self._hop = hop
         self._octets = octets
-        # the message that our first accepted one becomes
-        self._next = len(hop.arrived)
-        self._accepted: set[str] = set()
+        # the ids of what was accepted, in the order of the replies
+        self._accepted: dict[str, None] = {}
         self._taken = 0
         self._ended = False
 
     @property
-    def accepted(self) -> int:
-        """How many messages were taken."""
-        return len(self._accepted)
+    def accepted(self) -> list[str]:
+        """The ids of the messages that were taken."""
+        return [*self._accepted]
 
     def __enter__(self) -> SocketEndpoint:
         return self
@@ -133,7 +132,7 @@ class SocketEndpoint:
             if line[3:4] != b"-":
                 # over LMTP several replies name one message
                 if b"queued as " in line:
-                    self._accepted.add(lines[-1].rpartition(" ")[2])
+                    self._accepted[lines[-1].rpartition(" ")[2]] = None
                 return " | ".join(lines)
         assert not lines, f"a reply that is not whole: {lines}"
         return None
@@ -157,10 +156,14 @@ class SocketEndpoint:
         """Return what the next hop got of the next message that was accepted, None if all are there."""
         if self._taken == len(self._accepted):
             return None
+        content = without_trace(self._hop.got([*self._accepted][self._taken])[0].content)
         self._taken += 1
-        self._next += 1
-        content = without_trace(self._hop.wait_for(self._next)[self._next - 1].content)
         return _ADDED.sub(b"", content) if self._kind == "submission" else content
+
+    def arrived(self) -> Arrived:
+        """Return what the next hop got of the only message that was accepted."""
+        (id,) = self._accepted
+        return self._hop.got(id)[0]
 
     def end(self) -> None:
         """Close our side; the server has still to answer what it was sent."""
