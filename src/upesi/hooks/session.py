@@ -15,7 +15,8 @@ from upesi.mail.edits import Edits
 from upesi.mail.envelope import Notify, Recipient, Transmission
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
-from upesi.mail.mime import Mime
+from upesi.mail.mime import Mime, Part
+from upesi.mail.mime_edits import PartEdits
 from upesi.mail.mime_scan import scan
 from upesi.mail.route import Route
 from upesi.mail.security import TlsInfo
@@ -371,6 +372,26 @@ class Transaction:
             self.edits.replace(start, end, field)
             return True
         return False
+
+    def remove_part(self, part: Part) -> None:
+        """Take a part of `mime` out of its multipart; raise ValueError where that cannot be, as inside what is signed."""
+        self._parts.remove(part)
+
+    def replace_part(self, part: Part, content: bytes, content_type: str | None = None) -> None:
+        """Give a part of `mime` other content, and another Content-Type (the whole value) if one is named; raise ValueError."""
+        self._parts.replace(part, content, content_type)
+
+    def add_text(self, plain: str, html: str) -> list[str]:
+        """Put `plain` at the end of the text that is shown, and `html` at the end of the HTML; return the paths of the changed parts.
+
+        A message that shows no text gets a part with `plain`. What is signed or encrypted stays as it is, and so does what cannot be
+        read; a DKIM signature breaks, which is the caller's to consider.
+        """
+        return self._parts.add_text(plain, html, f"upesi-{self.id.hex()}")
+
+    @property
+    def _parts(self) -> PartEdits:
+        return PartEdits(self._arrived(), self.mime, self.edits)
 
     def _chosen(self, name: str, position: int | None, where: Callable[[str], bool] | None) -> list[tuple[int, int]]:
         found = self.headers.placed(name)

@@ -41,10 +41,14 @@ _START = attrgetter("start")
 class Edits:
     """The edits of one message. `top` is what stands above it: complete fields, the first one first."""
 
-    __slots__ = ("_edits", "_view", "_viewed", "fields", "top")
+    __slots__ = ("_edits", "_view", "_viewed", "fields", "forms", "named", "top")
 
     def __init__(self) -> None:
         self.top: list[bytes] = []
+        # transfer encoding and charset that parts have been given, by their beginning
+        self.forms: dict[int, tuple[str, str]] = {}
+        # fields that parts have been given, by the beginning of the part and their names
+        self.named: dict[tuple[int, str], bytes] = {}
         # how many were put there, and below the others
         self.fields = 0
         # sorted; no two overlap
@@ -110,9 +114,29 @@ class Edits:
             insort(edits, Edit(at, at, data))
         self._view = None
 
+    def covers(self, start: int, end: int) -> bool:
+        """Whether these octets are part of what has been replaced or removed."""
+        place = bisect_right(self._edits, start, key=_START)
+        # the ones that begin there: what was put in, and then what is replaced
+        return any(edit.end >= end and edit.end > start for edit in self._edits[max(place - 2, 0) : place])
+
+    def withdraw(self, at: int) -> bytes:
+        """Take back what was put in at one place, and return it."""
+        place = bisect_left(self._edits, at, key=_START)
+        if place < len(self._edits) and self._edits[place].start == self._edits[place].end == at:
+            self._view = None
+            return self._edits.pop(place).data
+        return b""
+
     def _room(self, freed: int) -> None:
         if len(self._edits) - freed >= MAX_EDITS:
             raise ValueError(f"more than {MAX_EDITS} edits of one message")
+
+    def current(self, body: Body, start: int, end: int) -> bytes:
+        """Return what stands there now: the octets from `start` up to `end` with the edits that lie within."""
+        within = [edit for edit in self._edits if start <= edit.start and edit.end <= end]
+        shifted = [Edit(edit.start - start, edit.end - start, edit.data) for edit in within]
+        return b"".join(EditedBody(MemoryBody(body.read(start, end - start)), b"", shifted).chunks())
 
     def put_on_top(self, field: bytes) -> None:
         """Put a complete field above the message, below those put there before."""

@@ -26,14 +26,25 @@ __all__ = ["MAX_CONTENT", "Mime", "Part"]
 # What one question brings into memory if the caller names no limit
 MAX_CONTENT = 1024 * 1024
 
+_SEALED = frozenset(
+    (
+        "multipart/signed",
+        "multipart/encrypted",
+        "application/pkcs7-mime",
+        "application/x-pkcs7-mime",
+        "application/pgp-encrypted",
+        "application/pgp",
+    )
+)
 _MESSAGES = frozenset(("message/rfc822", "message/global"))
 
 
 class Part:
     """One part of a message, or the message itself (`path` is "" then, else "1", "1.2", ...: counted as IMAP's tools do).
 
-    `start` is where its header section begins, `content_start` what follows the empty line, `end` where its content ends: the line end in
-    front of the next delimiter belongs to the delimiter. `parts` are those inside: of a multipart, or the message inside a message/rfc822.
+    `delimiter` is where the line end in front of its delimiter stands (-1 where it has none), `start` where its header section begins,
+    `content_start` what follows the empty line, `end` where its content ends: the line end in front of the next delimiter belongs to that.
+    `parts` are those inside: of a multipart, or the message inside a message/rfc822.
     """
 
     __slots__ = (
@@ -43,6 +54,7 @@ class Part:
         "_type",
         "boundary",
         "content_start",
+        "delimiter",
         "depth",
         "end",
         "header_end",
@@ -57,6 +69,7 @@ class Part:
         self.parent = parent
         self.path = path
         self.depth: int = 0 if parent is None else parent.depth + 1
+        self.delimiter = -1
         self.start = self.header_end = self.content_start = start
         self.end = body.size
         self.parts: list[Part] = []
@@ -140,6 +153,16 @@ class Part:
         if self.disposition.value == "attachment" or self.written_name is not None:
             return True
         return not self.content_type.startswith("text/")
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it, or what is around it, is signed or encrypted (RFC 1847, RFC 8551): changed, it would be worthless."""
+        part: Part | None = self
+        while part is not None:
+            if part.content_type in _SEALED:
+                return True
+            part = part.parent
+        return False
 
     # what is in it
 

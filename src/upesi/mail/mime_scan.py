@@ -136,7 +136,9 @@ class _Scan:
             self._note("too-many-parts", owner)
             return False
         path = f"{owner.path}.{len(owner.parts) + 1}" if owner.path else str(len(owner.parts) + 1)
-        self._push(Part(self._body, owner, path, min(start, self._body.size)))
+        part = Part(self._body, owner, path, min(start, self._body.size))
+        part.delimiter = at
+        self._push(part)
         return True
 
     def _push(self, part: Part) -> None:
