@@ -9,7 +9,9 @@ from upesi.hooks.asking import Dns, answered
 from upesi.hooks.chain import Denial
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
+from upesi.hooks.dns_lists import DnsLists, Listing, ListZoneSettings
 from upesi.hooks.notes import Note
+from upesi.hooks.outgoing import Outgoing, signing_key
 from upesi.hooks.points import Report
 from upesi.hooks.services import (
     Clock,
@@ -36,32 +38,42 @@ from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
+from upesi.mailauth.arc import ArcOutcome, ArcValidator
+from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
 from upesi.mailauth.authres import authentication_results
 from upesi.mailauth.authres_reader import claims_to_be, comparable
+from upesi.mailauth.canonical import Canonicalization
 from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
-from upesi.mailauth.generic_names import looks_generic, same_site
 from upesi.mailauth.dmarc import DmarcOutcome, check_dmarc
 from upesi.mailauth.dmarc_record import Policy
 from upesi.mailauth.from_domain import Author, AuthorFault, author_of
+from upesi.mailauth.generic_names import looks_generic, same_site
 from upesi.mailauth.iprev import iprev_result
 from upesi.mailauth.keys import KeyCache
 from upesi.mailauth.observation import Observation, Published, observation_of
 from upesi.mailauth.received_spf import received_spf
 from upesi.mailauth.results import MethodResult
+from upesi.mailauth.signature import BodyHash
+from upesi.mailauth.signing import NotSignable, SignatureTerms, SigningKey, Unsigned, unsigned_field
 from upesi.mailauth.spf import SpfOutcome, SpfResult, check_host, helo_identity, mail_identity
 from upesi.mailauth.spf_record import SpfRecords
 from upesi.spool.records import Delivery, StoredMessage
 
 __all__ = [
     "API_VERSION",
+    "ARC_TERMS",
     "NULL_SENDER",
     "Address",
     "AddressError",
     "Answer",
+    "ArcOutcome",
+    "ArcValidator",
     "AuthCredentials",
     "Author",
     "AuthorFault",
     "Body",
+    "BodyHash",
+    "Canonicalization",
     "Client",
     "Clock",
     "Confirmed",
@@ -74,6 +86,7 @@ __all__ = [
     "DkimVerifier",
     "DmarcOutcome",
     "Dns",
+    "DnsLists",
     "Duration",
     "FilePath",
     "Headers",
@@ -82,7 +95,9 @@ __all__ = [
     "HttpAnswer",
     "KeyCache",
     "ListError",
+    "ListZoneSettings",
     "Listener",
+    "Listing",
     "LmtpRoute",
     "Lookup",
     "LookupTable",
@@ -91,11 +106,13 @@ __all__ = [
     "MxRecord",
     "MxRoute",
     "Networks",
+    "NotSignable",
     "Note",
     "Observation",
     "OnError",
     "Outcome",
     "OutcomeKind",
+    "Outgoing",
     "Peer",
     "PeerStream",
     "Plugin",
@@ -111,6 +128,8 @@ __all__ = [
     "Security",
     "ServiceFailed",
     "Session",
+    "SignatureTerms",
+    "SigningKey",
     "Size",
     "SpfOutcome",
     "SpfRecords",
@@ -122,10 +141,12 @@ __all__ = [
     "TlsPolicy",
     "Transaction",
     "TransactionRecipient",
+    "Unsigned",
     "Verdict",
     "VerdictKind",
     "accept",
     "answered",
+    "arc_set",
     "authentication_results",
     "author_of",
     "check_dmarc",
@@ -144,4 +165,11 @@ __all__ = [
     "received_spf",
     "reject",
     "same_site",
+    "signing_key",
+    "unsigned_field",
 ]
+
+if not TYPE_CHECKING:
+    # behind the type checker's back, which is to find names that are not there
+    def __getattr__(name: str) -> object:
+        return deprecated(name)
