@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tests.fuzz.authentication import authres, spf
 from tests.scenarios.acceptor import LIMITS, Acceptor, in_transaction
 from tests.unit.sasl.saslkit import circumstances, play
 
@@ -213,7 +214,8 @@ def dns(data: bytes) -> None:
 
 
 _READERS: dict[str, Target] = {
-    target.__name__: target for target in (addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns)
+    target.__name__: target
+    for target in (addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres)
 }
 TARGETS: dict[str, Target] = {**{name: _server(name) for name in _SERVERS}, **_READERS}
 # the same without comparisons: what is timed
