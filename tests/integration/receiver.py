@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from integration.server import PATIENCE
+
 __all__ = ["Received", "Receiver"]
 
 
@@ -65,12 +67,13 @@ class Receiver:
         with self._lock:
             self.messages.append(message)
 
-    def wait_for(self, count: int, patience: float = 20.0) -> list[Received]:
-        """Return the messages once there are `count`; fail, saying how many there were, after `patience` seconds."""
+    def wait_for(self, count: int, patience: float = PATIENCE) -> list[Received]:
+        """Return the messages once there are `count`; fail, saying how many there were, after `patience` seconds, or PATIENCE if more."""
+        patience = max(patience, PATIENCE)
         end = time.monotonic() + patience
         while len(self.messages) < count:
             if time.monotonic() > end:
-                raise AssertionError(f"the next hop has {len(self.messages)} of {count} messages after {patience} s")
+                raise AssertionError(f"the next hop has {len(self.messages)} of {count} messages after {patience:g} s")
             time.sleep(0.01)
         return list(self.messages)
 

@@ -77,7 +77,7 @@ class NextHop:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def wait_for(self, count: int, patience: float = 30.0) -> list[Arrived]:
+    def wait_for(self, count: int, patience: float = 60.0) -> list[Arrived]:
         """Return what has arrived once there are `count`; fail after `patience` seconds. For hops that one test has to itself."""
         end = time.monotonic() + patience
         while len(self.arrived) < count:
@@ -85,7 +85,7 @@ class NextHop:
             time.sleep(0.005)
         return list(self.arrived)
 
-    def got(self, id: str, count: int = 1, patience: float = 30.0) -> list[Arrived]:
+    def got(self, id: str, count: int = 1, patience: float = 60.0) -> list[Arrived]:
         """Return each arrival of the message that the server queued under `id` once there are `count`.
 
         Messages overtake each other, and those of earlier tests may still come: a place in the order of arrival says nothing.
@@ -97,7 +97,7 @@ class NextHop:
             time.sleep(0.005)
         return found
 
-    def notice(self, id: str, patience: float = 30.0) -> Arrived:
+    def notice(self, id: str, patience: float = 60.0) -> Arrived:
         """Return the notice to the sender of the message that was queued under `id`, whose header it returns."""
         end = time.monotonic() + patience
         while True:
