@@ -35,15 +35,15 @@ def arc_set(
     results: str,
     outcome: ArcOutcome,
     now: int,
-) -> bytes:
-    """Return a new set to be put on top of a message, empty for a chain that nobody is to add to.
+) -> tuple[bytes, ...]:
+    """Return the fields of a new set, to be put on top of a message in this order; none for a chain that nobody is to add to.
 
     `fields` and `body` are of the message as it leaves; `outcome` is what its chain was when it came; `results` is the value of an
     Authentication-Results field. Raise NotSignable, and ValueError for results that no header can hold.
     """
     instance = outcome.sets + 1
     if outcome.closed or instance > MAX_SETS:
-        return b""
+        return ()
     chain = {"none": "none", "pass": "pass"}.get(outcome.result, "fail")
     found = header_field("ARC-Authentication-Results", f"i={instance}; {results}", utf8=not results.isascii())
     signature = _message_signature(key, terms, fields, body, instance, now)
@@ -54,7 +54,7 @@ def arc_set(
     end = f"; cv={chain};\r\n\td={key.domain}; i={instance};\r\n\ts={key.selector}; t={now}".encode()
     digest = hashlib.sha256(b"\r\n".join(relaxed_field(field) for field in (*signed, start + end))).digest()
     seal = start + folded_base64(key.sign(digest)) + end
-    return seal + b"\r\n" + signature + b"\r\n" + found
+    return seal + b"\r\n", signature + b"\r\n", found
 
 
 def _message_signature(

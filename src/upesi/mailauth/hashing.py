@@ -14,16 +14,19 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from upesi.mail.body import READ_SIZE, Body
 from upesi.mail.headers import MAX_HEADER, NO_HEADER
 from upesi.mailauth.canonical import BodyCanonicalizer, Canonicalization, RelaxedBody, SimpleBody
 from upesi.mailauth.fields import Fields
 from upesi.mailauth.signature import BodyHash
 
-__all__ = ["MAX_BODY_HASHES", "BodyDigest", "MessageHashing"]
+__all__ = ["MAX_BODY_HASHES", "BodyDigest", "MessageHashing", "fields_of"]
 
 # Different ways to hash one body. Two canonicalizations and no l= make two; each costs as much as all of a signature's own work
 MAX_BODY_HASHES = 8
 
+# nearly every header section fits in here
+_FIRST_READ = 16 * 1024
 _EMPTY_LINE = b"\r\n\r\n"
 _LONGEST_BEGINNING = max(len(beginning) for beginning in NO_HEADER)
 
@@ -98,6 +101,14 @@ class MessageHashing:
         """Return what the body hashed to, once the message has ended; None where that was not asked for."""
         return self._digests.get(wanted)
 
+    def read(self, body: Body) -> None:
+        """Take a whole message, and its end."""
+        for chunk in body.chunks():
+            # a body in memory comes in one piece; smaller ones let other threads in between
+            for start in range(0, len(chunk), READ_SIZE):
+                self.feed(chunk[start : start + READ_SIZE])
+        self.finish()
+
     def _collect(self, section: bytearray, data: bytes) -> None:
         # from where the empty line can begin: trickled octet by octet this stays linear
         start = max(len(section) - len(_EMPTY_LINE) + 1, 0)
@@ -125,3 +136,15 @@ class MessageHashing:
                 self._bodies[wanted] = _BodyHasher(wanted)
         if body:
             self.feed(body)
+
+
+def fields_of(body: Body) -> Fields | None:
+    """Return the header fields of a message without reading on; None where the section is longer than MAX_HEADER."""
+    hashing = MessageHashing(lambda _: ())
+    for chunk in body.chunks():
+        for start in range(0, len(chunk), _FIRST_READ):
+            hashing.feed(chunk[start : start + _FIRST_READ])
+            if hashing.fields is not None:
+                return hashing.fields
+    hashing.finish()
+    return hashing.fields

@@ -24,8 +24,8 @@ from upesi.mailauth.hashing import BodyDigest
 from upesi.mailauth.keys import MAX_RSA_BITS
 
 __all__ = [
-    "MAX_SIGNED", "MIN_SIGNING_BITS", "OVERSIGNED", "SIGNED", "KeyFileError", "NotSignable", "SignatureTerms", "SigningKey", "folded",
-    "folded_base64", "signature_field", "signed_names",
+    "MAX_SIGNED", "MIN_SIGNING_BITS", "OVERSIGNED", "SIGNED", "KeyFileError", "NotSignable", "SignatureTerms", "SigningKey", "Unsigned",
+    "folded", "folded_base64", "signature_field", "signed_names", "unsigned_field",
 ]  # fmt: skip
 
 # RFC 8301 section 3.2: signers SHOULD use at least 2048
@@ -90,6 +90,11 @@ class SigningKey:
             raise KeyFileError("the key is neither RSA nor Ed25519")
         return cls(domain, selector, key)
 
+    @property
+    def slow(self) -> bool:
+        """Whether signing takes longer than handing the work to another thread: some 400 us with RSA, 30 us with Ed25519."""
+        return isinstance(self._key, RSAPrivateKey)
+
     def sign(self, digest: bytes) -> bytes:
         """Return the signature of a SHA-256 digest."""
         if isinstance(self._key, Ed25519PrivateKey):
@@ -137,23 +142,37 @@ class SignatureTerms(msgspec.Struct, frozen=True):
     oversigned: tuple[bytes, ...] = OVERSIGNED
 
 
-def signature_field(key: SigningKey, terms: SignatureTerms, fields: Fields, body: BodyDigest, now: int) -> bytes:
-    """Return the DKIM-Signature field for a message, with its CRLF; raise NotSignable. `now` is the wall clock in seconds."""
+class Unsigned(msgspec.Struct, frozen=True, gc=False):
+    """A signature field but for its signature: `text` ends where the value of b= begins, `digest` is what is to be signed."""
+
+    text: bytes
+    digest: bytes
+
+    def signed(self, octets: bytes) -> bytes:
+        """Return the whole field, with its CRLF."""
+        return self.text + folded_base64(octets) + b"\r\n"
+
+
+def unsigned_field(key: SigningKey, terms: SignatureTerms, fields: Fields, body: BodyDigest, now: int) -> Unsigned:
+    """Return the DKIM-Signature field for a message; raise NotSignable. `now` is the wall clock in seconds."""
     names = signed_names(fields, terms.signed, terms.oversigned)
     times = f"t={now};" if terms.lifetime is None else f"t={now}; x={now + terms.lifetime};"
-    first = f"v=1; a={key.algorithm}; c={terms.header.value}/{terms.body.value};"
-    place = f" d={key.domain}; s={key.selector}; {times}"
-    unsigned = "\r\n\t".join(
+    text = "\r\n\t".join(
         (
-            f"DKIM-Signature: {first}",
-            place.strip(),
+            f"DKIM-Signature: v=1; a={key.algorithm}; c={terms.header.value}/{terms.body.value};",
+            f"d={key.domain}; s={key.selector}; {times}",
             folded("h=" + b":".join(names).decode() + ";"),
             f"bh={base64.b64encode(body.digest).decode()};",
             "b=",
         )
     ).encode()
-    digest = fields_digest(fields, names, unsigned, terms.header)
-    return unsigned + folded_base64(key.sign(digest)) + b"\r\n"
+    return Unsigned(text, fields_digest(fields, names, text, terms.header))
+
+
+def signature_field(key: SigningKey, terms: SignatureTerms, fields: Fields, body: BodyDigest, now: int) -> bytes:
+    """Return the DKIM-Signature field, signed, with its CRLF; raise NotSignable."""
+    unsigned = unsigned_field(key, terms, fields, body, now)
+    return unsigned.signed(key.sign(unsigned.digest))
 
 
 def folded(names: str) -> str:
