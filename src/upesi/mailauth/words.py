@@ -15,9 +15,8 @@ __all__ = ["MAX_WORD", "comment", "keyword", "word"]
 MAX_WORD = 320
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~]+")
-_ADDRESS = re.compile(
-    r"[0-9A-Za-z!#$%&'*+/=?^_`{|}~\-]+(?:\.[0-9A-Za-z!#$%&'*+/=?^_`{|}~\-]+)*@[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*"
-)
+_ATOM = r"[0-9A-Za-z!#$%&'*+/=?^_`{|}~\-]+"
+_ADDRESS = re.compile(rf"(?:{_ATOM}(?:\.{_ATOM})*)?@[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*")
 # Keyword of RFC 5321 section 4.1.2, and the underscore that some properties have
 _KEYWORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_\-]*[A-Za-z0-9])?")
 _SPECIAL = re.compile(r'["\\]')
