@@ -40,6 +40,7 @@ from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, M
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.mailauth.arc import ArcOutcome, ArcValidator
 from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
+from upesi.mailauth.arc_trust import trusted_sealer
 from upesi.mailauth.authres import authentication_results
 from upesi.mailauth.authres_reader import claims_to_be, comparable
 from upesi.mailauth.canonical import Canonicalization
@@ -166,6 +167,7 @@ __all__ = [
     "reject",
     "same_site",
     "signing_key",
+    "trusted_sealer",
     "unsigned_field",
 ]
 

@@ -6,6 +6,7 @@ import pytest
 
 from upesi.hooks.verdict import Verdict
 from upesi.mail.answers import Status
+from upesi.mailauth.arc import ArcOutcome
 from upesi.mailauth.observation import Observation, Published
 from upesi.mailauth.results import MethodResult
 from upesi.plugins.dmarc.plugin import Dmarc
@@ -48,13 +49,18 @@ async def judged(
     sender: str = "x@elsewhere.example",
     fields: dict[str, str | None] | None = None,
     ip: str = "192.0.2.1",
+    arc: ArcOutcome | None = None,
+    relaying: bool = False,
     **settings: object,
 ) -> Judged:
     """Run a message whose From field is `author`, after the other methods have left their results."""
     kept = Kept()
     trial = Trial.of(Dmarc, settings, ip=ip, dns=FakeResolver(RECORDS), services={"reports": kept})
+    trial.session.relaying = relaying
     await trial.mail(sender)
     trial.tx.authentication.extend(passed)
+    if arc is not None:
+        trial.tx.notes["arc.outcome"] = arc
     return Judged(trial, kept, await trial.message(message(fields={"From": author, **(fields or {})})))
 
 
@@ -80,3 +86,150 @@ async def test_mail_that_spf_or_dkim_vouches_for_passes(vouched: MethodResult):
     found = await judged("ceo@bank.example", vouched)
     assert (found.said, found.result) == ("", "pass")
     assert found.rows[0][1].disposition == "pass"
+
+
+@pytest.mark.parametrize(
+    ("author", "settings", "said", "result"),
+    [
+        ("x@bank.example", {}, REJECTED, "fail"),
+        ("x@bank.example", {"reject": "defer"}, REJECTED.replace("550 5", "451 4"), "fail"),
+        ("x@bank.example", {"reject": "quarantine"}, "", "fail"),
+        ("x@bank.example", {"reject": "mark"}, "", "fail"),
+        ("x@bank.example", {"overrides": {"bank.example": "mark"}}, "", "fail"),
+        ("x@a.bank.example", {"overrides": {".bank.example": "mark"}}, "", "fail"),
+        ("x@shop.example", {}, "", "fail"),
+        ("x@shop.example", {"quarantine": "reject"}, REJECTED.replace("bank", "shop"), "fail"),
+        ("x@mild.example", {}, "", "fail"),
+        ("x@mild.example", {"overrides": {"mild.example": "reject"}}, REJECTED.replace("bank", "mild"), "fail"),
+        ("x@test.example", {}, "", "fail"),
+        ("x@none.example", {}, "", "none"),
+        ("x@broken.example", {}, "451 4.7.26 The DMARC policy of broken.example could not be looked up", "temperror"),
+        ("x@broken.example", {"temperror": "mark"}, "", "temperror"),
+        (None, {}, "550 5.7.1 Message not accepted: there is no From field", "permerror"),
+        (None, {"no_author": "mark"}, "", "permerror"),
+        ("x@bank.example y", {}, "550 5.7.1 Message not accepted: the From field cannot be read in one way", "permerror"),
+        ("x@bank.example y", {"unreadable_from": "mark"}, "", "permerror"),
+        ("x@bank.example", {"trusted": ["192.0.2.0/24"]}, "", "skip"),
+    ],
+)  # fmt: skip
+async def test_every_outcome_has_a_knob(author: str | None, settings: dict[str, object], said: str, result: str):
+    """RFC 9989 section 5.4: the owner's wish is honoured by default, and what is done is the operator's choice."""
+    found = await judged(author, **settings)
+    assert (found.said, found.result) == (said, result)
+
+
+async def test_several_from_fields_are_refused_whatever_passed():
+    """C78, RFC 9989 section 11.5: 550 5.7.1, and marked mail is permerror, never a pass."""
+    two = {"From": None, "X": "y\r\nFrom: a@attacker.example\r\nFrom: ceo@bank.example"}
+    found = await judged(None, dkim("attacker.example"), dkim("bank.example"), fields=two)
+    assert found.said == "550 5.7.1 Message not accepted: there are several From fields"
+    marked = await judged(None, dkim("bank.example"), fields=two, several_from="mark")
+    assert (marked.said, marked.result, marked.told[0].result) == ("", "permerror", "permerror")
+
+
+async def test_quarantine_leaves_a_note_for_whoever_quarantines():
+    """RFC 9989 section 4.7: the mail is taken, and its suspicion with it."""
+    found = await judged("x@shop.example")
+    assert str(found.trial.tx.notes["quarantine"]).startswith("dmarc: ")
+    assert "quarantine" not in (await judged("x@shop.example", dkim("shop.example"))).trial.tx.notes
+
+
+async def test_a_check_that_could_pass_later_defers_and_does_not_refuse():
+    """RFC 9989 section 5.3: a key that could not be fetched must not bounce honest mail."""
+    found = await judged("x@bank.example", dkim("bank.example", "temperror"))
+    assert found.said == "451 4.7.26 A check of the message could not be finished, please try again later"
+    assert found.rows == []
+
+
+async def test_the_helo_name_vouches_for_bounces_only():
+    """RFC 9989 section 4.4.2: of SPF the MAIL FROM identity counts; of a null reverse-path that is postmaster at the HELO name."""
+    helo = MethodResult("spf", "pass", properties=(("smtp.helo", "bank.example"),))
+    assert (await judged("x@bank.example", helo)).result == "fail"
+    null = MethodResult("spf", "pass", properties=(("smtp.mailfrom", "postmaster@bank.example"),))
+    assert (await judged("x@bank.example", null, sender="<>")).result == "pass"
+
+
+@pytest.mark.parametrize("result", ["fail", "neutral", "none", "policy", "softfail", "temperror", "permerror"])
+async def test_only_pass_passes(result: str):
+    """C73: a signature that does not count (l=, a short key) is "policy"."""
+    found = await judged("x@bank.example", spf("bank.example", result), dkim("bank.example", result))
+    assert found.result == "fail"
+
+
+async def test_who_may_relay_is_not_checked():
+    """Mail of our own users is signed on its way out, not checked on its way in."""
+    found = await judged("x@bank.example", relaying=True)
+    assert (found.said, found.result, found.told) == ("", "skip", [])
+
+
+def chain(*sealed: tuple[str, str], result: str = "pass") -> ArcOutcome:
+    return ArcOutcome(
+        result, sets=len(sealed), sealers=tuple(d for d, _ in sealed), results=tuple(r for _, r in sealed)
+    )
+
+
+SEEN = "mx.list.example; spf=pass smtp.mailfrom=bank.example; dmarc=pass (p=REJECT) header.from=bank.example"
+FAILED = "mx.list.example; dmarc=fail header.from=bank.example"
+
+
+@pytest.mark.parametrize(
+    ("arc", "believed"),
+    [
+        (chain(("list.example", SEEN)), True),
+        (chain(("other.example", SEEN)), False),
+        (chain(("list.example", FAILED)), False),
+        (chain(("list.example", SEEN), result="fail"), False),
+        (chain(("list.example", SEEN), ("other.example", SEEN)), False),
+        (chain(("other.example", SEEN), ("list.example", FAILED)), False),
+        (chain(("list.example", SEEN), ("list.example", FAILED)), True),
+        (chain(("list.example", SEEN.replace("from=bank", "from=attacker"))), False),
+        (chain(("list.example", "mx.list.example; dmarc=pass")), False),
+        (chain(("list.example", f"{SEEN}; dmarc=fail header.from=bank.example")), False),
+        (chain(("list.example", "nonsense")), False),
+        (chain(), False),
+        (None, False),
+    ],
+)
+async def test_a_sealer_is_believed_only_where_the_operator_trusts_it(arc: ArcOutcome | None, believed: bool):
+    """C82, ARC-02, RFC 8617 section 7.2: the chain passes, every sealer since is trusted, and it saw this author pass."""
+    found = await judged("x@bank.example", arc=arc, trusted_sealers=["list.example"])
+    assert found.said == ("" if believed else REJECTED)
+    assert found.result == "fail"
+    ((_, row),) = found.rows
+    assert row.disposition == ("none" if believed else "reject")
+    assert row.override == ("trusted_forwarder" if believed else "")
+    assert (await judged("x@bank.example", arc=arc)).said == REJECTED
+
+
+@pytest.mark.parametrize(
+    ("author", "settings", "disposition", "override"),
+    [
+        ("x@bank.example", {}, "reject", ""),
+        ("x@bank.example", {"reject": "mark"}, "none", "local_policy"),
+        ("x@bank.example", {"reject": "quarantine"}, "quarantine", "local_policy"),
+        ("x@test.example", {}, "quarantine", "policy_test_mode"),
+        ("x@mild.example", {}, "none", ""),
+    ],
+)
+async def test_reports_say_what_was_done_and_why(
+    author: str, settings: dict[str, object], disposition: str, override: str
+):
+    """RFC 9990 section 3.1.1.8: the disposition, and the reason where it is not what was asked for."""
+    found = await judged(author, spf("elsewhere.example"), dkim("list.example", "fail"), **settings)
+    ((published, row),) = found.rows
+    assert (published.domain, row.disposition, row.override) == (author[2:], disposition, override)
+    assert (row.source, row.header_from, row.envelope_from) == ("192.0.2.1", author[2:], "elsewhere.example")
+    assert [(each.domain, each.result, each.selector) for each in (*row.spf, *row.dkim)] == [
+        ("elsewhere.example", "pass", ""),
+        ("list.example", "fail", "s1"),
+    ]
+
+
+async def test_nothing_is_kept_where_nobody_wants_a_report():
+    """No rua, reports off, and reports themselves: two that report on each other's reports would never stop."""
+    report = {"Subject": "Report Domain: bank.example Submitter: mx.example Report-ID: <1>"}
+    assert (await judged("x@shop.example")).rows == []
+    assert (await judged("x@bank.example", reports=False)).rows == []
+    assert (await judged("x@bank.example", dkim("bank.example"), fields=report)).rows == []
+    # whoever forges one is reported
+    assert len((await judged("x@bank.example", fields=report)).rows) == 1

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal, Protocol
 
 from upesi.plugin import (
+    ArcOutcome,
     Author,
     AuthorFault,
     DmarcOutcome,
@@ -29,6 +30,7 @@ from upesi.plugin import (
     hook,
     observation_of,
     reject,
+    trusted_sealer,
 )
 
 Action = Literal["mark", "quarantine", "defer", "reject"]
@@ -141,7 +143,7 @@ class Dmarc(Plugin):
             return self._settings.temperror, "", ""
         if outcome.result != "fail":
             return "mark", "", ""
-        sealer = self._sealer(tx)
+        sealer = self._sealer(tx, outcome.author)
         if sealer:
             return "mark", "trusted_forwarder", f"arc=pass from {sealer}"
         override = self._overridden(outcome.author)
@@ -162,9 +164,10 @@ class Dmarc(Plugin):
                 return self._overrides[f".{domain}"]
         return None
 
-    def _sealer(self, tx: Transaction) -> str:
+    def _sealer(self, tx: Transaction, author: str) -> str:
         """Return the trusted sealer who says that the message passed DMARC at its place, "" for none."""
-        return ""
+        arc = tx.notes.get("arc.outcome")
+        return trusted_sealer(arc, author, self._sealers) if self._sealers and isinstance(arc, ArcOutcome) else ""
 
     def _keep(self, tx: Transaction, outcome: DmarcOutcome, action: Action, override: str, comment: str) -> None:
         if self._reports is None or outcome.result not in ("pass", "fail") or _is_report(tx, outcome):
