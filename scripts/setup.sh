@@ -66,6 +66,7 @@ test_programs() {
   [ -x /usr/sbin/dovecot ] || missing+=(dovecot-core)
   [ -x /usr/sbin/slapd ] || missing+=(slapd)
   [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || missing+=(postgresql)
+  [ -x /usr/sbin/unbound ] || missing+=(unbound)
   command -v openssl >/dev/null || missing+=(openssl)
   # python-ldap, the extra "ldap", has no wheels: it is built against the system's libldap
   [ -e /usr/include/ldap.h ] || missing+=(gcc python3-dev libldap-dev libsasl2-dev)

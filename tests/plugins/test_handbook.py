@@ -20,7 +20,7 @@ from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.address import Address
 from upesi.plugin import Plugin, PluginSettings
-from upesi.testkit import FakeClock, Trial, message
+from upesi.testkit import FakeClock, FakeResolver, Trial, message
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_the_examples_were_found():
 def test_every_example_plugin_loads(written: Path):
     """All of them together, by the loader that the server uses."""
     config = PluginsSettings(enabled=tuple(PLUGINS), folder=str(written / "plugins"))
-    loaded = load_plugins(config, {"clock": FakeClock()}, lambda event, fields: None)
+    loaded = load_plugins(config, {"clock": FakeClock(), "dns": FakeResolver()}, lambda event, fields: None)
     hooks = Hooks.build(loaded, monotonic=time.monotonic, emit=lambda event, fields: None)
     assert sorted(hooks.guards) == PLUGINS
 
