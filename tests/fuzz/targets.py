@@ -1,13 +1,11 @@
-"""What is fuzzed: one function for each reader. It takes any octets; whatever it raises is a bug.
-
-There is no MIME scanner yet; its target comes with it.
-"""
+"""What is fuzzed: one function for each reader. It takes any octets; whatever it raises is a bug."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from tests.fuzz.authentication import authres, spf
+from tests.fuzz.content import changed_once, mime, mime_edits, scanned, words
 from tests.scenarios.acceptor import LIMITS, Acceptor, in_transaction
 from tests.unit.sasl.saslkit import circumstances, play
 
@@ -215,8 +213,10 @@ def dns(data: bytes) -> None:
 
 _READERS: dict[str, Target] = {
     target.__name__: target
-    for target in (addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres)
+    for target in (addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres, mime, mime_edits, words)
 }
 TARGETS: dict[str, Target] = {**{name: _server(name) for name in _SERVERS}, **_READERS}
 # the same without comparisons: what is timed
-ONCE: dict[str, Target] = {**{name: _once(name) for name in _SERVERS}, **_READERS}
+ONCE: dict[str, Target] = {
+    **{name: _once(name) for name in _SERVERS}, **_READERS, "mime": scanned, "mime_edits": changed_once,
+}  # fmt: skip

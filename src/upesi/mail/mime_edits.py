@@ -54,7 +54,9 @@ class PartEdits:
         if any(other is not part and not edits.has(other.delimiter, other.end) for other in around.parts):
             edits.replace(part.delimiter, part.end, b"")
         else:
-            edits.replace(part.start, part.end, b"Content-Type: text/plain\r\n\r\n")
+            # a part of nothing may share the line end of its delimiter with the next
+            ended = self._body.read(part.start - 2, 2) == b"\r\n"
+            edits.replace(part.start, part.end, (b"" if ended else b"\r\n") + b"Content-Type: text/plain\r\n\r\n")
 
     def replace(self, part: Part, content: bytes, content_type: str | None = None) -> None:
         """Give a part other content, in base64, and another type if one is named; its other fields stay. Raise ValueError.
@@ -77,7 +79,11 @@ class PartEdits:
             return changed
         root = self._mime.root
         if not any(part.is_sealed for part in self._mime.parts) and _is_whole(root):
-            self._add_part(root, plain, boundary)
+            try:
+                self._add_part(root, plain, boundary)
+            except ValueError:
+                # another plugin has replaced all of it
+                return []
             changed.append("")
         return changed
 

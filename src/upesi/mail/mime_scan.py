@@ -107,7 +107,7 @@ class _Scan:
         """Walk over the lines that may be delimiters."""
         owners, ended = self._open, self._ended
         left = MAX_LINES
-        for at, line in _candidates(self._body, self._parts[0].start):
+        for at, line in _candidates(self._body, max(self._stack[-1].content_start - 2, 0)):
             unread = self._unread
             if unread is not None and at >= unread.content_start - 2:
                 self._read_fields(at)
@@ -170,9 +170,11 @@ class _Scan:
         changed = False
         while stack[-1] is not owner:
             part = stack.pop()
-            part.end = max(at, part.start)
-            part.content_start = min(part.content_start, part.end)
-            part.header_end = min(part.header_end, part.end)
+            part.end = at
+            # right behind a delimiter, the next one shares its line end: nothing is between
+            part.start = min(part.start, at)
+            part.content_start = min(part.content_start, at)
+            part.header_end = min(part.header_end, at)
             boundary = part.boundary
             if boundary is not None:
                 if self._open.get(boundary) is part:
@@ -185,10 +187,11 @@ class _Scan:
             self._compare()
 
     def _cut(self, part: Part, at: int) -> None:
-        part.end = part.header_end = part.content_start = max(at, part.start)
         self._unread = None
+        part.end = part.header_end = part.content_start = at
         if part.start < at:
             self._note("cut-header", part)
+        part.start = min(part.start, at)
         self._judge(part)
 
     def _compare(self) -> None:

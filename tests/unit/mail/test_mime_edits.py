@@ -133,10 +133,8 @@ def test_text_is_added_as_the_part_is_encoded(head: bytes, content: bytes, addit
     result = changed.result
     assert result.root.text() == text + "again\r\n"
     assert not {defect.kind for defect in result.ambiguous}
-    assert (
-        changed.octets.isascii() == (content.isascii() or b"8bit" not in head or addition != "ö")
-        or not content.isascii()
-    )
+    # what came in as ASCII may go to servers that take nothing else
+    assert changed.octets.isascii() or not content.isascii()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +170,10 @@ def test_a_message_that_shows_no_text_gets_a_part():
 
 def test_a_message_that_is_no_multipart_becomes_one_for_text():
     """The content goes with its own fields, octet for octet; the others stay where they are."""
-    message = b"From: a@example.com\r\nContent-Type: image/png;\r\n\tname=a.png\r\nSubject: s\r\nContent-Transfer-Encoding: base64\r\n\r\niVBO\r\n"
+    message = (
+        b"From: a@example.com\r\nContent-Type: image/png;\r\n\tname=a.png\r\nSubject: s\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\niVBO\r\n"
+    )
     changed = Changed(message)
     assert changed.add("one") == [""]
     assert changed.add("two") == [""]
