@@ -1,15 +1,26 @@
-"""Public: what tests of plugins and of Upesi itself stand on: virtual time, a clock to move, messages, DNS in memory, trials of plugins."""
+"""Public: what tests of plugins and of Upesi itself stand on.
 
+Virtual time, a clock to move, messages, DNS and the other services in memory, trials of plugins, a client with a script.
+"""
+
+from upesi.testkit.client import ScriptedClient
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.loop import Stalled, VirtualLoop, run_virtual
 from upesi.testkit.messages import message
 from upesi.testkit.resolver import FakeResolver
+from upesi.testkit.services import FakeAnswer, FakeConnect, FakeHttp, FakeLookup, MemoryStore
 from upesi.testkit.trial import Event, Step, Trial, try_plugin
 
 __all__ = [
     "Event",
+    "FakeAnswer",
     "FakeClock",
+    "FakeConnect",
+    "FakeHttp",
+    "FakeLookup",
     "FakeResolver",
+    "MemoryStore",
+    "ScriptedClient",
     "Stalled",
     "Step",
     "Trial",

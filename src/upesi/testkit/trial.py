@@ -30,8 +30,9 @@ from upesi.mail.route import Route
 from upesi.session.listening import ListenedWriter
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
+from upesi.testkit.services import FakeConnect, FakeHttp, FakeLookup, FileLookup, MemoryStore
 
-__all__ = ["Event", "Step", "Trial", "try_plugin"]
+__all__ = ["Event", "Step", "Trial", "trial_services", "try_plugin"]
 
 A = TypeVar("A")
 
@@ -106,7 +107,8 @@ class Trial:
     ) -> Trial:  # fmt: skip
         """Make a trial of one plugin: a `Plugin` class, a module, or the path of a plugin file; raise ConfigError.
 
-        `dns` is the service of that name; the client's name comes from it too, unless `hostname` says otherwise.
+        `dns` is the service of that name; the client's name comes from it too, unless `hostname` says otherwise. Of the other services
+        there is one each in memory, in which nothing is, unless `services` has another by its name.
         """
         clock = clock or FakeClock()
         events: list[Event] = []
@@ -117,7 +119,7 @@ class Trial:
             name,
             plugin,
             settings,
-            {"clock": clock, "node": NODE, **({} if dns is None else {"dns": dns}), **(services or {})},
+            {**trial_services(clock, dns), **(services or {})},
             lambda event, fields: events.append((event, fields)),
         )
         trial = cls(loaded, ip=ip, hostname=hostname, clock=clock, dns=dns)
@@ -308,6 +310,19 @@ def _fields(fields: Mapping[str, object]) -> str:
     return " ".join(f"{key}={value!r}" for key, value in fields.items())
 
 
+def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, object]:
+    """Return every service that a plugin may ask for, in memory and empty."""
+    return {
+        "clock": clock,
+        "node": NODE,
+        "dns": dns or FakeResolver(),
+        "store": MemoryStore(clock),
+        "lookup": FakeLookup({}),
+        "http": FakeHttp({}),
+        "connect": FakeConnect({}),
+    }
+
+
 def try_plugin(
     name: str, config: PluginsSettings, *, ip: str, helo: str, sender: str, recipients: Sequence[str], content: bytes | None,
     source: str = "configuration", folder: Path | None = None, services: Mapping[str, object] | None = None,
@@ -321,7 +336,8 @@ def try_plugin(
     events: list[Event] = []
     clock = FakeClock()
     loaded = load_plugin(
-        name, config, {"clock": clock, "node": NODE, **(services or {})}, lambda event, fields: events.append((event, fields)),
+        name, config, {**trial_services(clock, None), "lookup": FileLookup(folder or Path()), **(services or {})},
+        lambda event, fields: events.append((event, fields)),
         source=source, folder=folder,
     )  # fmt: skip
     trial = Trial(loaded, ip=ip, hostname=hostname, clock=clock, relay=relay)
