@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from contextlib import closing
 
 import dns.edns
@@ -95,6 +97,29 @@ def test_sockets_are_few_and_are_replaced():
     assert 8 <= early <= 24
     assert late > early
     assert ids > 1000
+
+
+def test_without_descriptors_the_sockets_that_are_there_are_used(monkeypatch):
+    """RES-01: EMFILE is no reason to answer trouble while a socket is open; without any it is trouble and no exception."""
+    real = socket.socket
+
+    async def main():
+        async with FakeDns(lambda name, kind: GOOD) as fake:
+            with resolver_of(fake) as resolver:
+                await asyncio.gather(*(resolver.query(f"n{n}.test", "A") for n in range(200)))
+                await asyncio.sleep(11)
+                monkeypatch.setattr("socket.socket", exhausted)
+                answers = [await resolver.query(f"m{n}.test", "A") for n in range(20)]
+                with resolver_of(fake) as other:
+                    return answers, await other.query("x.test", "A")
+
+    def exhausted(*arguments, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    answers, none = run_virtual(main())
+    monkeypatch.setattr("socket.socket", real)
+    assert {answer.texts for answer in answers} == {GOOD}
+    assert none.status is Status.SERVFAIL
 
 
 def test_truncated_answers_are_taken_over_tcp_and_a_dead_tcp_is_trouble_in_time():

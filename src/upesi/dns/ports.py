@@ -23,6 +23,9 @@ PORTS = 8
 MAX_USES = 128
 MAX_AGE = 10.0
 
+# Ids of a socket that could not be replaced because descriptors ran out; with more it would take long to find one that is free
+MAX_IDS = 16_384
+
 # Datagrams with ids that were never asked for, after which a socket is replaced: somebody guesses
 MAX_STRANGE = 16
 
@@ -151,7 +154,7 @@ class Ports:
         port = self._port(chance[0] % PORTS)
         id = int.from_bytes(chance[1:], "big")
         while id in port.attempts:
-            # at most MAX_USES of 65536 are taken: this ends
+            # at most MAX_IDS of 65536 are taken: this ends
             id = int.from_bytes(self._entropy(2), "big")
         port.send(attempt, id, query(id))
 
@@ -164,10 +167,17 @@ class Ports:
 
     def _port(self, number: int) -> _Port:
         port = self._ports[number]
-        if port is None or port.worn:
+        if port is not None and not port.worn:
+            return port
+        try:
             new = _Port(self._loop, self._server)
-            self.opened += 1
-            if port is not None:
-                port.retire()
-            port = self._ports[number] = new
-        return port
+        except OSError:
+            # out of descriptors: the worn one is easier to guess, and better than no DNS at all (RES-01)
+            if port is None or len(port.attempts) >= MAX_IDS:
+                raise
+            return port
+        self.opened += 1
+        if port is not None:
+            port.retire()
+        self._ports[number] = new
+        return new

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from types import SimpleNamespace
 
 import pytest
 
+from upesi.dns.resolver import Resolver
 from upesi.mail.outcome import OutcomeKind
 from upesi.observe.metrics import Metrics
-from upesi.runtime.observer import Observer, count_queue, count_sessions
+from upesi.runtime.observer import Observer, count_dns, count_queue, count_sessions
 from upesi.spool.listing import QueueTotals
 
 
@@ -83,3 +86,16 @@ def test_handshakes_are_counted_by_version() -> None:
         observe("session.ended", fields)
     counted = {child: metrics.tls_handshakes.child(child).value for child in ("TLSv1.2", "TLSv1.3", "failed")}
     assert counted == {"TLSv1.2": 1, "TLSv1.3": 1, "failed": 2}
+
+
+async def test_dns_is_counted_by_result_and_server():
+    """What the resolver counts becomes two families, with servers as the configuration names them."""
+    resolver = Resolver(asyncio.get_running_loop(), (("127.0.0.1", 53), ("2001:db8::1", 5353)), os.urandom)
+    resolver.hits, resolver.misses = 3, 2
+    resolver.upstreams[1].timeouts = 4
+    metrics = Metrics()
+    count_dns(metrics, resolver)
+    assert metrics.dns_lookups.child("hit").value == 3
+    assert metrics.dns_lookups.child("miss").value == 2
+    assert metrics.dns_questions.child("[2001:db8::1]:5353", "timeout").value == 4
+    assert metrics.dns_questions.child("127.0.0.1:53", "timeout").value == 0
