@@ -139,9 +139,14 @@ def signed_digest(signature: Signature, fields: Fields) -> bytes:
 
 
 def outcome_by(records: list[KeyRecord], signature: Signature, body: BodyDigest, header: bytes) -> DkimOutcome:
-    """Return the best that one of the keys can say of a signature."""
-    outcomes = [_by_key(record, signature, body, header) for record in records]
-    return min(outcomes, key=lambda outcome: outcome.result != "pass")
+    """Return what the first of the keys that verifies a signature says of it, or the first of those that do not."""
+    first: DkimOutcome | None = None
+    for record in records:
+        outcome = _by_key(record, signature, body, header)
+        if outcome.result == "pass":
+            return outcome
+        first = first or outcome
+    return first or _outcome(signature, "permerror", "there is no key")
 
 
 def _by_key(record: KeyRecord, signature: Signature, body: BodyDigest, header: bytes) -> DkimOutcome:

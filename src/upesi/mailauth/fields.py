@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from upesi.mailauth.canonical import Canonicalization, relaxed_field
+from upesi.mailauth.canonical import Canonicalization, relaxed_fields
 
 __all__ = ["Fields", "fields_digest"]
 
@@ -43,10 +43,11 @@ class Fields:
         A name for which no field is left takes nothing (RFC 6376 section 5.4.2): so a signer says that there are no more of it. `without`
         is the signature itself, which was not there when it was made.
         """
-        taken: dict[bytes, int] = {}
         chosen = []
+        taken: dict[bytes, int] = {}
+        named = self._by_name.get
         for name in names:
-            fields = self._by_name.get(name)
+            fields = named(name)
             if fields is None:
                 continue
             if name in _SIGNATURES:
@@ -68,5 +69,5 @@ def fields_digest(
     signed = fields.selected(names, itself)
     signed.append(unsigned)
     if canonicalization is Canonicalization.RELAXED:
-        signed = [relaxed_field(field) for field in signed]
+        return hashlib.sha256(relaxed_fields(signed)).digest()
     return hashlib.sha256(b"\r\n".join(signed)).digest()

@@ -110,6 +110,12 @@ class MessageHashing:
         self.finish()
 
     def _collect(self, section: bytearray, data: bytes) -> None:
+        if not section and not data.startswith(NO_HEADER):
+            # nearly always the first piece holds all of it
+            end = data.find(_EMPTY_LINE, 0, MAX_HEADER)
+            if end > 0:
+                self._begin_body(data[:end], data[end + len(_EMPTY_LINE) :])
+                return
         # from where the empty line can begin: trickled octet by octet this stays linear
         start = max(len(section) - len(_EMPTY_LINE) + 1, 0)
         if len(section) < _LONGEST_BEGINNING:
