@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from upesi.config.problems import ConfigError
 from upesi.hooks.verdict import Verdict
-from upesi.mail.answers import Status
+from upesi.mail.answers import Answer, Status
 from upesi.mailauth.results import MethodResult
 from upesi.plugins.spf.plugin import Spf
 from upesi.testkit import FakeResolver, Trial
@@ -159,3 +161,35 @@ async def test_received_spf_is_written_where_it_is_wanted() -> None:
     )
     assert "identity=helo; client-ip=192.0.2.1; helo=client.example; mechanism=a" in helo
     assert 'identity=mailfrom; client-ip=192.0.2.1; envelope-from="a@example.com"; helo=client.example;' in mail
+
+
+class SilentDns(FakeResolver):
+    """A DNS that never says anything."""
+
+    async def query(self, name: str, kind: str) -> Answer:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+async def test_a_check_that_is_not_finished_is_a_temperror() -> None:
+    """C64: at the hook's deadline the result is a temperror, for DMARC too, and mail goes on."""
+    session = Trial.of(Spf, {"deadline": 0.01, "helo": False, "fail": "reject"}, dns=SilentDns())
+    assert await session.mail("a@example.com") is None
+    assert session.tx.results["spf"] == ("temperror", "the check was not finished")
+    assert session.tx.authentication == [MethodResult("spf", "temperror")]
+    assert [name for name, _ in session.events] == ["plugin.failed"]
+
+
+async def test_evidence_has_a_bound() -> None:
+    """SPF-01: a term may be as long as a record; a result holds its beginning."""
+    term = "exists:" + "%{d}." * 1000 + "example"
+    records = {("example.com", "TXT"): [f"v=spf1 {term} -all"], ("example", "A"): ["127.0.0.2"]}
+    resolver = FakeResolver(records)
+    session = Trial.of(Spf, {"helo": False}, dns=resolver)
+    await session.mail("a@example.com")
+    resolver.set(resolver.asked[-1][0], "A", ["127.0.0.2"])
+    await session.mail("a@example.com")
+    result, evidence = session.tx.results["spf"]
+    assert result == "pass"
+    assert len(evidence) == len("example.com: ") + 200

@@ -27,6 +27,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ID = re.compile(r'[^ \t\r\n;()"]+')
 _NAME = re.compile(r"[A-Za-z0-9_\-]+")
 _VALUE = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^ \t\r\n;()"])+', re.DOTALL)
+_PLAIN = re.compile(r"[ \t\r\n]*([A-Za-z0-9.\-]{1,255})[ \t]*;")
 _NUMBER = re.compile(r"[0-9]+")
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NOISE = re.compile(r'[ \t\r\n"\\]')
@@ -197,6 +198,11 @@ def claims_to_be(value: str, names: frozenset[str]) -> bool:
     Besides the id as the grammar has it: a name with comments, quotes or blanks inside, one that stands anywhere in front of the first
     semicolon, and an encoded-word there, which nobody honest writes and some programs decode.
     """
+    plain = _PLAIN.match(value)
+    if plain is not None:
+        # nearly all fields: 1 us and not 15
+        name = plain[1].lower().removesuffix(".")
+        return name in names or _VERSION.sub("", name) in names
     value = value[:_HEAD]
     try:
         if comparable(authserv_id(value)) in names:

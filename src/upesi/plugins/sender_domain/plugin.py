@@ -9,6 +9,7 @@ from upesi.plugin import (
     Address,
     Answer,
     Dns,
+    Networks,
     OnError,
     Plugin,
     PluginSettings,
@@ -24,6 +25,14 @@ Action = Literal["mark", "defer", "reject"]
 
 # MX hosts whose addresses are looked at; one good address is enough, and nobody honest lists more bad ones in front of it
 MAX_HOSTS = 5
+
+# Loopback, private, link-local, shared, documentation, multicast and reserved ones (RFC 6890; of IPv6 all but 2000::/3): a notice would
+# come back to ourselves, or to a neighbour
+_NOWHERE = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+    "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
+    "::/3", "4000::/2", "8000::/1", "2001:db8::/32",
+)  # fmt: skip
 
 _FAULTS = {
     "missing": (".1.8", "The domain of the sender, {domain}, has neither MX nor address records"),
@@ -51,6 +60,7 @@ class SenderDomain(Plugin):
     def __init__(self, settings: Settings, dns: Dns) -> None:
         super().__init__(settings)
         self._dns = dns
+        self._nowhere = Networks(_NOWHERE)
         self._exempt = frozenset(domain_from(domain) for domain in settings.exempt)
         self._actions: dict[str, Action] = {fault: getattr(settings, fault) for fault in _FAULTS}
 
@@ -83,33 +93,24 @@ class SenderDomain(Plugin):
             return "temperror", domain
         if not answer.mx:
             # RFC 5321 section 5.1: without MX records, the domain itself is the host
-            return _of_addresses(await self._dns.addresses(domain), "missing"), domain
+            return self._of_addresses(await self._dns.addresses(domain), "missing"), domain
         hosts = [record.exchange for record in sorted(answer.mx) if record.exchange]
         if not hosts:
             return "null_mx", domain
         faults = []
         for host in hosts[:MAX_HOSTS]:
-            fault = "bogus" if _is_address(host) else _of_addresses(await self._dns.addresses(host), "bogus")
+            fault = "bogus" if _is_address(host) else self._of_addresses(await self._dns.addresses(host), "bogus")
             if not fault:
                 return "", host
             faults.append(fault)
         # one that could not be looked up might have been the good one
         return ("temperror" if "temperror" in faults or len(hosts) > MAX_HOSTS else "bogus"), hosts[0]
 
-
-def _of_addresses(answer: Answer, none: str) -> str:
-    """Return what is wrong with a host's addresses; `none` where it has none."""
-    if any(_reachable(text) for text in answer.texts):
-        return ""
-    if answer.texts:
-        return "bogus"
-    return "temperror" if answer.status.trouble else none
-
-
-def _reachable(text: str) -> bool:
-    address = ip_address(text)
-    # loopback, private, link-local, documentation, shared and reserved ones: a notice would come back to ourselves or to a neighbour
-    return address.is_global and not address.is_multicast
+    def _of_addresses(self, answer: Answer, none: str) -> str:
+        """Return what is wrong with a host's addresses; `none` where it has none."""
+        if not answer.texts:
+            return "temperror" if answer.status.trouble else none
+        return "bogus" if all(text in self._nowhere for text in answer.texts) else ""
 
 
 def _is_address(host: str) -> bool:

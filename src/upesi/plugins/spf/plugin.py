@@ -31,6 +31,9 @@ from upesi.plugin import (
 
 Action = Literal["mark", "defer", "reject"]
 
+# characters of a term, or of what is wrong, in a result: a term of a stranger may be as long as a record
+MAX_EVIDENCE = 200
+
 # RFC 7372 section 3.2; "neutral" and "none" are to be treated alike and are no failure of SPF (RFC 7208 section 8.2): local policy
 _STATUS = {
     SpfResult.FAIL: ".7.23",
@@ -160,7 +163,7 @@ def _method_result(outcome: SpfOutcome, looked_at: tuple[str, str]) -> MethodRes
 
 
 def _evidence(outcome: SpfOutcome) -> str:
-    why = outcome.problem or outcome.mechanism
+    why = (outcome.problem or outcome.mechanism)[:MAX_EVIDENCE]
     return f"{outcome.identity.domain}: {why}" if why else outcome.identity.domain
 
 
