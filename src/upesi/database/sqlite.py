@@ -37,9 +37,9 @@ Value = str | bytes | int | float | None
 # A body's overflow page is freed by the delete, and freed pages are not written to the log again.
 PAGE_SIZE = 4096
 
-# Rows of one INSERT; what is missing to the next of these sizes is filled up with NULLs, which the statement leaves out. So a few statements
-# serve every batch: apsw's cache forgets what was not among the last so many uses, and with a statement for each number of rows, one in
-# eleven had to be compiled anew, 100 us each. 64 rows of 16 columns are far from every limit of SQLite.
+# Rows of one INSERT; what is missing to the next of these sizes is filled up with NULLs, which the statement leaves out. So a few
+# statements serve every batch: apsw's cache forgets what was not among the last so many uses, and with a statement for each number of rows,
+# one in eleven had to be compiled anew, 100 us each. 64 rows of 16 columns are far from every limit of SQLite.
 ROWS_PER_STATEMENT = 64
 _SIZES = (1, 2, 4, 8, 16, 32, ROWS_PER_STATEMENT)
 _STATEMENT_CACHE = 256
