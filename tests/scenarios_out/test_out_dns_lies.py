@@ -332,6 +332,24 @@ def test_servfail_without_a_reason_is_not_bogus():
     assert sum(bool(query.flags & dns.flags.CD) for query in fake.queries) == 1
 
 
+def test_a_slow_answer_is_not_lost_while_another_server_is_doubted():
+    """DNS-01: what arrives while one server is asked whether its SERVFAIL is for validation's sake still counts."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with (
+            FakeDns({("x.test", "A"): Told(GOOD, delay=1.5)}) as slow,
+            FakeDns({("x.test", "A"): Told(Rcode.SERVFAIL, delay=0.5)}) as failing,
+        ):
+            with resolver_of(slow, failing) as resolver:
+                answer = await resolver.query("x.test", "A")
+                return answer.texts, loop.time(), [bool(query.flags & dns.flags.CD) for query in failing.queries]
+
+    texts, seconds, unchecked = run_virtual(main())
+    assert (texts, unchecked) == (GOOD, [False, True])
+    assert seconds < 2
+
+
 def stale(kind, records, **options):
     """Ask, let the TTL pass with a server that says nothing any more, ask again twice; return the answers and their seconds."""
 

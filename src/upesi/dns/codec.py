@@ -1,8 +1,9 @@
 """Questions to octets and octets to answers (RFC 1035 section 4, EDNS: RFC 6891); pure.
 
 Written by hand because every message with checks asks several questions: asking one and reading its answer takes a twentieth of the time
-that dnspython's codec takes (10 us, and 200). dnspython is the oracle of its property tests. Only a reply with our question counts (RFC 5452 section 9.1); records that
-the answer section does not reach by the CNAMEs from our question are never looked at (DNS-03); what is kept is bounded (DNS-02).
+that dnspython's codec takes (10 us, and 200). dnspython is the oracle of its property tests. Only a reply with our question counts
+(RFC 5452 section 9.1); records that the answer section does not reach by the CNAMEs from our question are never looked at (DNS-03);
+what is kept is bounded (DNS-02).
 """
 
 from __future__ import annotations

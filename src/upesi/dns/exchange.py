@@ -218,14 +218,20 @@ class Exchange:
         if attempt is None:
             return False
         asked, until = self._attempts[attempt], self._half()
+        others = []
+        answers = False
         while (arrival := await self._arrival(until)) is not None:
-            if arrival.attempt is attempt and isinstance(arrival.content, bytes):
-                reply = read_reply(asked, arrival.content)
-                if reply is not None:
-                    self._end(attempt)
-                    return reply.rcode in (NOERROR, NXDOMAIN)
+            if arrival.attempt is not attempt:
+                others.append(arrival)
+                continue
+            reply = read_reply(asked, arrival.content) if isinstance(arrival.content, bytes) else None
+            if reply is not None:
+                answers = reply.rcode in (NOERROR, NXDOMAIN)
+                break
         self._end(attempt)
-        return False
+        # a slow server may have said meanwhile what all wait for
+        self._arrived.extendleft(reversed(others))
+        return answers
 
     def _half(self) -> float:
         """Return when half of the time that is left is over: the other half is for other servers."""
