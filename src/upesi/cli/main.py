@@ -31,6 +31,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Look at damaged mail, and release or delete it.",
         ),
         "passwd": ("upesi.cli.passwd:passwd", "Add, change, verify or remove an account in a file of passwords."),
+        "dkim": ("upesi.cli.dkim:dkim", "Make keys that sign mail, and show their DNS records."),
         "plugins": ("upesi.cli.plugins:plugins", "List, order, write and try plugins."),
         "version": ("upesi.cli.version:version", "Show the version of this program and of what it runs on."),
     }

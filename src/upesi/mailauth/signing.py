@@ -14,9 +14,15 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from upesi.mailauth.canonical import Canonicalization
 from upesi.mailauth.fields import Fields, fields_digest
@@ -89,6 +95,18 @@ class SigningKey:
         elif not isinstance(key, Ed25519PrivateKey):
             raise KeyFileError("the key is neither RSA nor Ed25519")
         return cls(domain, selector, key)
+
+    @classmethod
+    def generate(cls, domain: str, selector: str, kind: str, bits: int = MIN_SIGNING_BITS) -> SigningKey:
+        """Make a new key, `kind` being "rsa" or "ed25519"."""
+        return cls(
+            domain, selector, Ed25519PrivateKey.generate() if kind == "ed25519" else generate_private_key(65537, bits)
+        )
+
+    @property
+    def pem(self) -> bytes:
+        """The private key, as files have it."""
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     @property
     def slow(self) -> bool:
