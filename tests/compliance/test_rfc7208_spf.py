@@ -280,6 +280,13 @@ def test_an_ipv4_client_is_one_however_it_is_written() -> None:
     assert outcome("v=spf1 ip4:0.0.0.0/0 -all", ip="2001:db8::1").result is SpfResult.FAIL
 
 
+def test_a_client_without_an_address_is_nobody_s() -> None:
+    """SPF-02: a Unix socket, and text that is no address, have no result, and nothing is asked."""
+    for client in ("unix", "", "192.0.2.300", "[192.0.2.1]"):
+        found, table = asked({("example.com", "TXT"): ["v=spf1 +all"]}, ip=client)
+        assert (found.result, table.asked) == (SpfResult.NONE, [])
+
+
 def test_policies_are_ascii() -> None:
     """SPF-02, section 3.1: an octet beyond ASCII, or a control character, anywhere in the record is a permerror."""
     for record in (

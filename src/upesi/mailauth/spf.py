@@ -89,11 +89,14 @@ def mail_identity(
 
 
 def check_host(identity: SpfIdentity, records: SpfRecords | None = None, *, explain: bool = True) -> Asking[SpfOutcome]:
-    """Ask whether the client may send for the identity's domain; raise ValueError if the client has no address.
+    """Ask whether the client may send for the identity's domain. Of a client without an address (a Unix socket) nobody can say: NONE.
 
     `records` keeps what was read for the next check; without `explain` no explanation is fetched.
     """
-    check = _Check(identity, records if records is not None else SpfRecords())
+    try:
+        check = _Check(identity, records if records is not None else SpfRecords())
+    except ValueError:
+        return SpfOutcome(SpfResult.NONE, identity, problem="the client has no address")
     domain = identity.domain.removesuffix(".")
     try:
         found = yield from check.evaluate(domain)
