@@ -31,10 +31,15 @@ from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject
 from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.answers import Answer, Confirmed, MxRecord, Security, Status
 from upesi.mail.body import Body
+from upesi.mail.dates import moment_of
 from upesi.mail.envelope import Recipient
 from upesi.mail.errors import ServiceFailed
 from upesi.mail.headers import Headers
+from upesi.mail.mime import Mime, Part
+from upesi.mail.mime_defects import Defect
+from upesi.mail.mime_scan import scan
 from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.patterns import Pattern, PatternError
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
@@ -79,6 +84,7 @@ __all__ = [
     "Clock",
     "Confirmed",
     "Connect",
+    "Defect",
     "Delivery",
     "Denial",
     "DiscardRoute",
@@ -104,6 +110,7 @@ __all__ = [
     "LookupTable",
     "MaildirRoute",
     "MethodResult",
+    "Mime",
     "MxRecord",
     "MxRoute",
     "Networks",
@@ -114,6 +121,9 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Outgoing",
+    "Part",
+    "Pattern",
+    "PatternError",
     "Peer",
     "PeerStream",
     "Plugin",
@@ -161,11 +171,13 @@ __all__ = [
     "iprev_result",
     "looks_generic",
     "mail_identity",
+    "moment_of",
     "observation_of",
     "read_list",
     "received_spf",
     "reject",
     "same_site",
+    "scan",
     "signing_key",
     "trusted_sealer",
     "unsigned_field",

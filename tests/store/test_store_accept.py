@@ -11,6 +11,7 @@ from store_world import QUEUE, SqliteEngine, accept, complete, ids
 
 from upesi.mail.address import Address
 from upesi.mail.envelope import Transmission
+from upesi.spool.admin import Selector
 from upesi.spool.records import Completion, DeliveryState
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolError
@@ -170,3 +171,15 @@ async def test_numbers_of_deliveries_never_come_twice(engine: SqliteEngine, stor
     store = await engine.restart()
     seen |= {(await accept(store, engine.message()))[0].id for _ in range(3)}
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("state", [DeliveryState.READY, DeliveryState.ROUTING])
+async def test_a_delivery_can_be_born_held(engine: SqliteEngine, store: SqliteStore, state: DeliveryState) -> None:
+    """What a plugin sets aside is nobody's to claim until an operator releases it, and then it waits as it would have (STO-16)."""
+    new = msgspec.structs.replace(engine.delivery(claim=True), state=state, held=True)
+    message = engine.message(new)
+    assert await accept(store, message) == []
+    assert await store.claim(QUEUE, engine.clock.now + 1, 10) == []
+    assert engine.admin.release(Selector()).changed == 1
+    (claimed,) = await store.claim(QUEUE, engine.clock.now + 1, 10)
+    assert claimed.message == message.id

@@ -200,6 +200,7 @@ class Transaction:
         "_results",
         "body",
         "declared_size",
+        "hold",
         "id",
         "listeners",
         "recipients",
@@ -225,6 +226,8 @@ class Transaction:
         self.transmission = transmission
         self.declared_size = declared_size
         self.submitter: str | None = None
+        # why it is to wait for an operator once it is accepted; "" for all mail that may go
+        self.hold = ""
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None

@@ -127,7 +127,14 @@ class Acceptance:
             place = intake.place(route)
             made.append(
                 NewDelivery(
-                    place.queue, route, tuple(recipients), due, expires, place.state, claim=place.claim and not held
+                    place.queue,
+                    route,
+                    tuple(recipients),
+                    due,
+                    expires,
+                    place.state,
+                    claim=place.claim and not held,
+                    held=bool(self._tx.hold),
                 )
             )
         return tuple(made)
@@ -154,8 +161,15 @@ class Acceptance:
         }
         return NewMessage(
             tx.id, now, tx.reverse_path, tx.transmission, prefix, body, deliveries, origin, tx.queued_notes,
-            (SpoolEvent(now, "message.accepted", tx.id, fields),),
+            self._events(now, fields),
         )  # fmt: skip
+
+    def _events(self, now: float, fields: dict[str, str | int | float]) -> tuple[SpoolEvent, ...]:
+        tx = self._tx
+        accepted = SpoolEvent(now, "message.accepted", tx.id, fields)
+        if not tx.hold:
+            return (accepted,)
+        return accepted, SpoolEvent(now, "delivery.held", tx.id, {"recipients": len(tx.recipients), "reason": tx.hold})
 
     def _done(self, error: SpoolError | None) -> None:
         """Take note of one commit; behind the last one, answer."""
@@ -215,6 +229,8 @@ def _check(tx: Transaction) -> None:
     for recipient in tx.recipients:
         if type(recipient) is not TransactionRecipient or type(recipient.route) not in _ROUTES:
             raise TypeError("a plugin left a recipient or a route that is none")
+    if type(tx.hold) is not str:
+        raise TypeError("hold must be the reason, a string")
     if type(tx.transmission) is not Transmission or len(tx.id) != _ID_OCTETS:
         raise TypeError("transmission and id are not a plugin's to change")
     for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():

@@ -54,7 +54,8 @@ class NewDelivery(msgspec.Struct, frozen=True):
 
     `queue` is the key of the queue it waits in: the site's where it is known ("host:127.0.0.1:2603"), "domain:..."
     while the state is ROUTING.
-    With `claim`, the row is born ACTIVE under this worker's epoch if this worker owns the shard (else READY).
+    With `claim`, the row is born ACTIVE under this worker's epoch if this worker owns the shard (else READY). With `held` it waits until an
+    operator releases it, and then in `state`.
     """
 
     queue: str
@@ -66,6 +67,7 @@ class NewDelivery(msgspec.Struct, frozen=True):
     attempts: int = 0
     last: Outcome | None = None
     claim: bool = False
+    held: bool = False
 
 
 class NewMessage(msgspec.Struct, frozen=True):

@@ -208,6 +208,8 @@ class SqliteStore:
 
     def _row(self, new: NewDelivery) -> DeliveryRow:
         self._number += 1
+        if new.held:
+            return delivery_row(self._number, new, DeliveryState.HELD)
         born_active = new.claim and new.state is not DeliveryState.HELD and self.owns(new.queue)
         state = DeliveryState.ACTIVE if born_active else new.state
         return delivery_row(self._number, new, state)

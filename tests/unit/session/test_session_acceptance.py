@@ -378,3 +378,21 @@ def test_unknown_recipients_are_refused_and_never_reported() -> None:
         assert talk.codes("RSET") == ["250"]
     assert talk.intake.accepted == []
     assert talk.intake.reports == []
+
+
+def test_a_message_that_a_plugin_holds_is_accepted_and_waits() -> None:
+    """The client is told 250; nothing is sent before an operator releases it, and the history says why."""
+
+    def hold(tx: object) -> None:
+        tx.hold = "quarantine: suspect"  # type: ignore[attr-defined]
+
+    talk = Dialogue(message=hold)
+    talk.begin("b@example.net", "c@other.example")
+    (line,) = talk.send()
+    assert line.startswith("250 ")
+    (message,) = talk.intake.accepted
+    assert [delivery.held for delivery in message.deliveries] == [True, True]
+    assert [(event.kind, event.fields.get("reason")) for event in message.events] == [
+        ("message.accepted", None),
+        ("delivery.held", "quarantine: suspect"),
+    ]
