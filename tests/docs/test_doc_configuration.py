@@ -14,8 +14,10 @@ from upesi.config.defaults import system_text
 from upesi.config.loading import load
 from upesi.config.settings import Config
 from upesi.hooks.loading import load_plugins
-from upesi.hooks.services import SystemClock
+from upesi.hooks.services import SERVICES, SystemClock, Unused
 
+# what a server has; nothing is asked of it while plugins load
+_SERVICES = {**dict.fromkeys(SERVICES, Unused()), "clock": SystemClock(), "node": "mail.example.com"}
 _SECTIONS = {field.name for field in msgspec.structs.fields(Config)}
 _KEY = re.compile(r"([a-z]+)((?:\.[a-z_]+)+)")
 
@@ -39,7 +41,7 @@ def test_configurations_load(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "upesi.toml"
     file.write_text(block.text)
     config = load(file)
-    loaded = load_plugins(config.plugins, {"clock": SystemClock()}, _silence, source=str(file), folder=tmp_path)
+    loaded = load_plugins(config.plugins, _SERVICES, _silence, source=str(file), folder=tmp_path)
     assert {plugin.name for plugin in loaded} == set(config.plugins.enabled)
 
 
@@ -50,7 +52,7 @@ def test_plugins_load(block: Block, tmp_path: Path) -> None:
     name = Path(block.title).stem
     file = tmp_path / "upesi.toml"
     file.write_text(f'[plugins]\nenabled = ["{name}"]\n')
-    (plugin,) = load_plugins(load(file).plugins, {"clock": SystemClock()}, _silence, source=str(file), folder=tmp_path)
+    (plugin,) = load_plugins(load(file).plugins, _SERVICES, _silence, source=str(file), folder=tmp_path)
     assert plugin.name == name
     assert plugin.hooks
 
