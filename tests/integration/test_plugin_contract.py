@@ -168,7 +168,7 @@ def late(message, delivery):
 
 
 def test_a_queued_note_reaches_delivery_over_a_restart(upesi_server: MakeServer, receiver: Receiver) -> None:
-    """PLUGINS.md: notes declared queued travel with the message into delivery, in another process too; `attempt` waits, then changes the route."""
+    """Notes declared queued travel with the message into delivery, in another process too; `attempt` waits, then changes the route."""
     server = upesi_server(started=False)
     gate = server.folder / "gate"
     asked = Path(f"{gate}.asked")
@@ -221,7 +221,7 @@ class Asking(Plugin):
 
 
 def test_services_are_handed_to_plugins(upesi_server: MakeServer, receiver: Receiver) -> None:
-    """PLUGINS.md: a plugin gets what it names: tables that are read again when they change, daemons by sockets, HTTP; their failures are one kind."""
+    """A plugin gets what it names: tables that are read again when they change, daemons, HTTP; their failures are one kind."""
     server = upesi_server(started=False)
     (server.folder / "plugins").mkdir()
     (server.folder / "plugins" / "asking.py").write_text(_SERVICES)
