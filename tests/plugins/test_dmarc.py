@@ -7,10 +7,10 @@ import pytest
 from upesi.hooks.verdict import Verdict
 from upesi.mail.answers import Status
 from upesi.mailauth.arc import ArcOutcome
-from upesi.mailauth.observation import Observation, Published
 from upesi.mailauth.results import MethodResult
 from upesi.plugins.dmarc.plugin import Dmarc
 from upesi.testkit import FakeResolver, Trial, message
+from upesi.testkit.services import MemoryReports
 
 RECORDS = {
     ("_dmarc.bank.example", "TXT"): ["v=DMARC1; p=reject; rua=mailto:reports@bank.example"],
@@ -22,20 +22,10 @@ RECORDS = {
 REJECTED = "550 5.7.26 bank.example asks to refuse mail that is not authenticated as its own (DMARC)"
 
 
-class Kept:
-    """The service `reports`."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[Published, Observation]] = []
-
-    def note(self, published: Published, observation: Observation) -> None:
-        self.rows.append((published, observation))
-
-
 class Judged:
     """What came of one message."""
 
-    def __init__(self, trial: Trial, kept: Kept, verdict: object) -> None:
+    def __init__(self, trial: Trial, kept: MemoryReports, verdict: object) -> None:
         self.trial = trial
         self.rows = kept.rows
         self.said = str(verdict.reply) if isinstance(verdict, Verdict) else ""
@@ -54,7 +44,7 @@ async def judged(
     **settings: object,
 ) -> Judged:
     """Run a message whose From field is `author`, after the other methods have left their results."""
-    kept = Kept()
+    kept = MemoryReports()
     trial = Trial.of(Dmarc, settings, ip=ip, dns=FakeResolver(RECORDS), services={"reports": kept})
     trial.session.relaying = relaying
     await trial.mail(sender)

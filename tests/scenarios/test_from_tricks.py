@@ -27,13 +27,6 @@ OWN = (
 )
 
 
-class Nothing:
-    """The service `reports`."""
-
-    def note(self, published: object, observation: object) -> None:
-        """Forget it."""
-
-
 def tricks() -> list[ParameterSet]:
     return [pytest.param(line, id=f"{line.line} {line.said[:50]}") for line in read_lines(TABLE)]
 
@@ -41,7 +34,7 @@ def tricks() -> list[ParameterSet]:
 @pytest.mark.parametrize("line", tricks())
 async def test_a_trick_with_the_author_ends_as_the_table_says(line: Line) -> None:
     """C78, MSG-03, RFC 9989 section 11.5: one From field that reads in one way is checked, all else is refused and never passes."""
-    trial = Trial.of(Dmarc, dns=FakeResolver(RECORDS), services={"reports": Nothing()})
+    trial = Trial.of(Dmarc, dns=FakeResolver(RECORDS))
     await trial.mail("x@attacker.example")
     trial.tx.authentication.extend(OWN)
     verdict = await trial.message(Step("C>", line.said, line.line).octets + b"\r\n\r\nbody\r\n")

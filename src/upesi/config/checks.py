@@ -15,12 +15,13 @@ from upesi.config.bounds import check_bounds
 from upesi.config.destinations import check_destinations
 from upesi.config.problems import KeyPath
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
-from upesi.mail.address import AddressError, domain_from
+from upesi.mail.address import Address, AddressError, domain_from
 
 __all__ = ["cross_check"]
 
 Found = Iterator[tuple[KeyPath, str]]
 
+_DAY = 86_400
 # without these at 1 or more nothing could be accepted or sent
 _POSITIVE: tuple[KeyPath, ...] = (
     ("spool", "inline_limit"), ("spool", "history"),
@@ -57,6 +58,7 @@ def cross_check(config: Config) -> Found:
     yield from check_credentials(config.credentials)
     yield from check_auth(config.auth)
     yield from _plugins(config)
+    yield from _reports(config)
 
 
 def _at(value: object, path: KeyPath) -> float:
@@ -211,6 +213,17 @@ def _plugins(config: Config) -> Found:
             yield ("plugins", name), f"no plugin {name!r} is enabled, did you mean {close[0]}?"
     if plugins.folder and Path(plugins.folder).is_file():
         yield ("plugins", "folder"), f"{plugins.folder} is a file, not a folder"
+
+
+def _reports(config: Config) -> Found:
+    try:
+        if config.reports.sender:
+            Address.parse(config.reports.sender)
+    except AddressError as error:
+        yield ("reports", "sender"), f"{config.reports.sender!r} is no address: {error}"
+    # later than that a day's rows would be forgotten before they are sent
+    if config.reports.spread > _DAY:
+        yield ("reports", "spread"), "cannot be more than a day"
 
 
 def _address(address: str, path: KeyPath) -> Found:

@@ -38,6 +38,7 @@ __all__ = [
     "OverloadSettings",
     "PluginsSettings",
     "Reaction",
+    "ReportsSettings",
     "Role",
     "RouteSettings",
     "SenderRule",
@@ -429,6 +430,20 @@ class DnsSettings(Section, frozen=True, kw_only=True):
     message_timeout: Duration = Duration("20s")
 
 
+class ReportsSettings(Section, frozen=True, kw_only=True):
+    """Daily reports to domains whose DMARC record asks for them (RFC 9990), of what the plugin dmarc kept (docs/mail-authentication.md)."""
+
+    # whether they are sent. What the plugin keeps is forgotten after three days all the same
+    send: bool = True
+    # the address in their From field, where people can ask about them; empty: postmaster at `node.name`, for which SPF and DMARC pass by
+    # the server's own name. They go out with the null reverse-path, so nothing bounces
+    sender: str = ""
+    # who sends them, in words; empty: `node.name`
+    organization: str = ""
+    # they are sent within so long behind midnight (UTC), each domain's always at the same time: not all servers at once
+    spread: Duration = Duration("4h")
+
+
 class LogFormat(StrEnum):
     """How events are written."""
 
@@ -481,6 +496,7 @@ class Config(Section, frozen=True, kw_only=True):
     destination: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
     dns: DnsSettings = DnsSettings()
+    reports: ReportsSettings = ReportsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()

@@ -16,6 +16,7 @@ from upesi.observe.metrics import Metrics
 from upesi.runtime.observer import Observer
 from upesi.runtime.plugin_services import PluginServices
 from upesi.spool.sqlite import SqliteStore
+from upesi.store.aggregates import Aggregates
 from upesi.store.lifetimes import SqliteKeys
 from upesi.store.machine import MachineCounters
 
@@ -36,6 +37,8 @@ class Ground(msgspec.Struct, frozen=True):
     counters: MachineCounters
     # and what they remember together: plugins ask for it as "store"
     keys: SqliteKeys
+    # and what DMARC's reports will say: the plugin dmarc asks for it as "reports"
+    aggregates: Aggregates
     resolver: Resolver
     routes: RouteTable
     services: PluginServices

@@ -35,6 +35,7 @@ from upesi.runtime.owners import Owners
 from upesi.runtime.plugin_services import checked_services, make_services
 from upesi.runtime.pressure import make_pressure, make_watch
 from upesi.runtime.queue_start import Ask, make_etrn
+from upesi.runtime.reporting import make_aggregates, make_report_sender
 from upesi.runtime.security import Security
 from upesi.runtime.sending import build_routes, make_sending
 from upesi.runtime.shared import open_counters
@@ -114,7 +115,8 @@ async def build(
     lag = LoopLag(ground.loop, ground.metrics.loop_lag)
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)
-    closing = [ground.services.tables.close, web.close]
+    reports = make_report_sender(ground, intake, sends=configure.slot == 0)
+    closing = [reports, ground.aggregates.close, ground.services.tables.close, web.close]
     if accounts is not None:
         closing.insert(0, accounts.close)
     return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)
@@ -151,9 +153,12 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     keys = SqliteKeys(Path(config.spool.path) / "keys.db", time.time)
     allowance = Allowance(config.dns.max_per_message, config.dns.message_timeout)
     services = make_services(loop, emit, resolver, keys, source.parent if source else Path(), allowance)
+    aggregates = make_aggregates(config)
+    services.by_name["reports"] = aggregates
     hooks = build_hooks(config, source, services.by_name, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
     return Ground(
-        config, loop, events, metrics, emit, ids, store, counters, keys, resolver, build_routes(config), services, hooks
-    )
+        config, loop, events, metrics, emit, ids, store, counters, keys, aggregates, resolver, build_routes(config),
+        services, hooks,
+    )  # fmt: skip

@@ -11,8 +11,9 @@ import msgspec
 from upesi.hooks.services import Clock, LookupTable, Peer, PeerStream
 from upesi.lookup.words import read_words
 from upesi.mail.errors import ServiceFailed
+from upesi.mailauth.observation import Observation, Published
 
-__all__ = ["FakeAnswer", "FakeConnect", "FakeHttp", "FakeLookup", "FileLookup", "MemoryStore"]
+__all__ = ["FakeAnswer", "FakeConnect", "FakeHttp", "FakeLookup", "FileLookup", "MemoryReports", "MemoryStore"]
 
 
 class MemoryStore:
@@ -49,6 +50,17 @@ class MemoryStore:
     def _fail(self) -> None:
         if self.down:
             raise ServiceFailed("the store is down")
+
+
+class MemoryReports:
+    """The service `reports`: `rows` is what was noted for DMARC's aggregate reports."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Published, Observation]] = []
+
+    def note(self, published: Published, observation: Observation) -> None:
+        """Keep one message's row."""
+        self.rows.append((published, observation))
 
 
 class FakeLookup:

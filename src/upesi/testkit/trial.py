@@ -30,7 +30,7 @@ from upesi.mail.route import Route
 from upesi.session.listening import ListenedWriter
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
-from upesi.testkit.services import FakeConnect, FakeHttp, FakeLookup, FileLookup, MemoryStore
+from upesi.testkit.services import FakeConnect, FakeHttp, FakeLookup, FileLookup, MemoryReports, MemoryStore
 
 __all__ = ["Event", "Step", "Trial", "trial_services", "try_plugin"]
 
@@ -320,6 +320,7 @@ def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, obje
         "lookup": FakeLookup({}),
         "http": FakeHttp({}),
         "connect": FakeConnect({}),
+        "reports": MemoryReports(),
     }
 
 

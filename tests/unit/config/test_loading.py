@@ -63,6 +63,8 @@ MISTAKES = [
     ("[delivery]\nretry = []", "upesi.toml:2: delivery.retry: is empty: a deferred message would never be tried again"),
     ("[delivery]\nretry = [60, 0]", "upesi.toml:2: delivery.retry[1]: must be more than 0: a deferred message would be tried without rest"),
     ("[delivery]\njitter = 2", "upesi.toml:2: delivery.jitter: must be between 0 and 1"),
+    ('[reports]\nsender = "nobody"', "upesi.toml:2: reports.sender: 'nobody' is no address: address has no domain"),
+    ('[reports]\nspread = "2d"', "upesi.toml:2: reports.spread: cannot be more than a day"),
     ('[delivery]\nsmarthost = "relay.example"',
      "upesi.toml:2: delivery.smarthost: 'relay.example' is not of the form smtp://HOST:PORT or smtps://HOST:PORT"),
     ('[[destination]]\ntls = "verify"', "upesi.toml:1: destination[0].domains: is empty, and so is hosts: this would be about nobody"),

@@ -1,0 +1,221 @@
+"""Sends DMARC's aggregate reports: once for each domain and day, by whichever worker claims it (RFC 9990).
+
+A day is claimed for a while in the file that all workers share, its destinations are asked for their consent, the messages are queued under
+ids that follow from domain, day and address, and then the day is done. Whoever finds a day that somebody else had begun asks the spool's
+history which messages are queued already: a crash at any point neither loses a report nor sends it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from upesi.config.settings import Config, ReportsSettings
+from upesi.database.errors import DatabaseError
+from upesi.database.sqlite import Database
+from upesi.hooks.asking import Dns, answered
+from upesi.hooks.guard import Emit
+from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
+from upesi.mail.errors import UpesiError
+from upesi.mail.ids import MessageId
+from upesi.mailauth.dmarc_record import ReportUri
+from upesi.mailauth.dmarc_walk import DnsTrouble
+from upesi.mailauth.report_destinations import report_destinations
+from upesi.reports.aggregate import AggregateReport
+from upesi.reports.aggregate_mail import MAX_REPORT, report_id, report_mail, report_message_id, zipped
+from upesi.runtime.ground import Ground
+from upesi.session.intake import Intake
+from upesi.spool.listing import trace
+from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
+from upesi.spool.schema import DATABASE_NAME
+from upesi.spool.store import SpoolError
+from upesi.store.aggregates import AggregateDay, Aggregates
+
+__all__ = ["ReportSender", "make_aggregates", "make_report_sender", "report_delay", "was_queued"]
+
+# Seconds between two looks for reports that are due: they are due once a day
+_PAUSE = 60.0
+# for which a claimed day is ours: some lookups and five messages. A worker that died is followed after that
+_LEASE = 900.0
+# until the next try where DNS or the spool could not
+_RETRY = 3600.0
+# for which a report is tried: what a mailbox for reports does not take in two days it does not want
+_LIFETIME = 2 * 86_400.0
+
+
+def report_delay(hostname: str, spread: float) -> Callable[[str], float]:
+    """Return how long a domain's report waits: not all servers' at midnight, and the same at each try (RFC 9990 section 4)."""
+
+    def delay(domain: str) -> float:
+        part = int.from_bytes(hashlib.sha256(f"{hostname} {domain}".encode()).digest()[:4], "big")
+        return spread * part / 2**32
+
+    return delay
+
+
+def was_queued(spool: Path, id: MessageId) -> bool:
+    """Whether the spool's history knows a message; raise UpesiError. Blocks for a moment: call it in a thread."""
+    database = Database.open(spool / DATABASE_NAME, busy=1.0)
+    try:
+        return bool(trace(database, id.hex()))
+    finally:
+        database.close()
+
+
+class ReportSender:
+    """The sending side of one worker."""
+
+    def __init__(
+        self,
+        aggregates: Aggregates,
+        dns: Dns,
+        intake: Intake,
+        queued: Callable[[MessageId], bool],
+        settings: ReportsSettings,
+        hostname: str,
+        now: Callable[[], float],
+        emit: Emit,
+    ) -> None:
+        """`queued` says whether a message was queued already; it is called in a thread. Raises ValueError for a sender that is none."""
+        self._aggregates = aggregates
+        self._dns = dns
+        self._intake = intake
+        self._queued = queued
+        self._sender = Address.parse(settings.sender or f"postmaster@{hostname}")
+        self._organization = settings.organization or hostname
+        self._hostname = hostname
+        self._now = now
+        self._emit = emit
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look for reports that are due."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop; a day that is claimed is somebody else's after its lease."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_PAUSE)
+            try:
+                await self.send_due()
+            except Exception as error:
+                self._emit("report.failed", {"exception": error})
+
+    async def send_due(self) -> int:
+        """Send every report that is due; return how many days were looked at."""
+        days = 0
+        while (day := await self._aggregates.claim(_LEASE)) is not None:
+            days += 1
+            await self._send(day)
+        return days
+
+    async def _send(self, day: AggregateDay) -> None:
+        try:
+            uris = await answered(self._dns, report_destinations(day.domain, day.published.rua))
+            told = await self._queue(day, uris)
+        except (DnsTrouble, UpesiError) as trouble:
+            self._emit(
+                "report.deferred", {"domain": day.domain, "day": day.day, "tries": day.tries, "text": str(trouble)}
+            )
+            await self._aggregates.later(day, _RETRY)
+            return
+        await self._aggregates.sent(day)
+        messages = sum(count for _, count in day.rows)
+        fields = {"domain": day.domain, "day": day.day, "rows": len(day.rows), "messages": messages, "recipients": told}
+        self._emit("report.sent", {**fields, "lost": day.lost})
+
+    async def _queue(self, day: AggregateDay, uris: tuple[ReportUri, ...]) -> int:
+        """Queue the report for each address; return how many it goes to."""
+        if not uris or not day.rows:
+            return 0
+        report = AggregateReport(
+            report_id(day.domain, day.day, self._hostname), self._organization, str(self._sender), day.begins, day.ends,
+            day.published, day.rows, day.lost,
+        )  # fmt: skip
+        # a thousand rows take 20 ms: too long for the loop
+        document = await asyncio.to_thread(zipped, report)
+        told = 0
+        for uri in uris:
+            id = report_message_id(report.id, uri.address, report.begins)
+            octets = report_mail(report, document, uri.address, id, self._sender, self._hostname, self._now())
+            if len(octets) > min(uri.limit or MAX_REPORT, MAX_REPORT):
+                continue
+            told += 1
+            try:
+                known = await asyncio.to_thread(self._queued, id)
+            except DatabaseError as error:
+                raise SpoolError(str(error)) from error
+            if not known:
+                await self._accepted(self._message(id, uri.address, octets))
+        return told
+
+    async def _accepted(self, message: NewMessage) -> None:
+        """Wait until the message is durable; raise SpoolError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def committed(error: SpoolError | None) -> None:
+            if done.cancelled():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        if self._intake.full():
+            raise SpoolError("the spool is full")
+        self._intake.accept(message, committed)
+        await done
+
+    def _message(self, id: MessageId, to: Address, octets: bytes) -> NewMessage:
+        now = self._now()
+        route = self._intake.default_route(to)
+        place = self._intake.place(route)
+        expires = now + min(self._intake.lifetime, _LIFETIME)
+        # a report that cannot be delivered is nobody's business (RFC 9990 section 4)
+        recipient = Recipient(to, notify=Notify.NEVER)
+        delivery = NewDelivery(place.queue, route, (recipient,), now, expires, place.state, claim=place.claim)
+        fields: dict[str, str | int | float] = {"recipients": 1, "size": len(octets), "session": "dmarc-report"}
+        return NewMessage(
+            id, now, None, Transmission(BodyType.SEVEN_BIT), b"", MemoryBody(octets), (delivery,),
+            {"report-for": "dmarc"}, events=(SpoolEvent(now, "message.accepted", id, fields),),
+        )  # fmt: skip
+
+
+# beside the spool; the number is that of the layout
+_AGGREGATES = "dmarc-1.db"
+
+
+def make_aggregates(config: Config) -> Aggregates:
+    """Return what keeps the rows; its file is made when the first is kept."""
+    delay = report_delay(config.node.name, float(config.reports.spread))
+    return Aggregates(Path(config.spool.path) / _AGGREGATES, time.time, delay)
+
+
+def make_report_sender(ground: Ground, intake: Intake, *, sends: bool) -> Callable[[], Awaitable[None]]:
+    """Start to send in the one worker of the machine that `sends`, where anything is kept at all; return what stops it."""
+    config = ground.config
+    if not sends or not config.reports.send or "dmarc" not in config.plugins.enabled:
+        return _nothing
+    spool = Path(config.spool.path)
+    sender = ReportSender(
+        ground.aggregates, ground.resolver, intake, lambda id: was_queued(spool, id), config.reports, config.node.name, time.time,
+        ground.emit,
+    )  # fmt: skip
+    sender.start()
+    return sender.close
+
+
+async def _nothing() -> None:
+    """Stop nothing."""
