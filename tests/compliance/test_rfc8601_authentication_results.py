@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,4 +192,6 @@ def test_a_word_is_one_line_of_its_own(text: str) -> None:
         if said is not None:
             assert said.isprintable()
             assert utf8 or said.isascii()
-            assert not said.startswith('"') or said.replace('\\"', "").replace("\\\\", "").count('"') in (2, 3)
+            quoted = re.fullmatch(r'"((?:[^"\\]|\\["\\])*)"', said)
+            assert (said if quoted is None else re.sub(r"\\(.)", r"\1", quoted[1])) == text
+            assert quoted is not None or not set(said) & set(' "\\();,')
