@@ -39,7 +39,7 @@ _LABELS = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-
 # field-name (RFC 5322 section 2.2), and the colon between two of them
 _FTEXT = bytes(range(33, 127))
 # the value of b=, with the blanks around it
-_SIGNATURE_VALUE = re.compile(rb"([:;][ \t\r\n]*b[ \t\r\n]*=)[^;]*")
+_SIGNATURE_VALUE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 
 
 class BodyHash(msgspec.Struct, frozen=True, gc=False):
