@@ -22,6 +22,8 @@ _GROUP = re.compile(rb"([^=]*)(=*)")
 # Padding in the midst: pieces put one behind the other, each decoded on its own. Each costs a call, so there is a bound
 _MOST_GROUPS = 10_000
 _MALFORMED = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n)")
+_PADDED_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
+_PADDED_BREAK = re.compile(rb"=[ \t]+(?=\r?\n)")
 # a line without an end is decoded in pieces of this size
 _LONGEST_LINE = 64 * 1024
 _BEGIN = re.compile(rb"begin [0-7]{3,4} ")
@@ -66,6 +68,10 @@ class _Base64:
         clean = data.translate(None, _FOREIGN)
         if len(clean) + sum(map(data.count, (b"\r", b"\n", b" ", b"\t"))) != len(data):
             self.faults.add("foreign-character")
+        if self._groups and clean.strip(b"="):
+            self.faults.add("padding-inside")
+        if self._groups and clean.strip(b"="):
+            self.faults.add("padding-inside")
         clean = self._rest + clean
         if b"=" in clean:
             return self._padded(clean)
@@ -103,10 +109,9 @@ class _Base64:
 
     def finish(self) -> bytes:
         rest, self._rest = self._rest, b""
-        if not rest:
-            return b""
-        self.faults.add("cut-off")
-        return self._group(rest)
+        if len(rest) % 4:
+            self.faults.add("cut-off")
+        return self._group(rest) if rest else b""
 
 
 class _QuotedPrintable:
@@ -128,6 +133,12 @@ class _QuotedPrintable:
     def _decode(self, data: bytes) -> bytes:
         if "malformed" not in self.faults and _MALFORMED.search(data) is not None:
             self.faults.add("malformed")
+        if b"= " in data or b"=\t" in data:
+            # RFC 2045 section 6.7, rule 3: blanks at the end of a line came on the way
+            data = _PADDED_BREAK.sub(b"=", data)
+        if b"= " in data or b"=\t" in data:
+            # RFC 2045 section 6.7, rule 3: blanks at the end of a line came on the way
+            data = _PADDED_BREAK.sub(b"=", data)
         return a2b_qp(data)
 
     def finish(self) -> bytes:
