@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from bench.duels.attacks import DripDuel, FloodDuel
+from bench.duels.checked import CheckedDuel
 from bench.duels.discard import DiscardDuel
 from bench.duels.domains import DomainsDuel
 from bench.duels.hooks import HooksDuel
@@ -55,6 +56,7 @@ DUELS: tuple[Duel, ...] = (
         {"Postfix": 3.0, "Haraka": 4.0},
     ),
     RelayDuel("relay-50k", "The same, 50 kB, connections kept", Load(size=50_000), {"Postfix": 4.0}),
+    CheckedDuel(),
     DiscardDuel(),
     DomainsDuel(),
     LatencyDuel(),
