@@ -48,7 +48,7 @@ class Accounts:
 
     async def until_accepted(self, user: str, password: str) -> None:
         """Ask until the answer is yes: a source that begins or goes on, on a busy machine, may miss a short deadline."""
-        for _ in range(30):
+        for _ in range(300):
             if isinstance(await self.verify(user, password), Identity):
                 return
             await asyncio.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from bench.processes import family
 
-__all__ = ["PATIENCE", "UPESI", "UpesiServer", "free_port", "run_upesi", "wait_until"]
+__all__ = ["PATIENCE", "UPESI", "UpesiServer", "free_port", "listens", "run_upesi", "wait_until"]
 
 # Below what Linux chooses from by itself (32768 on), in one of 16 slices: processes that test side by side have neighbouring ids
 _PORT_COUNT = 1200
@@ -33,7 +35,8 @@ _CONFIG = """\
 [node]
 name = "upesi.test"
 workers = {workers}
-drain = "5s"
+# what clients have begun at a stop they finish on a busy machine too; the drain's own end has its tests
+drain = "50s"
 
 [spool]
 path = "{spool}"
@@ -67,6 +70,13 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no port is free")
+
+
+def listens(port: int) -> bool:
+    """Say whether a program listens at a port of 127.0.0.1, without a connection, which some programs would make something of."""
+    # the address as the kernel writes it; 0A is LISTEN
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1] in (f"0100007F:{port:04X}", f"00000000:{port:04X}") and row[3] == "0A" for row in rows)
 
 
 def wait_until(claim: object, patience: float = PATIENCE, what: str = "it") -> None:
@@ -136,6 +146,12 @@ class UpesiServer:
         except OSError:
             return False
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of that name, oldest first. The last line may be half written."""
+        lines = self.log.read_text(errors="replace").rpartition("\n")[0].splitlines()
+        found = [json.loads(line) for line in lines if f'"{name}"' in line and line.startswith("{")]
+        return [event for event in found if event["event"] == name]
+
     def tail(self, lines: int = 30) -> str:
         """Return the end of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -171,11 +187,14 @@ class UpesiServer:
         """SIGKILL to all of it at once, as a power cut of the processes would."""
         assert self.process is not None
         self.ended = True
-        for pid in family(self.pid) if self.process.poll() is None else []:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        if self.process.poll() is None:
+            # held first, beginning with who starts the others: whoever sees another die begins to tidy up
+            os.kill(self.pid, signal.SIGSTOP)
+            members = family(self.pid)
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in members:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
         self.process.wait()
 
     def command(self, *arguments: str) -> str:

@@ -65,7 +65,7 @@ def test_one_client_has_no_more_connections_than_its_limit_over_all_workers(upes
         }
         other = stack.enter_context(_Client(server, "127.0.0.3"))
         assert other.greeting.startswith(b"220 ")
-        wait_until(lambda: '"client.limited"' in server.tail(), what="the event")
+        wait_until(lambda: server.events("client.limited"), what="the event")
 
     def all_come_again() -> bool:
         with ExitStack() as stack:

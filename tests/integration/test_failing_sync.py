@@ -16,7 +16,7 @@ import pytest
 from integration.conftest import MakeServer, route_to
 from integration.messages import number_of, numbered
 from integration.receiver import Receiver
-from integration.server import UpesiServer, free_port, wait_until
+from integration.server import PATIENCE, UpesiServer, free_port, wait_until
 
 
 @contextlib.contextmanager
@@ -31,14 +31,15 @@ def failing_syncs(pid: int, trace: Path) -> Iterator[None]:
     with said.open("wb") as stderr:
         process = subprocess.Popen(argv, stderr=stderr)
     try:
-        time.sleep(1)
+        # it says "Process N attached with M threads"
+        wait_until(lambda: " attached" in said.read_text() or process.poll() is not None, what="strace")
         if process.poll() is not None:
             pytest.skip(f"absent: the right to trace a process ({said.read_text().strip()[:200]})")
         yield
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def test_a_failing_sync_answers_451_and_recovers_without_a_restart(upesi_server: MakeServer, tmp_path: Path) -> None:

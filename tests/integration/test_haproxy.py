@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import smtplib
 import socket
 import ssl
@@ -14,7 +13,7 @@ import pytest
 
 from integration.conftest import MakeServer, program
 from integration.receiver import Receiver
-from integration.server import UpesiServer, free_port, wait_until
+from integration.server import PATIENCE, UpesiServer, free_port, listens, wait_until
 from upesi.tls.selfsigned import self_signed
 
 # any address of the loopback can be a client's
@@ -49,21 +48,14 @@ def haproxy(tmp_path: Path) -> Iterator[MakeHaproxy]:
         with (tmp_path / "haproxy.log").open("ab") as log:
             argv = [program("haproxy"), "-db", "-f", str(file)]
             processes.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
-        wait_until(lambda: _open(front), what="HAProxy's port")
+        # no connection: HAProxy would make one of its own of it
+        wait_until(lambda: listens(front), what="HAProxy's port")
         return front
 
     yield make
     for process in processes:
         process.terminate()
-        process.wait(10)
-
-
-def _open(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
+        process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -78,12 +70,6 @@ def behind(upesi_server: MakeServer, receiver: Receiver) -> tuple[UpesiServer, i
     return upesi_server(more), port
 
 
-def events(server: UpesiServer, name: str) -> list[dict[str, object]]:
-    """Return the events of that name."""
-    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == name]
-
-
 @pytest.mark.parametrize("options", ["send-proxy", "send-proxy-v2"])
 def test_the_client_is_the_one_that_haproxy_sees(
     behind: tuple[UpesiServer, int], haproxy: MakeHaproxy, receiver: Receiver, options: str
@@ -96,8 +82,8 @@ def test_the_client_is_the_one_that_haproxy_sees(
         client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
     (message,) = receiver.wait_for(1)
     assert message.data.startswith(f"Received: from client.example ([{CLIENT}])".encode())
-    wait_until(lambda: [event for event in events(server, "session.ended") if event["client"] == CLIENT])
-    (ended,) = [event for event in events(server, "session.ended") if event["client"] == CLIENT]
+    wait_until(lambda: [event for event in server.events("session.ended") if event["client"] == CLIENT])
+    (ended,) = [event for event in server.events("session.ended") if event["client"] == CLIENT]
     assert (ended["via"], ended["listener"]) == ("127.0.0.1", "behind")
 
 
@@ -105,9 +91,9 @@ def test_health_checks_are_haproxys_own(behind: tuple[UpesiServer, int], haproxy
     """PRX-02: checks come with LOCAL: HAProxy finds the server up, and no client is made up for them."""
     server, port = behind
     haproxy(port, "send-proxy-v2 check-send-proxy check inter 100ms")
-    wait_until(lambda: events(server, "session.ended"), what="a health check")
-    assert all(event["client"] == "127.0.0.1" and "via" not in event for event in events(server, "session.ended"))
-    assert events(server, "proxy.refused") == []
+    wait_until(lambda: server.events("session.ended"), what="a health check")
+    assert all(event["client"] == "127.0.0.1" and "via" not in event for event in server.events("session.ended"))
+    assert server.events("proxy.refused") == []
 
 
 def test_haproxy_that_sends_no_header_is_closed(behind: tuple[UpesiServer, int], haproxy: MakeHaproxy) -> None:
@@ -116,8 +102,8 @@ def test_haproxy_that_sends_no_header_is_closed(behind: tuple[UpesiServer, int],
     front = haproxy(port, "")
     with socket.create_connection(("127.0.0.1", front), timeout=20) as client:
         assert client.recv(100) == b""
-    wait_until(lambda: events(server, "proxy.refused"))
-    (refused, *_) = events(server, "proxy.refused")
+    wait_until(lambda: server.events("proxy.refused"))
+    (refused,) = server.events("proxy.refused")
     assert refused["reason"] == "no header in time", refused
 
 
@@ -158,8 +144,8 @@ def test_tls_that_ends_at_haproxy_is_told_of(
         client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
     (message,) = receiver.wait_for(1)
     assert b"\tby upesi.test with ESMTP id " in message.data
-    wait_until(lambda: [event for event in events(server, "session.ended") if event["client"] == CLIENT])
-    (ended,) = [event for event in events(server, "session.ended") if event["client"] == CLIENT]
+    wait_until(lambda: [event for event in server.events("session.ended") if event["client"] == CLIENT])
+    (ended,) = [event for event in server.events("session.ended") if event["client"] == CLIENT]
     assert ended["proxy"] == "version 2 from 127.0.0.1, TLSv1.3 at the proxy"
     assert "tls" not in ended
 

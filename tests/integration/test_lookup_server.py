@@ -12,7 +12,7 @@ import pytest
 
 from integration.accounts import Dovecot, folder_for
 from integration.conftest import program
-from integration.server import UPESI, UpesiServer, free_port, wait_until
+from integration.server import PATIENCE, UPESI, UpesiServer, free_port, wait_until
 
 FILE, DOVECOT, DEAD = "anna@example.org", "bert@example.net", "carl@example.com"
 PASSWORD = "canary-77c1 sesame"
@@ -66,9 +66,16 @@ class World:
         argv = [str(UPESI), "passwd", str(self.accounts), user, "--stdin", *more]
         subprocess.run(argv, input=f"{password}\n".encode(), check=True, capture_output=True)
 
+    def replace(self, text: str) -> None:
+        """Put another file in the place of the accounts: one that is written over is empty for a moment, and that is a good one too."""
+        other = self.accounts.with_suffix(".new")
+        other.write_text(text)
+        other.chmod(0o600)
+        other.replace(self.accounts)
+
     def login(self, user: str, password: str = PASSWORD) -> int:
         """Return the code of the reply to AUTH PLAIN."""
-        with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as client:
+        with smtplib.SMTP("127.0.0.1", self.port, timeout=PATIENCE) as client:
             client.ehlo("client.example")
             code, _ = client.docmd("AUTH PLAIN", base64.b64encode(f"\0{user}\0{password}".encode()).decode())
         return code
@@ -143,9 +150,9 @@ def test_upesi_passwd_counts_while_the_server_runs(world: World) -> None:
 
 def test_a_broken_file_stops_neither_logins_nor_lets_a_reload_by(world: World) -> None:
     """The old accounts stay in force, the event names the line; a reload with it changes nothing and says why."""
-    good = world.accounts.read_text()
+    good, reloaded = world.accounts.read_text(), len(world.events("accounts.reloaded"))
     try:
-        world.accounts.write_text(good + "bert secret-word\n")
+        world.replace(good + "bert secret-word\n")
         wait_until(lambda: world.login(FILE) == 235 and world.events("accounts.refused"), 20, "the event")
         assert "secret-word" not in world.server.log.read_text()
         world.server.reload()
@@ -153,5 +160,6 @@ def test_a_broken_file_stops_neither_logins_nor_lets_a_reload_by(world: World) -
         assert "accounts:2" in world.events("server.reload_refused")[-1]
         assert world.login(FILE) == 235
     finally:
-        world.accounts.write_text(good)
-    wait_until(lambda: len(world.events("accounts.reloaded")) and world.login(FILE) == 235, 20, "the mended file")
+        world.replace(good)
+    wait_until(lambda: len(world.events("accounts.reloaded")) > reloaded, what="the mended file")
+    assert world.login(FILE) == 235

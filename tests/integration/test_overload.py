@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import socket
@@ -34,11 +33,6 @@ def _greeted(port: int, address: str = "127.0.0.1") -> bytes:
     return greeting
 
 
-def _events(server: UpesiServer, name: str) -> list[dict[str, object]]:
-    lines = server.log.read_text(errors="replace").splitlines()
-    return [event for line in lines if f'"{name}"' in line and (event := json.loads(line))["event"] == name]
-
-
 def _ticks(pid: int) -> int:
     """Processor time of a process, in hundredths of a second."""
     with open(f"/proc/{pid}/stat") as file:
@@ -62,6 +56,7 @@ role = "submission"
 [limits]
 exempt = []
 [overload]
+lag = "60s"
 command = "1s"
 calm = "1s"
 reserve = 0.1
@@ -69,15 +64,15 @@ reserve = 0.1
     server = upesi_server(more)
     with ExitStack() as stack:
         clients = [stack.enter_context(closing(_connect(port)[0])) for _ in range(18)]
-        wait_until(lambda: _events(server, "overload.began"), what="overload")
-        assert _events(server, "overload.began")[0]["cause"] == "sessions"
+        wait_until(lambda: server.events("overload.began"), what="overload")
+        assert server.events("overload.began")[0]["cause"] == "sessions"
         for _ in range(2):
             stack.enter_context(closing(_connect(port)[0]))
         assert _greeted(submission).startswith(b"220 ")
         # idle strangers are sent away, each with its reply
         for client in clients:
             assert client.recv(512).startswith(b"421 4.4.2 ")
-        wait_until(lambda: _events(server, "overload.ended"), what="the end of overload")
+        wait_until(lambda: server.events("overload.ended"), what="the end of overload")
     patient, greeting = _connect(port)
     with closing(patient):
         assert greeting.startswith(b"220 ")
@@ -96,10 +91,10 @@ def _worker_with_few_descriptors(server: UpesiServer, spare: int) -> tuple[int, 
 
 def test_without_descriptors_clients_hear_why_and_nobody_spins(upesi_server: MakeServer) -> None:
     """RES-01: near the end of its descriptors a worker answers 421 4.3.2; past it, it accepts and closes, and does not spin."""
-    server = upesi_server(_ROUTE + '[overload]\ncalm = "1s"\n')
+    server = upesi_server(_ROUTE + '[overload]\nlag = "60s"\ncalm = "1s"\n')
     pid, before = _worker_with_few_descriptors(server, 8)
-    wait_until(lambda: _events(server, "overload.began"), what="overload")
-    assert _events(server, "overload.began")[0]["cause"] == "descriptors"
+    wait_until(lambda: server.events("overload.began"), what="overload")
+    assert server.events("overload.began")[0]["cause"] == "descriptors"
     for _ in range(10):
         assert _greeted(server.port).startswith(b"421 4.3.2 ")
     burst = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(100)]
@@ -111,9 +106,9 @@ def test_without_descriptors_clients_hear_why_and_nobody_spins(upesi_server: Mak
         client.close()
     resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     wait_until(lambda: _greeted(server.port).startswith(b"220 "), what="a greeting")
-    wait_until(lambda: _events(server, "overload.ended"), what="the end of overload")
+    wait_until(lambda: server.events("overload.ended"), what="the end of overload")
     server.send(b"Subject: x\r\n\r\nHello\r\n")
-    assert not _events(server, "loop.failed")
+    assert not server.events("loop.failed")
 
 
 def test_no_descriptor_at_all_is_survived(upesi_server: MakeServer) -> None:

@@ -54,7 +54,8 @@ def test_a_poison_message_is_set_aside_and_the_rest_goes_on(
     server.send(numbered(50), sender=f"{sender}@example.com")
     wait_until(lambda: events(server, "delivery.held"), 60, "delivery.held in the log")
     receiver.pause = 0.0
-    assert events(server, "worker.died") == 3
+    # told when its mail has been dealt with
+    wait_until(lambda: events(server, "worker.died") == 3, what="three ends of workers")
     assert events(server, "worker.hung") == hung
     wait_until(lambda: events(server, "worker.started") == 4, 20, "a worker that stays")
     server.send(numbered(100))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from pathlib import Path
 
@@ -156,20 +155,13 @@ def test_a_refusal_names_the_file_that_can_be_opened(
     assert f"{absolute}:" in told
 
 
-def _accepting(server: UpesiServer, enough: int) -> set[int]:
-    """Open sessions until `enough` workers have been heard of, and return the slots that the log names."""
-    slots: set[int] = set()
+def _accepting(server: UpesiServer) -> set[int]:
+    """Open sessions enough for all workers to be heard of, and return the slots that took their mail."""
+    before = len(server.events("transaction.accepted"))
     for number in range(40):
         server.send(numbered(number))
-    wait_until(lambda: slots.update(_slots(server)) or len(slots) >= enough, 5, f"{enough} workers that accept mail")
-    return slots
-
-
-def _slots(server: UpesiServer) -> set[int]:
-    """Return the workers that accepted mail since the last reload."""
-    lines = server.log.read_text().rpartition('"server.reloaded"')[2].splitlines()
-    events = [json.loads(line) for line in lines if line.startswith("{")]
-    return {event["worker"] for event in events if event["event"] == "transaction.accepted"}
+    wait_until(lambda: len(server.events("transaction.accepted")) == before + 40, what="the events of all sessions")
+    return {event["worker"] for event in server.events("transaction.accepted")[before:]}
 
 
 def _reloaded(server: UpesiServer, workers: int) -> None:
@@ -188,10 +180,10 @@ def test_a_larger_crew_accepts_with_all_hands_and_a_smaller_one_leaves_no_client
     """ARCHITECTURE.md: a socket for each listener and slot; a reload to more workers binds more, one to fewer deals out what is left."""
     server = upesi_server(route_to(receiver.port), workers=1)
     _reloaded(server, 3)
-    assert _accepting(server, 3) == {0, 1, 2}
+    assert _accepting(server) == {0, 1, 2}
     _reloaded(server, 1)
     # a socket that nobody accepts from would take a third of these clients, and they would wait in vain
-    assert _accepting(server, 1) == {0}
+    assert _accepting(server) == {0}
     receiver.wait_for(80)
 
 

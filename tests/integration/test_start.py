@@ -92,7 +92,7 @@ def test_a_stop_during_the_start_ends_it(upesi_server: MakeServer, after: float)
     began = time.monotonic()
     status = server.stop()
     assert status in (0, -signal.SIGTERM), server.tail()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 40
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in workers), what="the end of the workers")
 
 
@@ -123,7 +123,7 @@ def test_the_metrics_say_what_the_server_did(upesi_server: MakeServer, receiver:
     server.reload()
     wait_until(lambda: not before & set(server.worker_pids()), 20, "the end of the old worker")
     # what the old worker counted after the last look has not gone with it
-    assert counted("upesi_messages_queued_total ") == 4
+    wait_until(lambda: counted("upesi_messages_queued_total ") == 4, what="its last counts")
 
 
 def test_the_metrics_of_two_workers_are_one_page_that_others_can_read(upesi_server: MakeServer) -> None:

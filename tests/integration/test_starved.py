@@ -59,7 +59,7 @@ def test_a_worker_at_its_memory_refuses_new_mail_and_goes_on(upesi_server: MakeS
     )
     server.configure(
         route_to(receiver.port)
-        + '[plugins]\nenabled = ["relay", "ballast"]\nfolder = "plugins"\n[overload]\nmemory = "64MB"\n'
+        + '[plugins]\nenabled = ["relay", "ballast"]\nfolder = "plugins"\n[overload]\nlag = "60s"\nmemory = "64MB"\n'
     )
     server.start()
     wait_until(lambda: '"overload.began"' in server.log.read_text(), what="overload")

@@ -235,7 +235,7 @@ def test_half_handshakes_are_closed_and_harm_nobody(
 ) -> None:
     """TLS-06, TLS-07: 200 connections that never finish: those above the limit are closed at once, the others when their time is up,
     and meanwhile a client is served as ever."""
-    world = TlsServer(upesi_server, tmp_path, authority, handshake="3s")
+    world = TlsServer(upesi_server, tmp_path, authority, handshake="8s")
     halves = [socket.create_connection(("127.0.0.1", world.implicit), timeout=60) for _ in range(200)]
     with smtplib.SMTP("127.0.0.1", world.server.port, timeout=20) as client:
         client.sendmail("a@example.com", ["b@example.net"], numbered(1))

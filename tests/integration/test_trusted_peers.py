@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import smtplib
 import subprocess
 
 from integration.conftest import MakePostfix, MakeServer, program, route_to
 from integration.receiver import Receiver
-from integration.server import UpesiServer, free_port, wait_until
-
-
-def events(server: UpesiServer, name: str) -> list[dict[str, object]]:
-    """Return the events of that name."""
-    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == name]
+from integration.server import free_port, wait_until
 
 
 def with_listener(keys: str, next_hop: int) -> tuple[int, str]:
@@ -66,8 +59,8 @@ def test_postfix_says_where_mail_came_from(upesi_server: MakeServer, postfix: Ma
         client.docmd("XFORWARD NAME=far.example ADDR=198.51.100.7 PORT=4711 HELO=far PROTO=ESMTP")
         client.sendmail("a@example.com", ["b@example.net"], b"Subject: x\r\n\r\nhello\r\n")
     receiver.wait_for(1)
-    wait_until(lambda: events(server, "transaction.accepted"), what="the event")
-    (event,) = events(server, "transaction.accepted")
+    wait_until(lambda: server.events("transaction.accepted"), what="the event")
+    (event,) = server.events("transaction.accepted")
     said = str(event["forwarded"]).split()
     assert {"NAME=far.example", "ADDR=198.51.100.7", "PORT=4711", "HELO=far", "PROTO=ESMTP"} <= set(said)
     assert event["client"] == "127.0.0.1"
@@ -90,7 +83,7 @@ def test_swaks_says_who_the_client_is(upesi_server: MakeServer, receiver: Receiv
     argv[argv.index("127.0.0.99")] = "198.51.100.7"
     result = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert "550 5.7.1 We take no mail for this recipient from you" in result.stdout
-    wait_until(lambda: {event["client"] for event in events(server, "session.ended")} >= {"127.0.0.1", "127.0.0.99"})
+    wait_until(lambda: {event["client"] for event in server.events("session.ended")} >= {"127.0.0.1", "127.0.0.99"})
 
 
 def test_a_site_asks_for_its_mail(upesi_server: MakeServer, receiver: Receiver) -> None:
@@ -102,7 +95,7 @@ def test_a_site_asks_for_its_mail(upesi_server: MakeServer, receiver: Receiver) 
     server = upesi_server(more + waits)
     for domain in ("example.net", "sub.example.net", "example.org"):
         server.send(b"Subject: x\r\n\r\nhello\r\n", to=f"b@{domain}")
-    wait_until(lambda: len(events(server, "delivery.deferred")) == 3, what="three deferrals")
+    wait_until(lambda: len(server.events("delivery.deferred")) == 3, what="three deferrals")
     answers["now"] = b"250 2.1.5 ok"
     with smtplib.SMTP("127.0.0.1", port, timeout=40) as client:
         client.ehlo("site.example")
@@ -118,6 +111,6 @@ def test_a_site_asks_for_its_mail(upesi_server: MakeServer, receiver: Receiver) 
     assert receiver.wait_for(3)[-1].forward_paths == ("b@example.org",)
 
     def started() -> list[object]:
-        return [event["domain"] for event in events(server, "etrn.started") if event["deliveries"]]
+        return [event["domain"] for event in server.events("etrn.started") if event["deliveries"]]
 
     wait_until(lambda: started() == ["@example.net", "example.org"], what="the events of two starts")

@@ -12,7 +12,7 @@ import pytest
 from bench.processes import Program, wait_for_greeting
 
 from integration.messages import numbered
-from integration.server import UPESI, free_port, wait_until
+from integration.server import PATIENCE, UPESI, free_port, wait_until
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def zero(tmp_path: Path) -> Iterator[tuple[int, Path]]:
         wait_for_greeting(port, server)
         yield port, folder
     finally:
-        status = server.stop(15)
+        status = server.stop(PATIENCE)
     assert status == 0, server.tail(30)
 
 
@@ -63,7 +63,7 @@ def test_a_second_instance_on_the_same_folder_is_refused(zero: tuple[int, Path])
     """The spool belongs to one instance; the second one says so and ends, and the first goes on."""
     port, folder = zero
     argv = [str(UPESI), "serve", "--set", f"listener.0.port={free_port()}", "--set", "metrics.port=0"]
-    second = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=20, check=False)
+    second = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert second.returncode != 0
     assert "spool" in (second.stderr + second.stdout).lower()
     assert "Traceback" not in second.stderr

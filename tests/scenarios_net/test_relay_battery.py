@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from integration.server import PATIENCE
 from scenarios_net.next_hop import NextHop
 from scenarios_net.wire import SocketEndpoint
 from scenarios_net.world import ScenarioServer, have_ipv6
@@ -205,7 +206,7 @@ def test_no_address_leaves_the_mail_folder(real_server: ScenarioServer, text_hop
             taken += [local] if replies[0].startswith("250") else []
     assert len(taken) > len(FOLDERS) - 3
     mail = real_server.mail
-    end = time.monotonic() + 15
+    end = time.monotonic() + PATIENCE
     while len(files := list(mail.glob("*/new/*"))) < len(taken):
         assert time.monotonic() < end, f"{len(files)} of {len(taken)} files"
         time.sleep(0.02)
@@ -228,7 +229,7 @@ def test_aliases_without_end_are_refused(alias: str, real_server: ScenarioServer
     began = time.monotonic()
     with SocketEndpoint(real_server.address["smtp"], text_hop) as client:
         assert _deliver(client, f"<{alias}@test.example>")[0].startswith("554 5.4.6 ")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_a_list_that_names_itself_delivers_once_to_each(real_server: ScenarioServer, text_hop: NextHop) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import re
 import smtplib
 import socket
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.protocol.proxykit import SIGNATURE, tls, tlv, v2
 
-from integration.server import UpesiServer, free_port, wait_until
+from integration.server import PATIENCE, UpesiServer, free_port, wait_until
 from scenarios_net.next_hop import NextHop
 from scenarios_net.world import PASSWORD, USER, have_ipv6
 from upesi.lookup.account_file import changing
@@ -45,7 +44,7 @@ _CONFIG = """\
 [node]
 name = "test.example"
 workers = 1
-drain = "5s"
+drain = "50s"
 [spool]
 path = "{folder}/spool"
 min_free = "1MB"
@@ -103,11 +102,6 @@ class Server(UpesiServer):
             accounts.put(USER, new_words(Identity(USER), PASSWORD, scram_keys=False))
         self.file.write_text(_CONFIG.format(folder=self.folder, listeners=listeners, hop=self._hop.port))
 
-    def events(self, name: str) -> list[dict[str, object]]:
-        """Return the events of that name."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == name]
-
     def last_session(self, client: str, listener: str) -> dict[str, object]:
         """Return the end of the last session of that client on that listener."""
 
@@ -143,7 +137,9 @@ class Client:
     def __init__(self, server: Server, kind: str, trust: str, first: bytes = b"") -> None:
         self.kind = kind
         self.listener = f"{kind}-{trust}"
-        self.socket: socket.socket = socket.create_connection((KINDS[kind][0], server.ports[kind, trust]), timeout=10)
+        self.socket: socket.socket = socket.create_connection(
+            (KINDS[kind][0], server.ports[kind, trust]), timeout=PATIENCE
+        )
         # a listener may close before it is written to
         if first:
             self.socket.sendall(first)
@@ -457,7 +453,7 @@ def test_a_filter_says_where_a_message_came_from(trusting: Server, hop: NextHop,
 def test_fields_that_name_a_client_are_text(trusting: Server, hop: NextHop) -> None:
     """PRX-04: X-Real-IP, Received and the like in a message say nothing to us: the client stays who it is, the fields below ours."""
     forged = b"X-Real-IP: 198.51.100.200\r\nX-Forwarded-For: 198.51.100.200\r\nReceived: from trusted ([198.51.100.200])\r\n\r\nx\r\n"
-    with smtplib.SMTP("127.0.0.1", trusting.ports["plain", "nobody"], timeout=10) as client:
+    with smtplib.SMTP("127.0.0.1", trusting.ports["plain", "nobody"], timeout=PATIENCE) as client:
         client.ehlo("client.example")
         client.sendmail("a@client.example", ["b@test.example"], forged)
         client.mail("a@client.example")

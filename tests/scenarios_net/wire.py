@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from integration.messages import without_trace
+from integration.server import PATIENCE
 from scenarios_net.next_hop import Arrived, NextHop
 from scenarios_net.world import PASSWORD, USER
 
@@ -29,7 +30,7 @@ class _Client:
     """A connection that is led by hand to where a dialogue can begin."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket: socket.socket = socket.create_connection(address, timeout=10)
+        self.socket: socket.socket = socket.create_connection(address, timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def secure(self) -> None:

@@ -23,7 +23,7 @@ _CONFIG = """\
 [node]
 name = "test.example"
 workers = 1
-drain = "5s"
+drain = "50s"
 
 [spool]
 path = "{folder}/spool"

@@ -63,10 +63,10 @@ def test_header_sections_have_bounds(content: bytes, code: int) -> None:
 )
 def test_no_header_takes_long(content: bytes) -> None:
     """MSG-01: time grows with the size and with nothing else: 250 kB of anything in well under a second."""
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(5):
         header_fault(MemoryBody(content), SmtpSettings())
-    assert time.perf_counter() - began < 2.5
+    assert time.thread_time() - began < 2.5
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -154,7 +154,7 @@ async def test_a_writer_that_dies_is_told_of_and_takes_nothing_more(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fdatasync", end_the_thread)
         store.accept(engine.message(), lambda error, born: acknowledged.append(error))
-        assert isinstance(await asyncio.wait_for(died, 5), SystemExit)
+        assert isinstance(await asyncio.wait_for(died, 60), SystemExit)
     with pytest.raises(SpoolError):
         await accept(store, engine.message())
     assert acknowledged == []
