@@ -1,8 +1,8 @@
 """What supervisor and worker say to each other, beside the plain requests and notices of `control.channel`.
 
 Notices to a worker: "shards" (Shards), "open", "yield" (Yield), "retire", "drain" (Drain), "resume", "share.granted", "share.recalled".
-Notices from a worker: "alive", "idle" (Idle), "counted" (its last metrics), "share.requested", "share.returned". Requests to a worker:
-"configure" (Configure), "recall", "status", "metrics", "why" (Asked), "wake" (Asked; no queue: all).
+Notices from a worker: "alive", "idle" (Idle), "share.requested", "share.returned"; requests: "counted" (its last metrics), "queue.retry".
+Requests to a worker: "configure" (Configure), "recall", "status", "metrics", "why" (Asked), "wake" (Asked; no queue: all).
 """
 
 from __future__ import annotations

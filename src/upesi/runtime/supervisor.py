@@ -301,7 +301,8 @@ class Supervisor:
             self._tasks.run(self._apply(self._roster.idle(epoch, call.arguments_as(Idle).shards)))
 
         def counted(call: Call) -> None:
-            if self._worker(epoch) is not None and isinstance(call.arguments, bytes):
+            # also of one that has ended: what it said last may be read behind its exit status
+            if epoch in self._workers and isinstance(call.arguments, bytes):
                 self._operators.counted(epoch, call.arguments)
 
         return {

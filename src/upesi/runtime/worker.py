@@ -8,6 +8,7 @@ lock on the spool of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import socket
@@ -116,8 +117,10 @@ class Worker:
         """
         if self._house is not None:
             await self._house.leave(seconds)
-            # what was counted since the last scrape would go with us
-            self._notify("counted", self._house.metrics())
+            # What was counted since the last scrape would go with us. Asked and not told: what lies unread in the channel of a process
+            # that has ended is lost where the supervisor writes to it first
+            with contextlib.suppress(UpesiError):
+                await self._ask("counted", self._house.metrics())
         self._gone.set()
 
     # -- what we say
