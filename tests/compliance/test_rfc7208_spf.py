@@ -349,6 +349,19 @@ def test_received_spf_lets_nothing_out_of_its_words(result: SpfResult) -> None:
     assert r'envelope-from="c\"d@example.com"; helo="a\"b\\"' in quoted
 
 
+def test_all_records_of_a_check_have_a_bound() -> None:
+    """SPF-01: four records of 8 kB that include each other are read no further than 24 kB; three are."""
+    filler = " ".join(["ip4:203.0.113.9"] * 500)
+    for count, result in ((3, SpfResult.PASS), (4, SpfResult.PERMERROR)):
+        zone = includes(count - 1)
+        padded = {
+            key: [f"{records[0].partition(' ')[0]} {filler} {records[0].partition(' ')[2]}"]
+            for key, records in zone.items()
+            if not isinstance(records, Status)
+        }
+        assert asked(padded)[0].result is result
+
+
 def test_a_record_has_a_bound() -> None:
     """Section 3.4: a record should fit a packet; one of more than 8192 octets is a permerror and not read."""
     assert outcome("v=spf1 " + "a " * 4092 + "+all").problem.endswith("longer than 8192 octets")
