@@ -33,17 +33,18 @@ class Body(Protocol):
 
 
 class MemoryBody:
-    """A body held as one bytes object."""
+    """A body held as one bytes object, of `size` octets.
 
-    __slots__ = ("data",)
+    `text` says that it is known to have neither a NUL nor a CR or LF alone, so that nobody need look at every octet again.
+    """
 
-    def __init__(self, data: bytes) -> None:
+    __slots__ = ("data", "size", "text")
+
+    def __init__(self, data: bytes, *, text: bool = False) -> None:
         self.data = data
-
-    @property
-    def size(self) -> int:
-        """Octets in all."""
-        return len(self.data)
+        # asked for ten times with each message
+        self.size = len(data)
+        self.text = text
 
     def read(self, start: int, length: int) -> bytes:
         """Return up to `length` octets from `start`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from upesi.config.settings import Role
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import BodyType
 from upesi.mail.reply import Reply
 from upesi.session import replies
 from upesi.session.acceptance import Acceptance, Refused
@@ -19,6 +21,9 @@ from upesi.session.submission import complete_header
 from upesi.spool.store import SpoolError
 
 __all__ = ["complete", "drop", "refuse"]
+
+
+_BINARY = BodyType.BINARY
 
 
 def drop(engine: SessionEngine, reply: Reply, size: int) -> Reply:
@@ -41,9 +46,12 @@ def complete(engine: SessionEngine, size: int) -> Answer:
     if tx is None or writer is None:
         return refuse(engine, replies.BAD_SEQUENCE, size)
     try:
-        tx.body = writer.finish()
+        body = tx.body = writer.finish()
     except SpoolError as error:
         return refuse(engine, spool_reply(error), size)
+    if type(body) is MemoryBody and tx.transmission.body is not _BINARY:
+        # the protocol has refused everything else (`protocol.smtp.data`)
+        body.text = True
     context = engine.context
     fault = header_fault(tx.body, context.settings)
     if fault is None and engine.session.identity is not None:

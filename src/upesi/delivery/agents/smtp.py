@@ -28,6 +28,7 @@ from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.terms import Terms
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
+from upesi.mail.body import MemoryBody
 from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
@@ -238,7 +239,9 @@ class _Sending:
     def _group(self, transaction: Transaction) -> bytes:
         """Return everything of `transaction` that may go out before its first reply."""
         machine, message = self._machine, transaction.attempt.message
-        octets = [build() for build in self._commands(transaction)]
+        octets = [machine.rset()] if self._reset else []
+        self._reset = False
+        octets += self._terms.envelope(transaction.attempt)
         if not transaction.bdat:
             octets.append(machine.data())
         elif transaction.small:
@@ -318,15 +321,18 @@ class _Sending:
             self._stream = self._machine.frame(chain((message.prefix,), sliced(message.body)))
             self._pump(transaction)
             return
+        body = message.body
         try:
-            data = b"".join(self._machine.frame((whole(message),)))
+            pieces = self._machine.framed(
+                message.prefix, body.read(0, body.size), text=type(body) is MemoryBody and body.text
+            )
         except UnsendableContent:
             self._abandon(BINARY_REFUSED)
             return
         transaction.data_sent = True
         if self._look_ahead and self._done + 1 < self._limit and not self._stopping:
-            data += self._group_ahead()
-        self._connection.write(data)
+            pieces.append(self._group_ahead())
+        self._connection.write(b"".join(pieces))
         self._connection.expect_within(END_TIMEOUT)
 
     def _send_chunk(self, transaction: Transaction) -> None:

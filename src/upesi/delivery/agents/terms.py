@@ -11,6 +11,7 @@ from upesi.client.connection import Connection
 from upesi.delivery.agents.deadline import overdue, seconds_left
 from upesi.delivery.agents.preparing import refusal, transmission_for, uses_bdat
 from upesi.delivery.agents.transaction import Transaction
+from upesi.mail.envelope import Transmission
 from upesi.mail.outcome import Action, Outcome
 from upesi.scheduler.work import Attempt
 
@@ -52,12 +53,25 @@ class Terms:
         """Begin a transaction for a message that can be sent."""
         return Transaction(attempt, ahead=ahead, kept=kept, bdat=uses_bdat(attempt, self._extensions), tls=self._tls)
 
-    def commands(self, attempt: Attempt) -> list[Callable[[], bytes]]:
-        """Return what builds MAIL and each RCPT."""
+    def envelope(self, attempt: Attempt) -> list[bytes]:
+        """Return MAIL and every RCPT, to be sent as one group."""
         machine, message = self._machine, attempt.message
-        size = len(message.prefix) + message.body.size
+        size, transmission, left = self._sender(attempt)
+        octets = [machine.mail(message.reverse_path, transmission, size, left)]
+        octets += [machine.rcpt(recipient) for recipient in attempt.recipients]
+        return octets
+
+    def _sender(self, attempt: Attempt) -> tuple[int, Transmission, int | None]:
+        """Return what MAIL says besides the reverse-path."""
+        message = attempt.message
         transmission = transmission_for(attempt, self._extensions, self._fit)
         left = seconds_left(transmission, self._wall()) if transmission.by is not None else None
+        return len(message.prefix) + message.body.size, transmission, left
+
+    def commands(self, attempt: Attempt) -> list[Callable[[], bytes]]:
+        """Return what builds MAIL and each RCPT, where each waits for the reply to the one before."""
+        machine, message = self._machine, attempt.message
+        size, transmission, left = self._sender(attempt)
         commands: list[Callable[[], bytes]] = [lambda: machine.mail(message.reverse_path, transmission, size, left)]
         commands += [lambda r=recipient: machine.rcpt(r) for recipient in attempt.recipients]  # type: ignore[misc]
         return commands

@@ -22,7 +22,7 @@ from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
 from upesi.mail.reply import Said
 from upesi.protocol.smtp.events import NEED_DATA, Pause
 from upesi.protocol.smtp.extensions import NO_EXTENSIONS, Extensions
-from upesi.protocol.smtp.framing import stuffed
+from upesi.protocol.smtp.framing import stuffed, stuffed_whole
 from upesi.protocol.smtp.limits import MAX_BY
 from upesi.protocol.smtp.replies import ParsedReply, ReplyParser
 from upesi.protocol.smtp.xtext import encode_unicode, encode_xtext
@@ -59,6 +59,9 @@ class ReceivedReply(Said, frozen=True, gc=False):
     request: Request
     recipient: int | None = None
 
+
+# An enum's member costs a look-up in its class each time; these are on the path of every reply
+_GREETING, _MAIL, _RCPT, _DATA = Request.GREETING, Request.MAIL, Request.RCPT, Request.DATA
 
 # RFC 2920 section 3.1: these may only be the last command of a group
 _GROUP_ENDS = frozenset(
@@ -155,23 +158,23 @@ class ClientConnection:
         """Attach a reply to the oldest request, and note what it changes."""
         request, recipient = self._expected[0]
         code, status, lines = parsed.code, parsed.status, parsed.lines
-        if code < 400 and (code >= 300) is not (request is Request.DATA) and (request, code) != _CHALLENGE:
+        if code < 400 and (code >= 300) is not (request is _DATA) and (request, code) != _CHALLENGE:
             raise RemoteProtocolError(f"{code} cannot answer {request}")
         if self.lmtp and request in _MESSAGE_ENDS:
             recipient = self._next_accepted()
         else:
             self._expected.popleft()
-        if request is Request.RCPT and code < 300 and recipient is not None:
+        if request is _RCPT and code < 300 and recipient is not None:
             self._accepted.append(recipient)
-        elif request is Request.MAIL:
+        elif request is _MAIL:
             self._accepted.clear()
-        elif request is Request.DATA and code < 400:
+        elif request is _DATA and code < 400:
             self._check_silence()
             self._content = True
         elif request in _NO_STATUS:
             if status:
                 status, lines = "", (f"{status} {lines[0]}", *lines[1:])
-            if request is not Request.GREETING and code < 300:
+            if request is not _GREETING and code < 300:
                 self.extensions = NO_EXTENSIONS if request is Request.HELO else Extensions.parse(lines[1:])
                 self._greeted = True
         elif request is Request.STARTTLS and code < 300:
@@ -210,7 +213,8 @@ class ClientConnection:
             last = self._expected[-1][0]
             if last in _GROUP_ENDS or not self.extensions.pipelining:
                 raise LocalProtocolError(f"{request} may not be sent before {last} is answered")
-        if _LINE_BREAK.search(line):
+        # what is printable has no line break, and costs a tenth
+        if not line.isprintable() and _LINE_BREAK.search(line):
             raise LocalProtocolError(f"line break inside {request}")
         self._expected.append((request, recipient))
         return (line + "\r\n").encode()
@@ -311,6 +315,19 @@ class ClientConnection:
         self._content = False
         self._expected.append((Request.CONTENT, None))
         yield last
+
+    def framed(self, prefix: bytes, body: bytes, *, text: bool) -> list[bytes]:
+        """Return the content of a small message for the wire as `frame` would give it, in pieces to be joined; the reply is expected now.
+
+        `prefix` is empty or ends with CR LF; `text` says that the body has been checked. Raises as `frame` does.
+        """
+        if not self._content:
+            raise LocalProtocolError("message content without a 354")
+        pieces = stuffed_whole(prefix, body, text=text)
+        self._check_silence()
+        self._content = False
+        self._expected.append((Request.CONTENT, None))
+        return pieces
 
     def bdat(self, size: int, last: bool) -> bytes:
         """Announce a chunk of `size` octets, which the caller writes behind this as they are (RFC 3030)."""
