@@ -32,6 +32,8 @@ _FORMS = {
     "maildir": "maildir:FOLDER",
     "discard": "discard",
 }
+# Domains whose targets are remembered; a look costs 2 us, so forgetting all of them costs little
+_MOST_KNOWN = 10_000
 SMTP_PORT = 25
 # RFC 8314 section 7.3: submission with TLS from the first octet
 SMTPS_PORT = 465
@@ -44,10 +46,12 @@ class RouteError(ValueError):
 class RouteTable:
     """Finds the route of an address. `name` is ours: the bare `postmaster` belongs to it (RFC 5321 section 4.5.1)."""
 
-    __slots__ = ("_default", "_name", "_targets")
+    __slots__ = ("_default", "_known", "_name", "_targets")
 
     def __init__(self, routes: Sequence[RouteSettings], delivery: DeliverySettings, name: str) -> None:
         self._name = name.lower()
+        # by domain: asked for every recipient, and always the same while the configuration is
+        self._known: dict[str, _Target] = {}
         self._targets: DomainTable[_Target] = DomainTable()
         for position, entry in enumerate(routes):
             target = _with_account(_target(entry.to, f"route[{position}].to"), entry.user, entry.password_file)
@@ -66,8 +70,12 @@ class RouteTable:
     def route_for(self, address: Address) -> Route:
         """Return where mail for `address` goes."""
         domain = address.domain or self._name
-        target = self._targets.find(domain) or self._default
-        return target(Address(address.local, domain))
+        target = self._known.get(domain)
+        if target is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            target = self._known[domain] = self._targets.find(domain) or self._default
+        return target(address if address.domain else Address(address.local, domain))
 
 
 def _target(text: str, key: str) -> _Target:

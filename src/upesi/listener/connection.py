@@ -310,6 +310,8 @@ class Connection(asyncio.Protocol):
                     out = b""
                     if self._choked:
                         return
+                if protocol.idle:
+                    break
             turns -= 1
             if not turns:
                 self._rest()

@@ -148,6 +148,11 @@ class ServerConnection:
         return len(self._buffer) > 0
 
     @property
+    def idle(self) -> bool:
+        """Whether `next_event` would only ask for more: everything that came is read and answered, and more may come."""
+        return not (self._buffer.data or self._due or self._eof)
+
+    @property
     def replies_due(self) -> int:
         """How many replies the oldest unanswered command is still to get: 0 or 1, more only at an LMTP end of data."""
         return self._due
