@@ -39,6 +39,7 @@ _MAX_DEPTH = 4
 _FLUSH_SECONDS = 0.05
 _FLUSH_BYTES = 65536
 _PLAIN = frozenset((int, float, bool, type(None)))
+_SIMPLE = _PLAIN | {str}
 
 render_json: Renderer = msgspec.json.Encoder().encode
 
@@ -107,6 +108,11 @@ class Events:
 
     def emit(self, name: str, fields: Mapping[str, Value]) -> None:
         """Report the event `name` ("noun.verb"). Never raises, never blocks; keys are ours, values may be anybody's."""
+        if self._render is render_json and _SIMPLE.issuperset(map(type, fields.values())):
+            line = _plain({"time": self._stamp(), "event": name, **self._common, **fields})
+            if line:
+                self._take(line)
+                return
         record: dict[str, object] = {"time": self._stamp(), "event": name, **self._common}
         for key, value in fields.items():
             kind = type(value)
@@ -165,20 +171,23 @@ class Events:
         self._sink.close()
 
     def _put(self, record: dict[str, object]) -> None:
-        loop = self._loop
-        if loop is not None and threading.get_ident() != self._thread:
-            # the store's and libraries' threads report too; buffer and timer belong to the loop's thread
-            try:
-                loop.call_soon_threadsafe(self._put, record)
-            except RuntimeError:
-                pass  # the loop has ended, and what is reported this late with it
-            return
         try:
             line = self._render(record)
         except Exception as error:  # whatever a plugin passed in must not break the mail it belongs to
             line = render_json(
                 {"time": record["time"], "event": record["event"], "error": f"not writable: {error!r:.200}"}
             )
+        self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        loop = self._loop
+        if loop is not None and threading.get_ident() != self._thread:
+            # the store's and libraries' threads report too; buffer and timer belong to the loop's thread
+            try:
+                loop.call_soon_threadsafe(self._take, line)
+            except RuntimeError:
+                pass  # the loop has ended, and what is reported this late with it
+            return
         self._buffer.append(line)
         self._size += len(line)
         if self._loop is None or self._size >= _FLUSH_BYTES:
@@ -206,6 +215,19 @@ def _shown(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except BaseException:
         return type(error).__name__
+
+
+def _plain(record: dict[str, object]) -> bytes:
+    """Return the line of a record in which nothing needs cleaning, which is nearly every one; empty where something may.
+
+    Written first and looked at then, all fields at once, at half the cost: JSON escapes what LOG-01 names with a backslash, but for DEL and
+    what is beyond ASCII, and no field is longer than its line.
+    """
+    try:
+        line = render_json(record)
+    except Exception:  # a surrogate, a number that is too large: the long way knows what to do
+        return b""
+    return line if len(line) <= MAX_FIELD and line.isascii() and not (b"\\" in line or b"\x7f" in line) else b""
 
 
 def _text(value: str) -> str:
