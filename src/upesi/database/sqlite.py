@@ -15,6 +15,7 @@ import enum
 import errno
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import apsw
@@ -194,7 +195,7 @@ class Database:
             sql = self._inserts.get((into, size))
             if sql is None:
                 sql = self._inserts[into, size] = _insert(into, size, width, then)
-            values = [value for row in part for value in row]
+            values: list[Value] = list(chain.from_iterable(part))
             if count < size:
                 values += [None] * (width * (size - count))
             try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -183,6 +184,10 @@ class Keeper:
     def _prune(self, database: Database) -> None:
         """Remove history that is old enough. The newest event always stays, so that positions never come twice."""
         limit = self._now() - self._history
+        oldest = database.value("SELECT min(at) FROM (SELECT at FROM event ORDER BY position LIMIT ?)", _PRUNE_STEP)
+        if oldest is None or cast(float, oldest) >= limit:
+            # nearly always: without this look, every tick would take the write lock
+            return
         for _ in range(_PRUNE_STEPS):
             database.run(
                 "DELETE FROM event WHERE position IN (SELECT position FROM event WHERE position < (SELECT max(position) FROM event) "

@@ -7,6 +7,7 @@ from upesi.spool.records import DeliveryState, shard_of
 
 __all__ = ["Tally"]
 
+_ACTIVE = int(DeliveryState.ACTIVE)
 _INTO = "queue(key, shard, next_due, routing, ready, active, held)"
 _MERGE = (
     "ON CONFLICT(key) DO UPDATE SET "
@@ -36,7 +37,7 @@ class Tally:
         if counts is None:
             counts = self._counts[queue] = [0, 0, 0, 0]
         counts[state] += count
-        if state < DeliveryState.ACTIVE:
+        if state < _ACTIVE:
             if count < 0:
                 self._corrected.add(queue)
             elif due < self._due.get(queue, float("inf")):
