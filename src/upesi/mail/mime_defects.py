@@ -49,6 +49,7 @@ _DIFFERENT = {
     "odd-delimiter": "a line that begins with a delimiter and goes on: one by RFC 2046 section 5.1.1, and none to many",
     "bare-line-end": "a delimiter behind a bare CR or LF: a line to some readers",
     "no-delimiter": "a multipart in which its boundary never comes",
+    "double-delimiter": "a delimiter right behind another: a part of nothing between them, or one delimiter",
     "part-after-end": "a delimiter behind the one that ends its multipart: an epilogue, or another part",
     "fields-in-preamble": "what looks like a part's fields in front of the first delimiter",
     "cut-header": "a header section that ends with a delimiter or the message instead of an empty line",

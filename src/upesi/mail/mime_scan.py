@@ -46,7 +46,7 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-]")
 # "--" at the beginning of a line, and the rest of that line
 _LINE = re.compile(rb"\r\n--([^\r\n]{0,1004})(?=\r\n|\Z)")
 # begun with a literal, which is searched for ten times as fast as an alternative
-_BARE = re.compile(rb"\n--([^\r\n]{0,1004})"), re.compile(rb"\r--([^\r\n]{0,1004})")
+_BARE_LF, _BARE_CR = re.compile(rb"\n--([^\r\n]{0,1004})"), re.compile(rb"\r--([^\r\n]{0,1004})")
 # what a window has in common with the next: a whole line that is cut at its end is seen there again
 _OVERLAP = 1100
 
@@ -189,8 +189,7 @@ class _Scan:
     def _cut(self, part: Part, at: int) -> None:
         self._unread = None
         part.end = part.header_end = part.content_start = at
-        if part.start < at:
-            self._note("cut-header", part)
+        self._note("cut-header" if part.start < at else "double-delimiter", part)
         part.start = min(part.start, at)
         self._judge(part)
 
@@ -218,7 +217,6 @@ class _Scan:
             # As in `headers`: a continuation of nothing is no field, and so the content begins. Text right behind a delimiter likewise:
             # readers show it. In a message, a line that is no field hides none of those below it
             part.header_end = part.content_start = start
-            self._note("odd-line", part)
             return
         found = section.find(b"\r\n\r\n")
         if found < 0 and start + size < end:
@@ -232,7 +230,9 @@ class _Scan:
         """Read the fields of the part that is open, and of messages that begin in it, up to `at`."""
         while self._unread is not None and at >= self._unread.content_start - 2:
             part, self._unread = self._unread, None
-            if part.start < part.header_end == part.content_start:
+            if part.start == part.content_start < self._body.size:
+                self._note("double-delimiter" if at < part.start else "odd-line", part)
+            elif part.start < part.header_end == part.content_start:
                 # no empty line was found: the message ends before it, as one without a body may, or there is more than is looked at
                 if part.header_end < self._body.size:
                     self._note("header-too-large", part)
@@ -340,12 +340,13 @@ class _Scan:
             ends = window.count(b"\r\n")
             if window.count(b"\n") == ends == window.count(b"\r"):
                 continue
-            for expression in _BARE:
+            for expression in (_BARE_LF, _BARE_CR):
                 for match in expression.finditer(window):
                     left -= 1
                     if left < 0:
                         return
-                    if window[match.start() - 1 : match.start()] != b"\r" and self._knows(match[1].rstrip(b" \t")):
+                    whole = expression is _BARE_LF and window[match.start() - 1 : match.start()] == b"\r"
+                    if not whole and self._knows(match[1].rstrip(b" \t")):
                         self._note("bare-line-end", self._parts[0])
                         return
 

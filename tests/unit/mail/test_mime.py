@@ -208,6 +208,8 @@ def test_text_is_read_in_its_charset_or_the_likeliest_one(charset: bytes, octets
         ("no-delimiter", _MIXED + b"--b--\r\n"),
         ("part-after-end", _MIXED + b"--b\r\n\r\nx\r\n--b--\r\n\r\n--b\r\n\r\nevil\r\n--b--\r\n"),
         ("fields-in-preamble", _MIXED + b"Content-Type: text/html\r\n\r\nevil\r\n--b\r\n\r\nx\r\n--b--\r\n"),
+        ("double-delimiter", _MIXED + b"--b\r\n--b\r\n\r\nx\r\n--b--\r\n"),
+        ("double-delimiter", _MIXED + b"--b\r\n--b--\r\n"),
         ("cut-header", _MIXED + b"--b\r\nContent-Type: text/html\r\n--b\r\n\r\nx\r\n--b--\r\n"),
         ("odd-line", _MIXED + b"--b\r\nContent-Type: text/html\r\nno field\r\n\r\nx\r\n--b--\r\n"),
         ("odd-line", b"Content\xc3\xa4-Type: text/html\r\n\r\nx\r\n"),
