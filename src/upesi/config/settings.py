@@ -431,7 +431,7 @@ class DnsSettings(Section, frozen=True, kw_only=True):
 
 
 class ReportsSettings(Section, frozen=True, kw_only=True):
-    """Daily reports to domains whose DMARC record asks for them (RFC 9990), of what the plugin dmarc kept (docs/mail-authentication.md)."""
+    """Daily reports to domains whose DMARC record asks for them (RFC 9990), of what the plugin dmarc kept (docs/senders.md)."""
 
     # whether they are sent. What the plugin keeps is forgotten after three days all the same
     send: bool = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 import gzip
+import re
 from email.message import EmailMessage
+from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -13,6 +15,7 @@ from xml.etree.ElementTree import Element
 import msgspec
 import pytest
 
+import upesi
 from upesi.mail.address import Address
 from upesi.mailauth.observation import MethodSaid, Observation, Published
 from upesi.reports.aggregate import AggregateReport, aggregate_xml
@@ -146,6 +149,13 @@ def test_no_text_from_outside_breaks_the_document(text: str) -> None:
     # XML makes one line end of each
     expected = text if "\x00" not in text else "????"
     assert (shown.text or "").replace("\n", "") == expected.replace("\r\n", "")
+
+
+def test_nothing_of_a_report_from_outside_is_unpacked() -> None:
+    """RPT-01: reports to us are ordinary mail. No module can unpack or parse one, so no bomb and no entity has anything to go off in."""
+    source = Path(upesi.__file__).parent
+    readers = re.compile(r"xml\.(etree|dom|parsers)|zipfile|lzma|bz2|\bdecompress\(|decompressobj|GzipFile|gzip\.open|tarfile")
+    assert [path.name for path in source.rglob("*.py") if readers.search(path.read_text())] == []
 
 
 def test_the_message_carries_the_document_as_the_rfc_names_it() -> None:

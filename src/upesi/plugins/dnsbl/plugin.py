@@ -75,13 +75,13 @@ class Dnsbl(Plugin):
         on_error: OnError = "continue"  # a list that broke says nothing about the client
 
         def __post_init__(self) -> None:
-            if not self.zones:
-                raise ValueError("there are no zones: without one there is nothing to ask")
             for zone in self.zones:
                 domain_from(zone)
 
     def __init__(self, settings: Settings, dns: Dns, clock: Clock, log: PluginLog) -> None:
         super().__init__(settings)
+        if not settings.zones:
+            raise ValueError("there are no zones: without one there is nothing to ask")
         self._settings = settings
         self._exempt = Networks(settings.exempt)
         self._lists = DnsLists(settings.zones, dns, clock, log, timeout=float(settings.timeout))

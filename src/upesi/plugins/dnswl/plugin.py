@@ -31,8 +31,6 @@ class Dnswl(Plugin):
         on_error: OnError = "continue"  # a list that broke says nothing about the client
 
         def __post_init__(self) -> None:
-            if not self.zones:
-                raise ValueError("there are no zones: without one there is nothing to ask")
             for name, zone in self.zones.items():
                 domain_from(name)
                 if zone.of != ("client",):
@@ -41,6 +39,8 @@ class Dnswl(Plugin):
 
     def __init__(self, settings: Settings, dns: Dns, clock: Clock, log: PluginLog) -> None:
         super().__init__(settings)
+        if not settings.zones:
+            raise ValueError("there are no zones: without one there is nothing to ask")
         self._lists = DnsLists(settings.zones, dns, clock, log, timeout=float(settings.timeout))
 
     @hook.start
