@@ -13,6 +13,7 @@ from bench.duels.idle import IdleDuel
 from bench.duels.idle_tls import IdleTlsDuel
 from bench.duels.latency import LatencyDuel
 from bench.duels.million import MillionDuel
+from bench.duels.mime import MimeDuel
 from bench.duels.relay import RelayDuel
 from bench.duels.slow_disk import SlowDiskDuel
 from bench.duels.starttls import StarttlsDuel
@@ -61,6 +62,7 @@ DUELS: tuple[Duel, ...] = (
     DomainsDuel(),
     LatencyDuel(),
     HooksDuel(),
+    MimeDuel(),
     IdleDuel(),
     StarttlsDuel(),
     IdleTlsDuel(),
