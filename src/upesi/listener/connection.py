@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, cast
 
 from upesi.listener.arrival import Arrival, peer
+from upesi.listener.parting import Parting
 from upesi.listener.patience import Patience
 from upesi.listener.place import Home, Place
 from upesi.mail.errors import RemoteProtocolError
@@ -48,31 +49,25 @@ _MOUTHFUL = 128 * 1024
 _SOFT_DELAY = 1.0
 # no client waits longer (RFC 5321 section 4.5.3.2: five minutes); what a plugin asks beyond it, or "nan", is no delay
 _LONGEST_DELAY = 600.0
-# seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
-# connection, and the client would lose the 421 (RFC 1122 section 4.2.2.13)
-_LINGER = 2.0
-_MAX_JUNK = 1024 * 1024
 
 
-class Connection(asyncio.Protocol):
+class Connection(Parting):
     """One client. Made by the listener for each connection it accepts."""
 
     __slots__ = (
-        "_arrival", "_choked", "_clean", "_closing", "_context", "_deadline", "_delayed", "_engine", "_eof",
-        "_held", "_home", "_loop", "_mouthful", "_parked", "_patience", "_paused", "_place", "_protocol", "_reason", "_shaking",
-        "_task", "_timer", "_transport", "_waiting",
+        "_arrival", "_choked", "_context", "_delayed", "_engine", "_home", "_mouthful", "_parked", "_patience", "_place", "_protocol",
+        "_shaking", "_task", "_timer", "_waiting",
     )  # fmt: skip
 
     _engine: SessionEngine
     _protocol: ServerConnection
-    _transport: asyncio.Transport
 
     def __init__(
         self, home: Home, context: SessionContext, loop: asyncio.AbstractEventLoop, arrival: Arrival | None = None
     ) -> None:
+        super().__init__(loop)
         self._home = home
         self._context = context
-        self._loop = loop
         # what a proxy said of the client
         self._arrival = arrival
         self._protocol = ServerConnection(context.limits, lmtp=context.lmtp)
@@ -80,23 +75,11 @@ class Connection(asyncio.Protocol):
         self._parked = False
         # the client does not read
         self._choked = False
-        # we do not read
-        self._paused = False
-        # the client will say no more
-        self._eof = False
-        # nor will we
-        self._closing = False
-        # and nothing that it said is unread
-        self._clean = False
-        self._held = 0
         # octets read since others were let go first
         self._mouthful = 0
         self._patience = Patience(loop.time())
-        # when a handshake, or listening to a client that was sent away, ends
-        self._deadline = 0.0
         # a reply waits, and is counted
         self._delayed = False
-        self._reason = "lost"
         self._place = Place(home, context)
         # a TLS handshake is under way, and counted
         self._shaking = False
@@ -278,10 +261,6 @@ class Connection(asyncio.Protocol):
         if not (self._closing or self._engine.storing):
             self._dismiss(replies.STOPPING, "stopping")
 
-    def abort(self) -> None:
-        """Drop the connection."""
-        self._transport.abort()
-
     # -- the loop
 
     def _pump(self, answer: Answer) -> None:
@@ -457,13 +436,6 @@ class Connection(asyncio.Protocol):
         """End a session whose handshake failed: neither side can say anything that the other would understand."""
         self._give_up(reason)
 
-    def _give_up(self, reason: str) -> None:
-        if not self._closing:
-            self._closing = True
-            self._reason = f"handshake: {reason}"
-            self._deadline = self._loop.time() + _LINGER
-        self._transport.close()
-
     # -- asynchronous hooks
 
     def _await(self, waiting: Waiting) -> None:
@@ -489,39 +461,3 @@ class Connection(asyncio.Protocol):
         self._held += len(data)
         if self._held > MAX_HELD:
             self._pause_reading()
-
-    def _pause_reading(self) -> None:
-        if not (self._paused or self._closing):
-            self._paused = True
-            self._transport.pause_reading()
-
-    def _dismiss(self, reply: Reply, reason: str) -> None:
-        """Say `reply`, a 421, and close."""
-        self._transport.write(reply.wire)
-        self._finish(reason)
-
-    def _finish(self, reason: str) -> None:
-        """Close, so that what was written arrives."""
-        if self._closing:
-            return
-        self._closing = True
-        self._reason = reason
-        self._deadline = self._loop.time() + _LINGER
-        if self._eof or self._clean or not self._transport.can_write_eof():
-            self._transport.close()
-            return
-        self._held = 0
-        try:
-            self._transport.write_eof()
-        except OSError:
-            # the client has reset the connection, and the loop has not told us yet
-            self._transport.abort()
-            return
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
-
-    def _ignore(self, data: bytes) -> None:
-        self._held += len(data)
-        if self._held > _MAX_JUNK:
-            self._transport.abort()
