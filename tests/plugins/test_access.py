@@ -79,7 +79,8 @@ async def test_helo_names(name: str, refused: bool):
 @pytest.mark.parametrize(
     ("sender", "refused"),
     [
-        ("a@bad.example", True), ("A@BAD.example", True), ("friend@bad.example", False), ("a@sub.bad.example", False), ("a@x.shop.example", True),
+        ("a@bad.example", True), ("A@BAD.example", True), ("friend@bad.example", False), ("a@sub.bad.example", False),
+        ("a@x.shop.example", True),
         ("a@shop.example", False), ("a@bücher.example", True), ("a@xn--bcher-kva.example", True), ("", True), ("bounce+17@x.example", True),
         ("a@good.example", False),
     ],

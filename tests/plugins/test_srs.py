@@ -71,7 +71,8 @@ def test_secrets_can_be_changed():
 @pytest.mark.parametrize(
     "local",
     [
-        "SRS0=aaaaaaaa=wu=example.com=anna", "SRS0=", "SRS0==wu=example.com=anna", "SRS1=aaaaaaaa=example.com==x=wu=e=anna", "SRS0=a", "SRS1=a=b",
+        "SRS0=aaaaaaaa=wu=example.com=anna", "SRS0=", "SRS0==wu=example.com=anna", "SRS1=aaaaaaaa=example.com==x=wu=e=anna", "SRS0=a",
+        "SRS1=a=b",
     ],
 )  # fmt: skip
 def test_what_we_did_not_make_is_refused(local: str):

@@ -9,6 +9,7 @@ daemons are near, and most close it themselves.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -212,5 +213,6 @@ def _why(error: BaseException) -> str:
     if isinstance(error, EOFError):
         return "hung up in the midst of its answer"
     if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        # by number: the loop's own text has the address in it
+        return os.strerror(error.errno) if error.errno else type(error).__name__
     return ""

@@ -34,11 +34,11 @@ class Deprecated(msgspec.Struct, frozen=True):
 DEPRECATED: Mapping[str, Deprecated] = MappingProxyType({})
 
 
-def deprecated(name: str, names: Mapping[str, Deprecated] = DEPRECATED) -> object:
+def deprecated(name: str) -> object:
     """Return what the deprecated `name` stands for, with a DeprecationWarning; raise AttributeError where there is none."""
-    if name not in names:
+    entry = DEPRECATED.get(name)
+    if entry is None:
         raise AttributeError(f"module 'upesi.plugin' has no attribute {name!r}")
-    entry = names[name]
     text = f"upesi.plugin.{name} is deprecated since {entry.since} and goes away with {entry.gone}: use {entry.instead}"
     warnings.warn(text, DeprecationWarning, stacklevel=3)
     return entry.value

@@ -11,6 +11,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from hashlib import blake2b
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,7 @@ def file_source(path: Path) -> PluginSource:
 def _file_loader(path: Path) -> Callable[[], object]:
     def load() -> ModuleType:
         # a name of its own: plugins/email.py must not become the `email` that everybody else imports
-        name = f"_upesi_plugin_file_{path.stem}"
+        name = f"{_package(path.parent)}.{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise ImportError(f"{path} cannot be imported")
@@ -93,3 +94,13 @@ def _file_loader(path: Path) -> Callable[[], object]:
         return module
 
     return load
+
+
+def _package(folder: Path) -> str:
+    """Return the package that the files of a folder are in, so that they can share modules: `from ._shared import ...`."""
+    name = "_upesi_plugins_" + blake2b(str(folder.absolute()).encode(), digest_size=8).hexdigest()
+    if name not in sys.modules:
+        package = ModuleType(name)
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return name

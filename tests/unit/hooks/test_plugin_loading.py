@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from upesi.hooks.describe import order_rows, plugin_rows
 from upesi.hooks.discovery import find_plugins
 from upesi.hooks.loading import LoadedPlugin, load_plugins, plugin_from
 from upesi.hooks.registry import Hooks
+from upesi.hooks.services import Absent
 from upesi.hooks.verdict import Verdict
 from upesi.mail.address import Address
 from upesi.plugin import Duration, FilePath, Plugin, PluginSettings, Size, Transaction, accept, defer, hook
@@ -108,10 +110,10 @@ def test_a_file_of_a_common_name_does_not_replace_the_module(write: Write, load:
 
 def test_a_class_gets_its_settings_and_the_services_that_it_names(write: Write, load: Load, tmp_path: Path):
     """Services come by parameter name; units are read; relative paths are relative to the configuration's folder."""
-    (tmp_path / "greylist.py").write_text("""\
+    (tmp_path / "waitlist.py").write_text("""\
 from upesi.plugin import Duration, FilePath, Plugin, PluginSettings, Size, hook
 
-class Greylist(Plugin):
+class Waitlist(Plugin):
     class Settings(PluginSettings):
         delay: Duration = Duration("5m")
         memory: Size = Size("1MB")
@@ -125,7 +127,7 @@ class Greylist(Plugin):
     def first_contact(self, tx, recipient):
         tx.notes["seen"] = (self.settings.delay, self.settings.memory, self.settings.file, self.clock.monotonic())
 """)
-    (plugin,) = load("greylist", greylist={"delay": "10m", "memory": "2kB", "file": "list.txt", "on_error": "continue"})
+    (plugin,) = load("waitlist", waitlist={"delay": "10m", "memory": "2kB", "file": "list.txt", "on_error": "continue"})
     bench = Bench()
     hooks = build((plugin,))
     hooks.rcpt.run(bench.session, bench.tx, None)
@@ -138,13 +140,13 @@ class Greylist(Plugin):
     [
         (("greylst",), {}, "upesi.toml: plugins.enabled[0]: there is no plugin 'greylst', did you mean greylist?"),
         (("../../etc/x",), {}, "upesi.toml: plugins.enabled[0]: there is no plugin '../../etc/x'"),
-        (("greylist",), {"greylist": {"dealy": "1m"}}, "upesi.toml: plugins.greylist.dealy: unknown key, did you mean delay?"),
-        (("greylist",), {"greylist": {"delay": True}}, "upesi.toml: plugins.greylist.delay: must be a duration such as 30s"),
-        (("greylist",), {"greylist": {"delay": "soon"}}, "plugins.greylist.delay: 'soon' is not a duration"),
-        (("greylist",), {"greylist": {"on_error": "ignore"}}, "plugins.greylist.on_error: Invalid enum value 'ignore'"),
-        (("greylist",), {"greylist": {"deadline": 0}}, "plugins.greylist.deadline: must be more than 0"),
-        (("greylist",), {"greylist": {"limit": 0}}, "plugins.greylist: limit must be at least 1"),
-        (("greylist",), {"greylits": {}}, "upesi.toml: plugins.greylits: there is no plugin 'greylits', did you mean greylist?"),
+        (("waitlist",), {"waitlist": {"dealy": "1m"}}, "upesi.toml: plugins.waitlist.dealy: unknown key, did you mean delay?"),
+        (("waitlist",), {"waitlist": {"delay": True}}, "upesi.toml: plugins.waitlist.delay: must be a duration such as 30s"),
+        (("waitlist",), {"waitlist": {"delay": "soon"}}, "plugins.waitlist.delay: 'soon' is not a duration"),
+        (("waitlist",), {"waitlist": {"on_error": "ignore"}}, "plugins.waitlist.on_error: Invalid enum value 'ignore'"),
+        (("waitlist",), {"waitlist": {"deadline": 0}}, "plugins.waitlist.deadline: must be more than 0"),
+        (("waitlist",), {"waitlist": {"limit": 0}}, "plugins.waitlist: limit must be at least 1"),
+        (("waitlist",), {"greylits": {}}, "upesi.toml: plugins.greylits: there is no plugin 'greylits', did you mean greylist?"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_configuration_names_key_and_nearest_name(
@@ -152,10 +154,10 @@ def test_a_mistake_in_the_configuration_names_key_and_nearest_name(
 ):
     """An unknown name or key, a wrong type or value stops the start-up with file, key and the nearest valid name."""
     write(
-        greylist="""\
+        waitlist="""\
 from upesi.plugin import Duration, Plugin, PluginSettings, hook
 
-class Greylist(Plugin):
+class Waitlist(Plugin):
     class Settings(PluginSettings):
         delay: Duration = Duration("5m")
         limit: int = 1
@@ -370,3 +372,72 @@ def test_mistakes_in_settings_have_the_line_of_their_key(write: Write, tmp_path:
         (10, "plugins.other"),
     ]
     assert all(problem.source == str(file) for problem in caught.value.problems)
+
+
+def test_plugins_of_a_folder_share_modules(write: Write, load: Load):
+    """`from ._shared import ...`: a name with _ in front is a module of the folder, and of this folder only."""
+    write(
+        _shared="BAD = frozenset({'bad.example'})\n",
+        one="from upesi.plugin import hook, reject\nfrom ._shared import BAD\n\n"
+        "@hook.mail\ndef mail(tx, sender):\n    return reject() if sender.domain in BAD else None\n",
+    )
+    (plugin,) = load("one")
+    assert plugin.hooks[0].function.__globals__["BAD"] == {"bad.example"}
+    assert "_shared" not in sys.modules
+
+
+def test_installed_packages_offer_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Entry points of the group `upesi.plugins`: the class is the plugin, found without being imported, loaded by its name."""
+    package = tmp_path / "site"
+    (package / "nice_package-1.0.dist-info").mkdir(parents=True)
+    (package / "nice_package-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nice-package\nVersion: 1.0\n"
+    )
+    (package / "nice_package-1.0.dist-info" / "entry_points.txt").write_text(
+        "[upesi.plugins]\nnice = nice_package:Nice\nbroken = nice_package:Missing\n"
+    )
+    (package / "nice_package.py").write_text(
+        "from upesi.plugin import Plugin, PluginSettings, accept, hook\n\n"
+        "class Nice(Plugin):\n"
+        '    """Say yes."""\n\n'
+        "    class Settings(PluginSettings):\n        often: int = 1\n\n"
+        "    @hook.rcpt\n    def rcpt(self, tx, recipient):\n        return accept()\n"
+    )
+    monkeypatch.syspath_prepend(str(package))
+    rows = {row.name: row for row in plugin_rows(PluginsSettings(enabled=("nice",), folder=""))}
+    assert (rows["nice"].kind, rows["nice"].enabled, rows["nice"].where) == (
+        "installed",
+        True,
+        "nice_package:Nice (nice-package)",
+    )
+    assert "nice_package" not in sys.modules
+    config = PluginsSettings(enabled=("nice",), folder="", settings={"nice": {"often": 3}})
+    (plugin,) = load_plugins(config, {}, lambda event, fields: None)
+    assert plugin.summary == "Say yes."
+    with pytest.raises(ConfigError, match="plugin broken cannot be loaded"):
+        load_plugins(PluginsSettings(enabled=("broken",), folder=""), {}, lambda event, fields: None)
+
+
+@pytest.mark.parametrize(
+    ("asks", "services", "complaint"),
+    [
+        ("dsn", {}, "it asks for a service 'dsn' that there is not, did you mean dns?"),
+        ("http", {}, "it needs the service 'http', which this server does not have"),
+        (
+            "http",
+            {"http": Absent("install it")},
+            "it needs the service 'http', which this server does not have: install it",
+        ),
+    ],
+)
+def test_a_service_that_is_not_there_stops_the_start(
+    write: Write, tmp_path: Path, asks: str, services: dict[str, object], complaint: str
+):
+    """With the plugin's name and, where it is known, what would help."""
+    write(
+        asking=f"from upesi.plugin import Plugin, hook\n\nclass Asking(Plugin):\n    def __init__(self, settings, {asks}):\n"
+        "        super().__init__(settings)\n\n    @hook.connect\n    def connect(self, session):\n        return None\n"
+    )
+    with pytest.raises(ConfigError) as error:
+        load_plugins(PluginsSettings(enabled=("asking",), folder=str(tmp_path)), services, lambda event, fields: None)
+    assert f"plugin asking: {complaint}" in str(error.value)
