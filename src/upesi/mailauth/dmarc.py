@@ -9,6 +9,7 @@ signature of one author says nothing of the other.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -80,14 +81,14 @@ def _rank(outcome: DmarcOutcome) -> tuple[int, int]:
 def _domains(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are domains, normalised: `d=bank.example(.attacker.example` is none, whatever a verifier let pass."""
     found: dict[str, None] = {}
-    for name in names:
+    for name in itertools.islice(names, MAX_IDENTIFIERS):
         try:
             domain = domain_from(name)
         except AddressError:
             continue
         if not domain.startswith("["):
             found[domain] = None
-    return tuple(found)[:MAX_IDENTIFIERS]
+    return tuple(found)
 
 
 class _Check:
