@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,6 +126,53 @@ async def test_one_sync_serves_a_whole_batch(engine: SqliteEngine, store: Sqlite
     """Group commit: a hundred messages at once cost a few syncs, not a hundred."""
     await asyncio.gather(*(accept(store, engine.message()) for _ in range(100)))
     assert 1 <= disk.count <= 10
+
+
+async def test_the_next_commit_waits_half_a_millisecond_for_each_item(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pace of commits: however twenty messages fall into batches, the pauses come to 10 ms; a single one waits for nobody long."""
+    pauses: list[float] = []
+    # commits take no time here, so that the pace is all that is left
+    frozen = SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append)
+    monkeypatch.setattr("upesi.spool.committer.time", frozen)
+
+    async def paused(seconds: float) -> None:
+        # the last pause comes behind the last answer
+        async with asyncio.timeout(20):
+            while sum(pauses) < seconds - 1e-9:  # noqa: ASYNC110 -- the thread tells nobody
+                await asyncio.sleep(0.001)
+
+    await accept(store, engine.message())
+    await paused(0.0005)
+    assert pauses == [0.0005]
+    await asyncio.gather(*(accept(store, engine.message()) for _ in range(20)))
+    await paused(0.0105)
+    assert sum(pauses) == pytest.approx(0.0105)
+
+
+async def test_the_pace_has_its_bound(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of a hundred holds up the next commit for 10 ms and no longer."""
+    pauses: list[float] = []
+    monkeypatch.setattr("upesi.spool.committer.time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
+    held = threading.Event()
+
+    def hold(descriptor: int, real: Callable[[int], None] = os.fdatasync) -> None:
+        held.wait(20)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", hold)
+    tasks = [asyncio.ensure_future(accept(store, engine.message()))]
+    tasks += [asyncio.ensure_future(accept(store, engine.message())) for _ in range(100)]
+    await asyncio.sleep(0)
+    held.set()
+    await asyncio.gather(*tasks)
+    async with asyncio.timeout(20):
+        while 0.01 not in pauses:  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0.001)
+    assert max(pauses) == 0.01
 
 
 async def test_a_slow_disk_does_not_block_the_event_loop(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
