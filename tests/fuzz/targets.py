@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 
 from tests.fuzz.authentication import authres, spf
 from tests.fuzz.content import changed_once, mime, mime_edits, scanned, words
+from tests.fuzz.policies import authors, dmarc, lists
+from tests.fuzz.signatures import arc, dkim
 from tests.scenarios.acceptor import LIMITS, Acceptor, in_transaction
 from tests.unit.sasl.saslkit import circumstances, play
 
@@ -213,7 +215,10 @@ def dns(data: bytes) -> None:
 
 _READERS: dict[str, Target] = {
     target.__name__: target
-    for target in (addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres, mime, mime_edits, words)
+    for target in (
+        addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres, dkim, arc, mime, mime_edits, words,
+        authors, dmarc, lists,
+    )
 }
 TARGETS: dict[str, Target] = {**{name: _server(name) for name in _SERVERS}, **_READERS}
 # the same without comparisons: what is timed

@@ -68,7 +68,10 @@ def new(domain: str, selector: str, kind: str, bits: int, folder: Path) -> None:
 @click.argument("selector")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 def record(domain: str, selector: str, file: Path) -> None:
-    """Show the DNS record for a key that is there: FILE signs as SELECTOR of DOMAIN."""
+    """Show the DNS record of a key.
+
+    The one in FILE, which signs as SELECTOR of DOMAIN.
+    """
     from upesi.mailauth.signing import KeyFileError, SigningKey
 
     try:

@@ -20,7 +20,7 @@ from upesi.mailauth.hashing import MessageHashing
 from upesi.mailauth.keys import KeyCache, KeyRecord
 from upesi.mailauth.signature import BodyHash, SignatureFault
 
-__all__ = ["ArcOutcome", "ArcValidator"]
+__all__ = ["ArcOutcome", "ArcValidator", "seal_digests"]
 
 
 class ArcOutcome(msgspec.Struct, frozen=True):

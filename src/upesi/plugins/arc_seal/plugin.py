@@ -65,7 +65,20 @@ class ArcSeal(Plugin):
         if self._concerns(tx):
             self._outgoing.listen(tx)
 
-    @hook.message(after=["aliases", "arc", "authentication_results", "dkim", "dmarc", "spf"])
+    @hook.message(
+        after=[
+            "aliases",
+            "arc",
+            "authentication_results",
+            "banner",
+            "dkim",
+            "dmarc",
+            "headers",
+            "quarantine",
+            "record_envelope",
+            "spf",
+        ]
+    )
     async def seal(self, tx: Transaction) -> None:
         """Put a set on top, unless nobody is to add to the chain."""
         outcome = tx.notes.get("arc.outcome")

@@ -81,7 +81,18 @@ class DkimSign(Plugin):
         if self._concerns(tx):
             self._outgoing.listen(tx)
 
-    @hook.message(after=["aliases", "arc_seal", "authentication_results", "dkim", "dmarc"])
+    @hook.message(
+        after=[
+            "aliases",
+            "arc_seal",
+            "authentication_results",
+            "banner",
+            "dmarc",
+            "headers",
+            "quarantine",
+            "record_envelope",
+        ]
+    )
     async def sign(self, tx: Transaction) -> Verdict | None:
         """Put a signature of each key of the author's domain on top."""
         if not self._concerns(tx):
