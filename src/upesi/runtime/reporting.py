@@ -39,7 +39,8 @@ from upesi.store.aggregates import AggregateDay, Aggregates
 
 __all__ = ["ReportSender", "make_aggregates", "make_report_sender", "report_delay", "was_queued"]
 
-# Seconds between two looks for reports that are due: they are due once a day
+# Seconds until the first look for reports that are due, since what was claimed before a restart waits, and between two: they are due daily
+_FIRST = 1.0
 _PAUSE = 60.0
 # for which a claimed day is ours: some lookups and five messages. A worker that died is followed after that
 _LEASE = 900.0
@@ -106,8 +107,10 @@ class ReportSender:
                 await self._task
 
     async def _run(self) -> None:
+        pause = _FIRST
         while True:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
+            pause = _PAUSE
             try:
                 await self.send_due()
             except Exception as error:
