@@ -233,7 +233,10 @@ class EditedBody:
         return b"".join(found)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all octets in order, in pieces of at most some READ_SIZE octets; raise what the source raises."""
+        """Yield all octets in order, in pieces of at most some READ_SIZE octets.
+
+        Raise what the source raises, and OSError where it has become shorter: the spool takes that for a body that it cannot keep.
+        """
         source = self._source
         if isinstance(source, MemoryBody):
             for piece in self._pieces:
@@ -247,6 +250,6 @@ class EditedBody:
             while position < end:
                 octets = source.read(position, min(READ_SIZE, end - position))
                 if not octets:
-                    raise EOFError("the body is shorter than it was")
+                    raise OSError("the body is shorter than it was")
                 position += len(octets)
                 yield octets

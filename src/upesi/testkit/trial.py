@@ -44,6 +44,8 @@ NODE = "mx.example.org"
 
 # their answers count for nothing: a line "no opinion" behind a refusal reads as if somebody had been asked
 _UNHEARD = ("queued", "reset", "disconnect")
+# lines of one change that a report shows
+_MOST_LINES = 10
 _REFUSED = (VerdictKind.REJECT, VerdictKind.DEFER)
 
 
@@ -271,7 +273,7 @@ class Trial:
         if tx is not None:
             lines += _results("transaction", tx.results)
             lines += _recipients(tx)
-            lines += [f"adds {line}" for field in tx.added for line in field.decode().rstrip().split("\r\n")]
+            lines += _changes(tx)
         lines += [f"{name} {_fields(fields)}" for name, fields in self.events]
         return lines
 
@@ -304,6 +306,21 @@ def _recipients(tx: Transaction) -> list[str]:
         own = f": {verdict.reply or 'accepted'}" if verdict is not None else ""
         lines.append(f"goes to <{recipient.address}>{route}{own}")
     return lines
+
+
+def _changes(tx: Transaction) -> list[str]:
+    """Return what plugins changed in the message, a few lines of each change."""
+    lines = [f"adds {line}" for field in tx.added for line in _shown(field)]
+    body = tx.body
+    for edit in tx.edits.changes if body is not None and tx.has_edits else ():
+        lines += [f"takes out {line}" for line in _shown(body.read(edit.start, edit.end - edit.start))]
+        lines += [f"puts in {line}" for line in _shown(edit.data)]
+    return [*lines, f"holds it: {tx.hold}"] if tx.hold else lines
+
+
+def _shown(octets: bytes) -> list[str]:
+    lines = octets.decode(errors="replace").strip("\r\n").split("\r\n") if octets else []
+    return lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"({len(lines) - _MOST_LINES} more lines)"]
 
 
 def _fields(fields: Mapping[str, object]) -> str:

@@ -109,6 +109,17 @@ def test_a_message_that_begins_with_a_blank_is_kept_from_the_fields_above():
     assert _all(edits.view(MemoryBody(b" tail\r\n"))) == b"A: b\r\nC: d\r\n\r\n tail\r\n"
 
 
+def test_a_source_that_became_shorter_is_an_error_of_the_disk():
+    """What is stored is whole, or not stored: a view never ends early."""
+    source = Sparse(b"0123456789")
+    edits = Edits()
+    edits.replace(1, 2, b"x")
+    view = edits.view(source)
+    source._data = b"01234"
+    with pytest.raises(OSError, match="shorter"):
+        _all(view)
+
+
 def test_the_view_is_made_anew_after_a_change():
     """What a signer reads is what is stored."""
     edits = Edits()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import tracemalloc
+import zlib
 
 import pytest
 
@@ -119,6 +121,17 @@ def test_attachments_are_told_from_text():
     assert [part.path for part in found.attachments()] == ["2", "3", "4", "5"]
     assert [part.path for part in found.texts()] == ["1"]
     assert [part.path for part in found.texts("html")] == []
+
+
+def test_archives_are_not_opened():
+    """MSG-09: a bomb of any kind is an attachment of the octets that came, whatever it would become; who unpacks it has bounds of its own."""
+    bomb = zlib.compress(bytes(50_000_000), 9)
+    encoded = base64.encodebytes(bomb).replace(b"\n", b"\r\n")
+    head = b"--b\r\nContent-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    found = tree(_MIXED + head + encoded + b"--b--\r\n")
+    (part,) = found.attachments()
+    assert part.content(10**9) == bomb
+    assert not part.parts
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,14 @@ def test_a_part_that_was_removed_gets_no_text():
     changed.parts.remove(changed.part("1"))
     assert changed.add() == ["2"]
     assert texts(changed.result) == [("1", "two\r\nFooter\r\n")]
+
+
+@pytest.mark.parametrize("piece", [b"<a href=x>", b"<table>", b"<", b"</body", b"</body >", b"<!--", b"&"])
+def test_html_of_any_kind_takes_a_banner(piece: bytes):
+    """MSG-14: a million links, nested tables, tags without an end: only the last 4 kB are looked at, and nothing is parsed."""
+    content = piece * (900_000 // len(piece))
+    changed = Changed(b"Content-Type: text/html\r\n\r\n" + content + b"</body></html>\r\n")
+    assert changed.add() == [""]
+    text = changed.result.root.content(10**7)
+    assert text.count(b"<p>Footer</p>") == 1
+    assert text.replace(b"<p>Footer</p>", b"") == content + b"</body></html>\r\n"

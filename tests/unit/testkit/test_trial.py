@@ -197,3 +197,34 @@ def test_a_scaffold_overwrites_nothing(tmp_path: Path):
     with pytest.raises(ScaffoldError, match="is there already"):
         scaffold("mine", tmp_path)
     assert plugin.read_text() == "precious"
+
+
+class Changer(Plugin):
+    """Changes all that can be changed."""
+
+    @hook.message
+    def change(self, tx: Transaction) -> None:
+        tx.add_header("X-Top", "t")
+        tx.remove_header("X-Old")
+        tx.replace_header("Subject", "new")
+        tx.add_text("\n".join(f"line {n}" for n in range(20)), "")
+        tx.hold = "suspect"
+
+
+async def test_a_report_shows_what_was_changed():
+    """What came in and went out, a few lines of each change, and that the message is held."""
+    trial = Trial.of(Changer)
+    await trial.mail()
+    await trial.message(b"X-Old: o\r\nSubject: old\r\n\r\nhello\r\n")
+    lines = trial.report()
+    assert trial.events == []
+    for line in (
+        "adds X-Top: t",
+        "takes out X-Old: o",
+        "takes out Subject: old",
+        "puts in Subject: new",
+        "puts in line 9",
+        "puts in (10 more lines)",
+        "holds it: suspect",
+    ):
+        assert line in lines
