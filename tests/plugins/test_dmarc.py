@@ -166,6 +166,7 @@ FAILED = "mx.list.example; dmarc=fail header.from=bank.example"
     ("arc", "believed"),
     [
         (chain(("list.example", SEEN)), True),
+        (chain(("list.example", SEEN.replace("(p=REJECT)", "action=none"))), True),
         (chain(("other.example", SEEN)), False),
         (chain(("list.example", FAILED)), False),
         (chain(("list.example", SEEN), result="fail"), False),

@@ -6,12 +6,16 @@ whose hands alone the message came since: with a stranger behind them, what it i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from upesi.mailauth.arc import ArcOutcome
 from upesi.mailauth.authres_reader import AuthresError, comparable, read_authres
 
 __all__ = ["trusted_sealer"]
+
+# Microsoft, who seals more mail than anybody, writes "dmarc=pass action=none header.from=...", which RFC 8601 does not have
+_ACTION = re.compile(r"\baction=[A-Za-z.]+(?=[ \t;]|$)")
 
 
 def trusted_sealer(outcome: ArcOutcome, author: str, trusted: Collection[str]) -> str:
@@ -28,7 +32,7 @@ def trusted_sealer(outcome: ArcOutcome, author: str, trusted: Collection[str]) -
 
 def _passed(results: str, author: str) -> bool:
     try:
-        found = read_authres(results).results
+        found = read_authres(_ACTION.sub("", results)).results
     except AuthresError:
         return False
     said = [each for each in found if each.method == "dmarc"]

@@ -24,7 +24,7 @@ from upesi.mail.originators import comments, grouped, originators
 __all__ = ["Author", "AuthorFault", "author_of"]
 
 # "From" and a colon, with whatever a lenient reader skips in between: blanks, control characters, ends of lines, all beyond ASCII
-_FROM = re.compile(rb"f[^!-~]*+r[^!-~]*+o[^!-~]*+m[^!-~]*+:", re.IGNORECASE)
+_FROM = re.compile(rb"f[^!-~]*+r[^!-~]*+o[^!-~]*+m[^!-~]*+:")
 _BEFORE = re.compile(rb"[!-~]")
 # every end of a line that some reader knows: also those of Unicode and of ASCII's older controls
 _LINE_END = re.compile(rb"[\r\n\x0b\x0c\x1c-\x1e\x85]|\xe2\x80[\xa8\xa9]")
@@ -70,7 +70,7 @@ def _lookalikes(section: bytes) -> int:
     """Count what some reader takes for a From field, the true ones among them. Linear: no octet is looked at more than a few times."""
     count = 0
     starts: list[int] | None = None
-    for match in _FROM.finditer(section):
+    for match in _FROM.finditer(section.lower()):
         before = _blanks_before(section, match.start())
         if _CONTINUED.fullmatch(before):
             # a line that goes on to us, and a field to a reader who strips lines first
