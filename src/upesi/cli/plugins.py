@@ -76,6 +76,34 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
     click.echo(f"next: write it, try it with `python -m pytest {test}`, and add {name!r} to plugins.enabled")
 
 
+@plugins.command("doc", short_help="Show what a plugin does, its settings and its hooks.")
+@configured
+@json_option
+@click.argument("name")
+def doc_(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, name: str) -> None:
+    """Show what the plugin NAME is for, its settings, its hooks and the services that it needs; it need not be enabled."""
+    from upesi.hooks.document import plugin_doc
+
+    found = plugin_doc(load_config(config_path, overrides).plugins, name)
+    output = Output(as_json=as_json)
+    if as_json:
+        output.say("", found)
+        return
+    click.echo(f"{name} ({found.kind}: {found.where})\n\n{found.readme}\n")
+    hooks = [
+        [hook.point, hook.function, hook.summary, " ".join(hook.after), " ".join(hook.before)] for hook in found.hooks
+    ]
+    settings = [
+        [setting.key, setting.type, "must be given" if setting.required else setting.default, setting.meaning]
+        for setting in found.settings
+    ]
+    click.echo(f"Settings, in [plugins.{name}]:")
+    output.table(["key", "type", "default", "meaning"], settings, found.settings)
+    click.echo("\nHooks:")
+    output.table(["hook", "function", "what it does", "after", "before"], hooks, found.hooks)
+    click.echo(f"\nServices: {', '.join(found.services) or 'none'}")
+
+
 @plugins.command("test", short_help="Run a plugin through one session, without a server.")
 @configured
 @json_option

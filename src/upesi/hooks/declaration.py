@@ -38,7 +38,17 @@ class FilePath(str):
     __slots__ = ()
 
 
-class PluginSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class _KeywordsOnly(msgspec.StructMeta):
+    """Lets an author write keys in any order: one that must be given, behind an own default for `on_error`, would else be refused."""
+
+    def __new__(
+        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, object], **config: object
+    ) -> _KeywordsOnly:
+        config.setdefault("kw_only", True)
+        return super().__new__(mcls, name, bases, namespace, **config)  # type: ignore[arg-type]
+
+
+class PluginSettings(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, kw_only=True):
     """The keys that every plugin has in `[plugins.NAME]`. Subclass it as `Settings` inside the plugin to add its own.
 
     Not frozen, only because a type checker would then ask every author to write frozen=True.

@@ -22,7 +22,7 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.services import SERVICES, Absent, PluginLog
 from upesi.hooks.settings import Origin, read_settings
 
-__all__ = ["BoundHook", "LoadedPlugin", "load_plugin", "load_plugins", "plugin_from"]
+__all__ = ["BoundHook", "LoadedPlugin", "Outline", "load_plugin", "load_plugins", "plugin_from", "plugin_outline"]
 
 
 class BoundHook(msgspec.Struct, frozen=True):
@@ -30,6 +30,16 @@ class BoundHook(msgspec.Struct, frozen=True):
 
     declaration: Declaration
     function: Callable[..., object]
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """A plugin that was imported and not made: its class (`Plugin` itself for a file of functions), its hooks, the services it names."""
+
+    source: PluginSource
+    module: object
+    kind: type[Plugin]
+    hooks: tuple[tuple[Declaration, Callable[..., object]], ...]
+    services: tuple[str, ...]
 
 
 class LoadedPlugin(msgspec.Struct, frozen=True):
@@ -91,6 +101,20 @@ def load_plugin(
     known = find_plugins(Path(config.folder) if config.folder else None)
     loader = _Loader(config, services, emit, Origin(source), folder or Path())
     return loader.load(_the_source(name, known, Problem("plugins", 0, "", "")))
+
+
+def plugin_outline(config: PluginsSettings, name: str) -> Outline:
+    """Import the plugin `name`, enabled or not, and say what is in it; raise ConfigError."""
+    source = _the_source(
+        name, find_plugins(Path(config.folder) if config.folder else None), Problem("plugins", 0, "", "")
+    )
+    module = _imported(source)
+    kind, functions = _content(module, source)
+    found = [(bound.declaration, bound.function) for bound in functions]
+    found += [
+        (declaration, getattr(kind, name)) for name, declared in _declared(kind).items() for declaration in declared
+    ]
+    return Outline(source, module, kind, tuple(found), tuple(_asked(kind, source)))
 
 
 def plugin_from(
@@ -243,19 +267,25 @@ def _content(module: object, source: PluginSource) -> tuple[type[Plugin], list[B
 
 
 def _methods(plugin: Plugin) -> list[BoundHook]:
-    """Return the hooks among the methods, those of base classes first.
+    return [
+        BoundHook(declaration, getattr(plugin, name))
+        for name, declared in _declared(type(plugin)).items()
+        for declaration in declared
+    ]
+
+
+def _declared(kind: type[Plugin]) -> dict[str, tuple[Declaration, ...]]:
+    """Return the hooks among the methods, by their names, those of base classes first.
 
     An overriding method keeps the place that the overridden one declared, unless it declares its own.
     """
     found: dict[str, tuple[Declaration, ...]] = {}
-    for kind in reversed(type(plugin).__mro__):
-        for name, value in vars(kind).items():
+    for each in reversed(kind.__mro__):
+        for name, value in vars(each).items():
             declared = declarations_of(value)
             if declared:
                 found[name] = declared
-    return [
-        BoundHook(declaration, getattr(plugin, name)) for name, declared in found.items() for declaration in declared
-    ]
+    return found
 
 
 def _asked(kind: type[Plugin], source: PluginSource) -> Iterator[str]:

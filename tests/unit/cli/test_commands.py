@@ -525,6 +525,14 @@ def test_plugins_are_listed_ordered_written_and_tried(tmp_path: Path) -> None:
     assert isinstance(ordered, list)
     assert [row["plugin"] for row in ordered] == ["mine"]
     assert "recognise" in run("plugins", "order", *config).stdout
+    described = run("plugins", "doc", "mine", *config)
+    assert described.exit_code == 0
+    for line in ("say in one line what this plugin does", "domains", "Called at MAIL FROM", "Services: none"):
+        assert line in described.stdout
+    shown = answer("plugins", "doc", "greylist", *config)
+    assert isinstance(shown, dict)
+    assert shown["services"] == ["store", "clock"]
+    assert run("plugins", "doc", "graylist", *config).exit_code == 1
     refused = run("plugins", "test", "mine", *config, "--from", "x@bad.example")
     assert refused.exit_code == 1
     assert "550 5.7.1" in refused.stdout
