@@ -47,5 +47,5 @@ def _written_over(tx: Transaction, body: FileBody, prefix: bytes) -> bytes | Non
     cut = len(new) - length
     body.begin_with(new[cut:])
     # whoever looks later sees what came in
-    tx.body = EditedBody(body, b"", [Edit(0, length, old)])
+    tx.restore(EditedBody(body, b"", [Edit(0, length, old)]))
     return new[:cut]

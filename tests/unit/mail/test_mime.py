@@ -124,7 +124,7 @@ def test_attachments_are_told_from_text():
 
 
 def test_archives_are_not_opened():
-    """MSG-09: a bomb of any kind is an attachment of the octets that came, whatever it would become; who unpacks it has bounds of its own."""
+    """MSG-09: a bomb of any kind is an attachment of the octets that came, whatever it would become; who unpacks it needs bounds."""
     bomb = zlib.compress(bytes(50_000_000), 9)
     encoded = base64.encodebytes(bomb).replace(b"\n", b"\r\n")
     head = b"--b\r\nContent-Type: application/zip; name=a.zip\r\nContent-Transfer-Encoding: base64\r\n\r\n"

@@ -71,6 +71,7 @@ def test_what_is_stored_is_what_plugins_saw_last(stored, rest: bytes):  # type: 
     views: list[bytes] = []
 
     def plugin(tx: Transaction) -> None:
+        assert tx.mime.root.size
         _change(tx)
         views.append(b"".join(tx.edited.chunks()))
 
@@ -78,6 +79,8 @@ def test_what_is_stored_is_what_plugins_saw_last(stored, rest: bytes):  # type: 
     assert below == views[0] == _CHANGED + rest
     assert b"".join(tx.body.chunks()) == _HEAD + rest
     assert b"".join(tx.edited.chunks()) == _CHANGED + rest
+    assert tx.mime.root.content() == rest[2:]
+    assert tx.mime.root.headers.count("Authentication-Results") == 1
 
 
 def test_a_large_body_is_not_written_again_for_its_fields(stored, tmp_path: Path):  # type: ignore[no-untyped-def]
