@@ -166,7 +166,8 @@ class Edits:
 
         A continuation in its first line would continue the last field of ours (RFC 5322 section 2.2.3).
         """
-        start = self.message(body).read(0, 1)
+        # one octet of the view: the whole message need not be put together for it
+        start = EditedBody(body, b"", self._edits).read(0, 1) if self._edits else body.read(0, 1)
         return b"".join(self.top) + (b"\r\n" if start in _BLANKS else b"")
 
     def view(self, body: Body) -> Body:
