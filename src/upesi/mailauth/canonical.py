@@ -36,21 +36,17 @@ def relaxed_field(field: bytes) -> bytes:
     return name.rstrip(b" \t").lower() + b":" + _one_space(value.replace(_CRLF, b"")).strip(b" ")
 
 
-def relaxed_fields(fields: list[bytes]) -> bytes:
-    """Return fields as `relaxed` has them, with CRLF between them.
+def relaxed_fields(names: list[bytes], values: list[bytes]) -> bytes:
+    """Return fields as `relaxed` has them, with CRLF between them; `names` are in lower case, `values` are what stands behind the colons.
 
     A dozen cost as much as three of them one by one, since blanks are looked for in all of them at once.
     """
-    parted = [field.partition(b":") for field in fields]
-    values = _BETWEEN.join([value for _, _, value in parted])
-    folded = _one_space(values.replace(_CRLF, b""))
-    folded = folded.strip(b" ").replace(b" \x00", _BETWEEN).replace(b"\x00 ", _BETWEEN)
-    parts = folded.split(_BETWEEN)
-    if len(parts) != len(fields):
-        return _CRLF.join([relaxed_field(field) for field in fields])
-    return _CRLF.join(
-        [part[0].rstrip(b" \t").lower() + b":" + value for part, value in zip(parted, parts, strict=True)]
-    )
+    folded = _one_space(_BETWEEN.join(values).replace(_CRLF, b""))
+    parts = folded.strip(b" ").replace(b" \x00", _BETWEEN).replace(b"\x00 ", _BETWEEN).split(_BETWEEN)
+    if len(parts) != len(values):
+        # a NUL of their own
+        parts = [_one_space(value.replace(_CRLF, b"")).strip(b" ") for value in values]
+    return _CRLF.join([name + b":" + value for name, value in zip(names, parts, strict=True)])
 
 
 def _one_space(text: bytes) -> bytes:

@@ -25,23 +25,24 @@ class Fields:
 
     def __init__(self, section: bytes) -> None:
         """`section` holds the fields, with or without the CRLF of the last one."""
-        self._by_name: dict[bytes, list[bytes]] = {}
+        # each with its body, which those who hash it need
+        self._by_name: dict[bytes, list[tuple[bytes, bytes]]] = {}
         by_name = self._by_name
         for field in _FIELD_END.split(section):
-            name, colon, _ = field.partition(b":")
+            name, colon, value = field.partition(b":")
             if colon:
                 # obs-optional (RFC 5322 section 4.5): blanks may stand before the colon
-                by_name.setdefault(name.rstrip(b" \t").lower(), []).append(field)
+                by_name.setdefault(name.rstrip(b" \t").lower(), []).append((field, value))
 
     def named(self, name: bytes) -> list[bytes]:
         """Return the fields of this name, given in lower case, topmost first."""
-        return self._by_name.get(name, [])
+        return [field for field, _ in self._by_name.get(name, ())]
 
-    def selected(self, names: Iterable[bytes], without: bytes = b"") -> list[bytes]:
-        """Return the fields that a list of names in lower case signs: each name takes the lowest field that is left.
+    def selected(self, names: Iterable[bytes], without: bytes = b"") -> list[tuple[bytes, bytes, bytes]]:
+        """Return the fields that a list of names in lower case signs, each as its name, itself and its body.
 
-        A name for which no field is left takes nothing (RFC 6376 section 5.4.2): so a signer says that there are no more of it. `without`
-        is the signature itself, which was not there when it was made.
+        Each name takes the lowest field that is left. One for which none is left takes nothing (RFC 6376 section 5.4.2): so a signer says
+        that there are no more of it. `without` is the signature itself, which was not there when it was made.
         """
         chosen = []
         taken: dict[bytes, int] = {}
@@ -51,11 +52,12 @@ class Fields:
             if fields is None:
                 continue
             if name in _SIGNATURES:
-                fields = [field for field in fields if field is not without]
+                fields = [each for each in fields if each[0] is not without]
             used = taken.get(name, 0)
             if used < len(fields):
                 taken[name] = used + 1
-                chosen.append(fields[-1 - used])
+                field, value = fields[-1 - used]
+                chosen.append((name, field, value))
         return chosen
 
 
@@ -67,7 +69,10 @@ def fields_digest(
     `itself` is that field as it stands among `fields`, if it does.
     """
     signed = fields.selected(names, itself)
-    signed.append(unsigned)
+    name, _, value = unsigned.partition(b":")
+    signed.append((name.lower(), unsigned, value))
     if canonicalization is Canonicalization.RELAXED:
-        return hashlib.sha256(relaxed_fields(signed)).digest()
-    return hashlib.sha256(b"\r\n".join(signed)).digest()
+        return hashlib.sha256(
+            relaxed_fields([name for name, _, _ in signed], [value for _, _, value in signed])
+        ).digest()
+    return hashlib.sha256(b"\r\n".join([field for _, field, _ in signed])).digest()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from types import MappingProxyType
 
 import msgspec
 
@@ -38,6 +39,11 @@ _MAX_LABEL = 63
 _LABELS = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
 # field-name (RFC 5322 section 2.2), and the colon between two of them
 _FTEXT = bytes(range(33, 127))
+_FORMS = MappingProxyType(
+    {f"{header.value}/{body.value}": (header, body) for header in Canonicalization for body in Canonicalization}
+    # without a second word the body is `simple` (RFC 6376 section 3.5)
+    | {header.value: (header, Canonicalization.SIMPLE) for header in Canonicalization}
+)
 # the value of b=, with the blanks around it
 _SIGNATURE_VALUE = re.compile(rb"((?:\A[^:]*:|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 
@@ -166,12 +172,11 @@ def algorithm_of(text: str) -> str:
 
 
 def canonicalizations(text: str) -> tuple[Canonicalization, Canonicalization]:
-    """Read c=; without a second word the body is `simple` (RFC 6376 section 3.5). Raise SignatureFault."""
-    header, _, body = text.lower().partition("/")
-    try:
-        return Canonicalization(header), Canonicalization(body or "simple")
-    except ValueError:
-        raise SignatureFault("signature is of an unknown canonicalization") from None
+    """Read c=; raise SignatureFault."""
+    forms = _FORMS.get(text.lower())
+    if forms is None:
+        raise SignatureFault("signature is of an unknown canonicalization")
+    return forms
 
 
 def field_names(text: str) -> tuple[bytes, ...]:

@@ -99,7 +99,9 @@ def test_relaxed_fields_are_as_the_rfc_has_them(fields: list[bytes]) -> None:
         return name.rstrip(b" \t").lower() + b":" + re.sub(rb"[ \t]+", b" ", value.replace(CRLF, b"")).strip(b" ")
 
     assert [relaxed_field(field) for field in fields] == [plain(field) for field in fields]
-    assert relaxed_fields(fields) == CRLF.join(plain(field) for field in fields)
+    names = [field.partition(b":")[0].rstrip(b" \t").lower() for field in fields]
+    values = [field.partition(b":")[2] for field in fields]
+    assert relaxed_fields(names, values) == CRLF.join(plain(field) for field in fields)
 
 
 GAPS = st.sampled_from([b"", b" ", b"\r\n\t"])
