@@ -216,8 +216,24 @@ def dns(data: bytes) -> None:
 _READERS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        addresses, headers, replies, proxy, sasl, forwarding, dovecot, dns, spf, authres, dkim, arc, mime, mime_edits, words,
-        authors, dmarc, lists,
+        addresses,
+        headers,
+        replies,
+        proxy,
+        sasl,
+        forwarding,
+        dovecot,
+        dns,
+        spf,
+        authres,
+        dkim,
+        arc,
+        mime,
+        mime_edits,
+        words,
+        authors,
+        dmarc,
+        lists,
     )
 }
 TARGETS: dict[str, Target] = {**{name: _server(name) for name in _SERVERS}, **_READERS}

@@ -154,7 +154,9 @@ def test_no_text_from_outside_breaks_the_document(text: str) -> None:
 def test_nothing_of_a_report_from_outside_is_unpacked() -> None:
     """RPT-01: reports to us are ordinary mail. No module can unpack or parse one, so no bomb and no entity has anything to go off in."""
     source = Path(upesi.__file__).parent
-    readers = re.compile(r"xml\.(etree|dom|parsers)|zipfile|lzma|bz2|\bdecompress\(|decompressobj|GzipFile|gzip\.open|tarfile")
+    readers = re.compile(
+        r"xml\.(etree|dom|parsers)|zipfile|lzma|bz2|\bdecompress\(|decompressobj|GzipFile|gzip\.open|tarfile"
+    )
     assert [path.name for path in source.rglob("*.py") if readers.search(path.read_text())] == []
 
 
