@@ -17,6 +17,8 @@ __all__ = ["Expelled", "assign", "expel", "recover", "register"]
 
 _ACTIVE = int(DeliveryState.ACTIVE)
 _HELD = int(DeliveryState.HELD)
+# one row whose column rotted away would keep all the mail of a dead worker from everybody
+_WAITS = f"coalesce(waits, {int(DeliveryState.READY)})"
 
 # ids of deliveries are epoch << 40 | counter in 63 bits
 _MAX_EPOCH = 2**23 - 1
@@ -87,13 +89,15 @@ def _give_back(database: Database, whose: str, epoch: int) -> int:
     tally = Tally()
     total = 0
     groups = database.rows(
-        f"SELECT queue, waits, count(*), min(due) FROM delivery WHERE state = 2 AND {whose} GROUP BY queue, waits",
+        f"SELECT queue, {_WAITS}, count(*), min(due) FROM delivery WHERE state = 2 AND {whose} GROUP BY queue, {_WAITS}",
         epoch,
     )
     for queue, waits, count, due in groups:
         tally.add(cast(str, queue), _ACTIVE, cast(float, due), -cast(int, count))
         tally.add(cast(str, queue), cast(int, waits), cast(float, due), cast(int, count))
         total += cast(int, count)
-    database.run(f"UPDATE delivery SET state = waits, epoch = 0 WHERE state = 2 AND {whose}", epoch)
+    database.run(
+        f"UPDATE delivery SET state = {_WAITS}, waits = {_WAITS}, epoch = 0 WHERE state = 2 AND {whose}", epoch
+    )
     tally.write(database)
     return total

@@ -131,13 +131,16 @@ def claim(
     if database.value("SELECT owner FROM shard WHERE id = ?", shard_of(queue)) != epoch:
         return set()
     text = database.value(
-        "SELECT json_group_array(json_array(id, waits, due)) FROM delivery WHERE id IN carray(?) AND queue = ? AND state < 2",
+        "SELECT json_group_array(json_array(id, coalesce(waits, state), due)) FROM delivery "
+        "WHERE id IN carray(?) AND queue = ? AND state < 2",
         Integers(ids), queue,
     )  # fmt: skip
     rows = _decode_waits(str(text))
     database.run(
-        "UPDATE delivery SET state = 2, epoch = ? WHERE id IN carray(?)", epoch, Integers([row[0] for row in rows])
-    )
+        # a column `waits` that rotted away would make nonsense of giving it back
+        "UPDATE delivery SET state = 2, epoch = ?, waits = coalesce(waits, state) WHERE id IN carray(?)",
+        epoch, Integers([row[0] for row in rows]),
+    )  # fmt: skip
     for _, waits, due in rows:
         tally.add(queue, waits, due, -1)
         tally.add(queue, _ACTIVE, due)
@@ -207,14 +210,14 @@ def quarantine_message(database: Database, tally: Tally, id: MessageId, reason: 
     for mrow in {cast(int, row[1]) for row in rows}:
         database.run("SAVEPOINT damaged")
         try:
-            database.run("INSERT INTO damaged_message SELECT ?, ?, * FROM message WHERE row = ?", now, reason, mrow)
+            _keep_message(database, id, reason, now, mrow)
             database.run("DELETE FROM message WHERE row = ?", mrow)
         except DatabaseCorrupt:
             # the page itself cannot be read: the row stays where it is, its deliveries go so that nobody runs into it again
             database.run("ROLLBACK TO damaged")
         database.run("RELEASE damaged")
     for number, _ in rows:
-        _set_aside(database, tally, cast(int, number), reason, now)
+        _set_aside(database, tally, cast(int, number), id, reason, now)
     database.insert(EVENT, [event_row(SpoolEvent(now, "message.quarantined", id, {"reason": reason}))])
 
 
@@ -223,15 +226,12 @@ def quarantine_delivery(database: Database, tally: Tally, number: int, reason: s
     found = database.rows("SELECT message, mrow FROM delivery WHERE id = ?", number)
     if not found:
         return
-    id, mrow = MessageId(cast(bytes, found[0][0])), cast(int, found[0][1])
-    _set_aside(database, tally, number, reason, now)
-    if not database.rows("SELECT 1 FROM delivery WHERE message = ? LIMIT 1", id):
-        database.run(
-            "INSERT INTO damaged_message SELECT ?, ?, * FROM message WHERE row = ?",
-            now,
-            "its last delivery is damaged",
-            mrow,
-        )
+    named, mrow = found[0]
+    # any column may be NULL here; the id is what quarantine is looked up by
+    id = MessageId(named if isinstance(named, bytes) else _id_of(database, mrow))
+    _set_aside(database, tally, number, id, reason, now)
+    if isinstance(mrow, int) and not database.rows("SELECT 1 FROM delivery WHERE message = ? LIMIT 1", id):
+        _keep_message(database, id, "its last delivery is damaged", now, mrow)
         # the body of a large message keeps its file: what is in quarantine can be looked at
         remove_ended(database, [mrow], [])
     database.insert(
@@ -239,8 +239,23 @@ def quarantine_delivery(database: Database, tally: Tally, number: int, reason: s
     )
 
 
-def _set_aside(database: Database, tally: Tally, number: int, reason: str, now: float) -> None:
-    for queue, state, due in database.rows("SELECT queue, state, due FROM delivery WHERE id = ?", number):
-        tally.add(cast(str, queue), cast(int, state), cast(float, due), -1)
+def _id_of(database: Database, mrow: Value) -> bytes:
+    """Return the id in a message's row, noughts where there is none."""
+    found = database.value("SELECT id FROM message WHERE row = ?", mrow)
+    return found if isinstance(found, bytes) else bytes(16)
+
+
+def _keep_message(database: Database, id: MessageId, reason: str, now: float, mrow: int) -> None:
+    database.run(
+        "INSERT INTO damaged_message SELECT ?, ?, row, coalesce(id, ?), meta, prefix, body, sum FROM message WHERE row = ?",
+        now, reason, id, mrow,
+    )  # fmt: skip
+
+
+def _set_aside(database: Database, tally: Tally, number: int, id: MessageId, reason: str, now: float) -> None:
+    for queue, state in database.rows("SELECT queue, coalesce(state, waits) FROM delivery WHERE id = ?", number):
+        if isinstance(queue, str) and state in range(len(DeliveryState)):
+            tally.add(queue, cast(int, state), 0.0, -1)
     database.run("INSERT INTO damaged_delivery SELECT ?, ?, * FROM delivery WHERE id = ?", now, reason, number)
+    database.run("UPDATE damaged_delivery SET message = ? WHERE id = ? AND message IS NULL", id, number)
     database.run("DELETE FROM delivery WHERE id = ?", number)

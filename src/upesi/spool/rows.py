@@ -179,10 +179,16 @@ def delivery_from(row: Sequence[Value]) -> Delivery:
     except (msgspec.DecodeError, ValueError) as error:
         # the checksum held, so this is what somebody wrote: a route of a newer program (QUEUE.md: unknown formats wait)
         raise UnknownFormat(f"route: {error}") from error
-    return Delivery(
-        number, MessageId(message), str(queue), DeliveryState(int(state)), route, read.recipients, float(received), float(due),  # type: ignore[arg-type]
-        float(expires), int(attempts), int(size), read.last,  # type: ignore[arg-type]
-    )  # fmt: skip
+    if not isinstance(queue, str):
+        raise SpoolDamaged("delivery row has values of the wrong type")
+    try:
+        return Delivery(
+            number, MessageId(message), queue, DeliveryState(int(state)), route, read.recipients, float(received), float(due),  # type: ignore[arg-type]
+            float(expires), int(attempts), int(size), read.last,  # type: ignore[arg-type]
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        # columns that the checksum does not cover: NULL, or a state that is none
+        raise SpoolDamaged("delivery row has values of the wrong type") from error
 
 
 def _refuse_newer(blob: bytes) -> None:

@@ -72,8 +72,6 @@ CREATE TABLE event(position INTEGER PRIMARY KEY, at REAL NOT NULL, kind TEXT NOT
 CREATE INDEX event_message ON event(message);
 CREATE TABLE member(epoch INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE TABLE shard(id INTEGER PRIMARY KEY, owner INTEGER NOT NULL);
-CREATE TABLE damaged_message(at REAL NOT NULL, reason TEXT NOT NULL, {_MESSAGE_COLUMNS.replace(" PRIMARY KEY", "")});
-CREATE TABLE damaged_delivery(at REAL NOT NULL, reason TEXT NOT NULL, {_DELIVERY_COLUMNS.replace(" PRIMARY KEY", "")});
 CREATE TABLE instance(id TEXT NOT NULL, created REAL NOT NULL);
 """
 
@@ -82,6 +80,12 @@ _ADDED = (
     "CREATE INDEX IF NOT EXISTS delivery_expiry ON delivery(expires) WHERE state < 2",
     "CREATE TABLE IF NOT EXISTS suspect(delivery INTEGER PRIMARY KEY, weight INTEGER NOT NULL)",
 )
+
+# Without NOT NULL: one flipped octet makes a column NULL that never may be, and a row that cannot be set aside stops its queue for ever
+_DAMAGED = {
+    name: f"CREATE TABLE {name}(at REAL NOT NULL, reason TEXT NOT NULL, {columns.replace(' PRIMARY KEY', '').replace(' NOT NULL', '')})"
+    for name, columns in (("damaged_message", _MESSAGE_COLUMNS), ("damaged_delivery", _DELIVERY_COLUMNS))
+}
 
 
 def create(database: Database, instance: str, now: float) -> None:
@@ -101,6 +105,23 @@ def complete(database: Database) -> None:
     """Make what an older program of the same version did not make; does nothing where it is all there."""
     for statement in _ADDED:
         database.run(statement)
+    for table, statement in _DAMAGED.items():
+        _make_lenient(database, table, statement)
+
+
+def _make_lenient(database: Database, table: str, statement: str) -> None:
+    """Make a table of quarantine, or make it anew with what it holds where an older program made it stricter than it may be."""
+    strict = database.value('SELECT sum("notnull") FROM pragma_table_info(?)', table)
+    if strict is None:
+        database.run(statement)
+    elif strict != 2:
+        # all or nothing, also inside the transaction of `create`
+        database.run("SAVEPOINT lenient")
+        database.run(f"ALTER TABLE {table} RENAME TO strict_{table}")
+        database.run(statement)
+        database.run(f"INSERT INTO {table} SELECT * FROM strict_{table}")
+        database.run(f"DROP TABLE strict_{table}")
+        database.run("RELEASE lenient")
 
 
 def check_version(database: Database) -> None:

@@ -29,7 +29,7 @@ _OCTETS = 4 * 2**20
 # Steps of rest between two walks: an hour at one in a second
 _REST = 3600
 
-_WAITING = f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE id > ? AND state <> 2 ORDER BY id LIMIT ?"
+_WAITING = f"SELECT {DELIVERY_COLUMNS} FROM delivery WHERE id > ? AND state IS NOT 2 ORDER BY id LIMIT ?"
 _COLUMNS = len(DELIVERY_COLUMNS.split(","))
 # whether both levels of the index would find it in time
 _FOUND = (
@@ -75,7 +75,8 @@ class Sweep:
         rows = database.rows(_WAITING, self._after, _ROWS)
         octets = 0
         for row in rows:
-            octets += cast(int, row[8])
+            # NULL where it rotted away, as any of them
+            octets += row[8] if isinstance(row[8], int) else 0
             self._look(database, row)
             # only now: what could not be read for the moment is looked at again
             self._after = cast(int, row[0])
@@ -85,7 +86,7 @@ class Sweep:
             self._after, self._rest = 0, _REST
 
     def _look(self, database: Database, row: Sequence[Value]) -> None:
-        number, id = cast(int, row[0]), MessageId(cast(bytes, row[1]))
+        number, id = cast(int, row[0]), MessageId(row[1] if isinstance(row[1], bytes) else bytes(16))
 
         def delivery(tally: Tally, reason: str) -> None:
             queries.quarantine_delivery(database, tally, number, reason, self._now())
