@@ -15,6 +15,7 @@ from bench.duels.latency import LatencyDuel
 from bench.duels.million import MillionDuel
 from bench.duels.mime import MimeDuel
 from bench.duels.relay import RelayDuel
+from bench.duels.signatures import SignaturesDuel
 from bench.duels.slow_disk import SlowDiskDuel
 from bench.duels.starttls import StarttlsDuel
 from bench.load import Load
@@ -63,6 +64,7 @@ DUELS: tuple[Duel, ...] = (
     LatencyDuel(),
     HooksDuel(),
     MimeDuel(),
+    SignaturesDuel(),
     IdleDuel(),
     StarttlsDuel(),
     IdleTlsDuel(),

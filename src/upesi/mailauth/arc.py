@@ -12,9 +12,9 @@ from collections.abc import Collection
 import msgspec
 
 from upesi.mailauth.arc_sets import ArcSet, Seal, highest_instance, read_sets, says_fail
-from upesi.mailauth.asking import Asking
+from upesi.mailauth.asking import Asking, Question
 from upesi.mailauth.canonical import relaxed_field
-from upesi.mailauth.dkim import key_records, outcome_by, signed_digest
+from upesi.mailauth.dkim import outcome_by, read_records, signed_digest
 from upesi.mailauth.fields import Fields
 from upesi.mailauth.hashing import MessageHashing
 from upesi.mailauth.keys import KeyCache, KeyRecord
@@ -91,7 +91,7 @@ class ArcValidator:
         """Check the last message signature and all seals, last to first; raise SignatureFault."""
         signature = self._sets[-1].signature
         body = self._hashing.digest(signature.body)
-        records = yield from key_records(signature.key_name, keys)
+        records = read_records((yield Question(signature.key_name, "TXT")), keys)
         if body is None:
             raise SignatureFault("body was not hashed")
         outcome = outcome_by(records, signature, body, signed_digest(signature, fields))
@@ -100,7 +100,7 @@ class ArcValidator:
         if signature.body.limit is not None and signature.body.limit < body.size:
             raise SignatureFault("message signature: l= leaves a part of the body unsigned")
         for each, digest in reversed(list(zip(self._sets, seal_digests(self._sets), strict=True))):
-            records = yield from key_records(each.seal.key_name, keys)
+            records = read_records((yield Question(each.seal.key_name, "TXT")), keys)
             fault = _seal_fault(each.seal, records, digest)
             if fault:
                 raise SignatureFault(f"seal {each.instance}: {fault}")

@@ -106,17 +106,21 @@ class BodyCanonicalizer:
         """Hand on `data` up to the empty lines at its end; count those."""
         if not data:
             return
-        text = data.rstrip(_CRLF) if data.endswith(_CRLF) else data
-        lines, odd = divmod(len(data) - len(text), 2)
-        # nearly always one line end; with several, or text that ends in CR, CR and LF must be looked at in pairs
-        if lines > 1 or odd:
-            text, lines = _trailing_lines(data, len(text))
-        if text:
-            self._release()
-            self._give(text)
-            self._lines = lines
-        else:
+        text, lines = data, 0
+        if data.endswith(_CRLF):
+            text = data.rstrip(_CRLF)
+            lines = (len(data) - len(text)) // 2
+            # nearly always one line end; with several, or text that ends in CR, CR and LF must be looked at in pairs
+            if len(data) - len(text) != len(_CRLF):
+                text, lines = _trailing_lines(data, len(text))
+        if not text:
             self._lines += lines
+            return
+        if self._lines:
+            self._release()
+        self.size += len(text)
+        self._write(text)
+        self._lines = lines
 
     def _release(self) -> None:
         """Hand on the empty lines that turned out to stand between others."""

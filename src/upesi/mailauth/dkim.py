@@ -11,14 +11,14 @@ from collections.abc import Collection
 
 import msgspec
 
-from upesi.mail.answers import Status
+from upesi.mail.answers import Answer, Status
 from upesi.mailauth.asking import Asking, Question
 from upesi.mailauth.fields import Fields, fields_digest
 from upesi.mailauth.hashing import BodyDigest, MessageHashing
 from upesi.mailauth.keys import KeyCache, KeyRecord
 from upesi.mailauth.signature import BodyHash, Signature, SignatureFault, read_signature, read_tags
 
-__all__ = ["MAX_SIGNATURES", "DkimOutcome", "DkimTerms", "DkimVerifier", "key_records", "outcome_by", "signed_digest"]
+__all__ = ["MAX_SIGNATURES", "DkimOutcome", "DkimTerms", "DkimVerifier", "outcome_by", "read_records", "signed_digest"]
 
 # Signatures of one message that are looked at. Two algorithms of the author's domain, two of its mail provider's, and one of a list
 # make five; each costs a question and a verification (DKIM-01)
@@ -105,7 +105,7 @@ class DkimVerifier:
         if fault:
             return _outcome(signature, "fail", fault)
         try:
-            records = yield from key_records(signature.key_name, keys)
+            records = read_records((yield Question(signature.key_name, "TXT")), keys)
         except SignatureFault as error:
             return _outcome(signature, error.result, str(error))
         outcome = outcome_by(records, signature, body, signed_digest(signature, fields))
@@ -123,14 +123,13 @@ class DkimVerifier:
         return ""
 
 
-def key_records(name: str, keys: KeyCache) -> Asking[list[KeyRecord]]:
-    """Ask for the key of that name; raise SignatureFault where there is none, or nobody could say (RFC 6376 section 6.1.2)."""
-    answer = yield Question(name, "TXT")
+def read_records(answer: Answer, keys: KeyCache) -> list[KeyRecord]:
+    """Return the keys in an answer; raise SignatureFault where there are none, or nobody could say (RFC 6376 section 6.1.2)."""
+    if answer.status is Status.OK and answer.texts:
+        return [keys.record(text) for text in answer.texts[:MAX_KEY_RECORDS]]
     if answer.status.trouble:
         raise SignatureFault("key could not be fetched", "temperror")
-    if answer.status is not Status.OK or not answer.texts:
-        raise SignatureFault("there is no key")
-    return [keys.record(text) for text in answer.texts[:MAX_KEY_RECORDS]]
+    raise SignatureFault("there is no key")
 
 
 def signed_digest(signature: Signature, fields: Fields) -> bytes:

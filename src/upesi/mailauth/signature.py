@@ -135,20 +135,11 @@ def signature_of(
     header, body = canonicalizations(tags.get("c", default))
     try:
         made, expires = _times(tags)
+        limit = number_value(tags["l"]) if "l" in tags else None
         return Signature(
-            domain=domain,
-            selector=host_name(tags["s"], "s"),
-            identity=identity,
-            algorithm=algorithm_of(tags["a"]),
-            header=header,
-            body=BodyHash(body, number_value(tags["l"]) if "l" in tags else None),
-            names=names,
-            body_digest=base64_value(tags["bh"]),
-            octets=base64_value(tags["b"]),
-            field=field,
-            made=made,
-            expires=expires,
-        )
+            domain, host_name(tags["s"], "s"), identity, algorithm_of(tags["a"]), header, BodyHash(body, limit), names,
+            base64_value(tags["bh"]), base64_value(tags["b"]), field, made, expires,
+        )  # fmt: skip
     except TagError as error:
         raise SignatureFault(f"signature: {error}") from None
 
