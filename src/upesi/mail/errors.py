@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from upesi.mail.reply import Reply
 
-__all__ = ["InvariantError", "LocalProtocolError", "ProtocolError", "RemoteProtocolError", "ServiceFailed", "UpesiError"]
+__all__ = [
+    "InvariantError",
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "ServiceFailed",
+    "UpesiError",
+]
 
 
 class UpesiError(Exception):

@@ -9,7 +9,7 @@ from upesi.testkit.loop import Stalled, VirtualLoop, run_virtual
 from upesi.testkit.messages import message
 from upesi.testkit.resolver import FakeResolver
 from upesi.testkit.services import FakeAnswer, FakeConnect, FakeHttp, FakeLookup, MemoryStore
-from upesi.testkit.trial import Event, Step, Trial, try_plugin
+from upesi.testkit.trial import Event, Step, Trial, load, try_plugin
 
 __all__ = [
     "Event",
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Trial",
     "VirtualLoop",
+    "load",
     "message",
     "run_virtual",
     "try_plugin",

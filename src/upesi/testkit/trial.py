@@ -32,7 +32,7 @@ from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
 from upesi.testkit.services import FakeConnect, FakeHttp, FakeLookup, FileLookup, MemoryReports, MemoryStore
 
-__all__ = ["Event", "Step", "Trial", "trial_services", "try_plugin"]
+__all__ = ["Event", "Step", "Trial", "load", "trial_services", "try_plugin"]
 
 A = TypeVar("A")
 
@@ -312,7 +312,9 @@ def _changes(tx: Transaction) -> list[str]:
     """Return what plugins changed in the message, a few lines of each change."""
     lines = [f"adds {line}" for field in tx.added for line in _shown(field)]
     body = tx.body
-    for edit in tx.edits.changes if body is not None and tx.has_edits else ():
+    if body is None or not tx.has_edits:
+        return [*lines, f"holds it: {tx.hold}"] if tx.hold else lines
+    for edit in tx.edits.changes:
         lines += [f"takes out {line}" for line in _shown(body.read(edit.start, edit.end - edit.start))]
         lines += [f"puts in {line}" for line in _shown(edit.data)]
     return [*lines, f"holds it: {tx.hold}"] if tx.hold else lines
@@ -325,6 +327,24 @@ def _shown(octets: bytes) -> list[str]:
 
 def _fields(fields: Mapping[str, object]) -> str:
     return " ".join(f"{key}={value!r}" for key, value in fields.items())
+
+
+def load(
+    plugin: object,
+    settings: Mapping[str, object] | None = None,
+    *,
+    name: str = "",
+    services: Mapping[str, object] | None = None,
+    clock: FakeClock | None = None,
+) -> LoadedPlugin:
+    """Make one plugin, for a trial or a client of several: a class, a module, or the path of a file; raise ConfigError.
+
+    Services are those of a trial, unless `services` has another of that name.
+    """
+    if isinstance(plugin, Path):
+        name, plugin = name or plugin.stem, file_source(plugin).load()
+    name = name or str(getattr(plugin, "__name__", "plugin")).rpartition(".")[2].lower()
+    return plugin_from(name, plugin, settings, {**trial_services(clock or FakeClock(), None), **(services or {})})
 
 
 def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, object]:
