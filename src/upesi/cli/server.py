@@ -44,6 +44,8 @@ def reload(target: Target, as_json: bool) -> None:
     """
     with server_of(target) as server, patience("reloading"):
         answer = server.request("reload")
+    for warning in answer.get("warnings", ()) if isinstance(answer, dict) and not as_json else ():
+        click.echo(f"warning: {warning}", err=True)
     Output(as_json=as_json).say("reloaded: new workers take mail, the old ones finish what they hold", answer)
 
 

@@ -24,6 +24,9 @@ __all__ = ["CheckFailed", "check", "check_in_child"]
 
 # loading plugins reads files and tables; what takes longer than this hangs
 _DEADLINE = 60.0
+_WARNING = "warning: "
+# of one check, that are told: a configuration that draws more has one cause for them
+_TOLD = 50
 
 
 class CheckFailed(UpesiError):
@@ -48,14 +51,14 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
         check_sending(config)
         doubted = doubts(config, origin, judged_by_plugins=bool(hooks.auth.hooks))
         for warning in (*check_security(config), *doubted):
-            sys.stderr.write(f"warning: {warning}\n")
+            sys.stderr.write(f"{_WARNING}{warning}\n")
     except ConfigError as error:
         raise ConfigError([origin.located(problem) for problem in error.problems]) from error
     return config
 
 
-async def check_in_child(path: Path | None, overrides: Sequence[str]) -> None:
-    """Run `check` in a fresh process; raise CheckFailed with what it said."""
+async def check_in_child(path: Path | None, overrides: Sequence[str]) -> list[str]:
+    """Run `check` in a fresh process and return its first warnings; raise CheckFailed with what it said."""
     arguments = [sys.executable, "-m", "upesi.runtime.check", str(path or ""), *overrides]
     process = await asyncio.create_subprocess_exec(
         *arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -68,6 +71,8 @@ async def check_in_child(path: Path | None, overrides: Sequence[str]) -> None:
         raise CheckFailed(f"loading the configuration and its plugins took longer than {_DEADLINE:g} s") from None
     if process.returncode != 0:
         raise CheckFailed(said.decode(errors="replace").strip()[-8000:] or f"the check ended with {process.returncode}")
+    lines = said.decode(errors="replace").splitlines()
+    return [line.removeprefix(_WARNING)[:1000] for line in lines if line.startswith(_WARNING)][:_TOLD]
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -46,6 +46,8 @@ class _Supervisor(Protocol):
     def trouble(self) -> str: ...
     @property
     def addresses(self) -> list[tuple[str, int]]: ...
+    @property
+    def doubted(self) -> Sequence[str]: ...
     def crew(self) -> list[dict[str, object]]: ...
     def tell_all(self, name: str) -> None: ...
     async def ask_all(self, name: str, timeout: float, arguments: object = None) -> dict[int, object]: ...
@@ -136,7 +138,7 @@ class Operators:
     # -- answers
 
     async def _reload(self) -> dict[str, object]:
-        return {"workers": await self._supervisor.reload()}
+        return {"workers": await self._supervisor.reload(), "warnings": self._supervisor.doubted}
 
     def _stop(self, call: Call) -> dict[str, object]:
         self._supervisor.stop()

@@ -37,7 +37,9 @@ def serve(path: Path | None, overrides: tuple[str, ...] = ()) -> int:
 
 async def _serve(path: Path | None, overrides: tuple[str, ...]) -> int:
     config = load(path, overrides)
-    await check_in_child(path, overrides)
+    doubted = await check_in_child(path, overrides)
+    for warning in doubted:
+        sys.stderr.write(f"upesi: warning: {warning}\n")
     raise_file_limit()
     admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
     try:
@@ -46,6 +48,7 @@ async def _serve(path: Path | None, overrides: tuple[str, ...]) -> int:
         admin.close()
         raise StartFailed(f"log.file cannot be opened: {error.strerror}: {config.log.file}") from error
     try:
+        supervisor.doubt(doubted)
         started = await supervisor.start()
     except BaseException:
         await supervisor.abandon()

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -83,6 +83,7 @@ class Supervisor:
         self._sockets: Bound = {}
         self._failures: dict[int, int] = {}
         self._tasks = OwnTasks(lambda error: self._failed("task", error))
+        self.doubted: Sequence[str] = ()
         # processes that are being started and not among the workers yet
         self._births = 0
         self._stopped = asyncio.Event()
@@ -121,6 +122,12 @@ class Supervisor:
                 "server.started", {"pid": os.getpid(), "listeners": listeners, "spool": self._config.spool.path}
             )
         return not self._stopping
+
+    def doubt(self, warnings: Sequence[str]) -> None:
+        """Log what is valid in the configuration that now counts, and yet cannot be meant."""
+        self.doubted = warnings
+        for warning in warnings:
+            self._events.emit("config.doubted", {"text": warning})
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -399,7 +406,7 @@ class Supervisor:
         async with self._reloading:
             if self._stopping:
                 raise StartFailed("the server is stopping")
-            await check_in_child(self._path, self._overrides)
+            doubted = await check_in_child(self._path, self._overrides)
             config = load(self._path, self._overrides)
             if self._stopping:
                 raise StartFailed("the server is stopping")
@@ -422,6 +429,7 @@ class Supervisor:
             self._config = config
             self._events, before = events, self._events
             before.close()
+            self.doubt(doubted)
             self._failures.clear()
             for worker in old:
                 worker.retiring = True
