@@ -27,6 +27,7 @@ defaults
     timeout connect 5s
     timeout client 30s
     timeout server 30s
+    timeout check 30s
 listen front
     bind 127.0.0.1:{front} {bind}
     server upesi 127.0.0.1:{back} {options}
@@ -90,7 +91,8 @@ def test_the_client_is_the_one_that_haproxy_sees(
 def test_health_checks_are_haproxys_own(behind: tuple[UpesiServer, int], haproxy: MakeHaproxy) -> None:
     """PRX-02: checks come with LOCAL: HAProxy finds the server up, and no client is made up for them."""
     server, port = behind
-    haproxy(port, "send-proxy-v2 check-send-proxy check inter 100ms")
+    # the interval is also how long HAProxy waits for the connection, and a check that it gives up is a connection without a header
+    haproxy(port, "send-proxy-v2 check-send-proxy check inter 10s")
     wait_until(lambda: server.events("session.ended"), what="a health check")
     assert all(event["client"] == "127.0.0.1" and "via" not in event for event in server.events("session.ended"))
     assert server.events("proxy.refused") == []
