@@ -252,3 +252,34 @@ def test_services_are_handed_to_plugins(upesi_server: MakeServer, receiver: Rece
 
     wait_until(refused, what="the changed table")
     assert events(server, "plugin.failed") == []
+
+
+_BLOCKING = """\
+import asyncio
+import time
+
+from upesi.plugin import hook
+
+
+@hook.message(deadline="300ms")
+async def blocks(tx):
+    if tx.recipients[0].address.local == "block":
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 3) for _ in range(100)))
+"""
+
+
+def test_threads_that_a_plugin_blocks_are_its_own(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """PLG-07: with every thread of the pool taken, the plugin's mail is deferred, everybody else's stored and sent."""
+    server = upesi_server(started=False)
+    (server.folder / "plugins").mkdir()
+    (server.folder / "plugins" / "blocking.py").write_text(_BLOCKING)
+    server.configure('[plugins]\nenabled = ["blocking", "relay"]\n' + route_to(receiver.port))
+    server.start()
+    for _ in range(3):
+        with pytest.raises(smtplib.SMTPDataError) as error:
+            server.send(numbered(0), to="block@example.org")
+        assert error.value.smtp_code == 451
+    for number in range(5):
+        server.send(numbered(number), to="fine@example.org")
+    assert {number_of(message.data) for message in receiver.wait_for(5)} == set(range(5))
+    assert server.command("queue", "summary")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
-from failures import CANCELS_EVERYBODY, FAILURES, Function
+from failures import CANCELS_EVERYBODY, FAILURES, Function, Liar
 from tests.unit.session.authkit import AuthDialogue, authenticator
 
+from upesi.delivery.policies import TlsPolicies
 from upesi.hooks.guard import Guard
 from upesi.hooks.hook import Hook
 from upesi.hooks.points import POINTS
@@ -16,6 +17,15 @@ from upesi.hooks.registry import Hooks
 from upesi.hooks.session import Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import accept, reject
 from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.ids import MessageId
+from upesi.mail.outcome import Outcome, OutcomeKind
+from upesi.mail.route import MxRoute, Route
+from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
+from upesi.scheduler.hooks import Postpone
+from upesi.scheduler.work import Destination, Host, Unroutable
+from upesi.spool.records import Delivery, DeliveryState, StoredMessage
 from upesi.testkit import message, run_virtual
 from upesi.testkit.client import ScriptedClient
 
@@ -281,3 +291,69 @@ async def test_credentials_of_a_failing_plugin_let_nobody_in() -> None:
         assert said, kind
         assert not said[-1].startswith("2"), (kind, said)
         assert talk.engine.session.identity is None, kind
+
+
+_STORED = StoredMessage(MessageId(bytes(16)), 0.0, None, Transmission(), b"", MemoryBody(b""), {}, {})
+_TO = Recipient(Address.parse("b@example.org"))
+_DELIVERY = Delivery(1, _STORED.id, "mx:x", DeliveryState.ACTIVE, MxRoute("example.org"), (_TO,), 0.0, 0.0, 1e6)
+_OUTCOME = Outcome(OutcomeKind.DEFERRED, 451, "4.3.0", "later", "mx")
+
+
+@pytest.mark.parametrize("defers", [True, False])
+@pytest.mark.parametrize("point", ["attempt", "delivered", "deferred", "bounced"])
+def test_every_failure_in_delivery_is_later_or_nothing(point: str, defers: bool) -> None:
+    """PLG-01: `attempt` that fails postpones, or is passed over; what hears of an outcome changes nothing."""
+    for kind, function in FAILURES.items():
+        guard = Guard("failing", lambda: 0.0, lambda event, fields: None)
+
+        async def ask(function: Function = function, guard: Guard = guard) -> object:
+            made = delivery_hooks(Hooks([Hook(POINTS[point], guard, function, defers=defers)]))
+            assert made is not None
+            call = getattr(made, point)
+            answer = call(_STORED, _DELIVERY) if point == "attempt" else call(_STORED, _TO, _OUTCOME)
+            answer = await answer if asyncio.iscoroutine(answer) else answer
+            await asyncio.sleep(500)
+            return answer
+
+        answer = run_virtual(ask())
+        assert guard.failures, kind
+        if point == "attempt":
+            assert isinstance(answer, Postpone) if defers else answer is None, kind
+        else:
+            assert not answer, kind
+
+
+class _BadList(list):  # type: ignore[type-arg]
+    """Fails when it is read."""
+
+    def __iter__(self) -> Iterator[object]:
+        raise SystemExit
+
+    __getitem__ = __len__ = __iter__  # type: ignore[assignment]
+
+
+class _Router:
+    """Everything is one site."""
+
+    def site(self, route: Route) -> str | None:
+        return "mx:x"
+
+    async def resolve(self, route: Route) -> Destination:
+        return Destination("mx:x", route, (Host("mx.example.org"),))
+
+
+def test_every_failure_to_resolve_is_later() -> None:
+    """PLG-01: mail waits (4.3.0); a list that cannot be read, or of other things than hosts, is a failure too."""
+    lists: dict[str, Function] = {"bad list": lambda domain: _BadList(), "a liar in it": lambda domain: [Liar()]}
+    for function in (*FAILURES.values(), *lists.values()):
+        guard = Guard("failing", lambda: 0.0, lambda event, fields: None)
+        hooks = Hooks([Hook(POINTS["resolve"], guard, function)])
+
+        async def ask(hooks: Hooks = hooks) -> None:
+            router = hooked_router(_Router(), hooks, lambda event, fields: None, lambda: 0.0, TlsPolicies(), 10)
+            with pytest.raises(Unroutable) as error:
+                await router.resolve(MxRoute("example.org"))
+            assert error.value.outcome.status == "4.3.0"
+            await asyncio.sleep(500)
+
+        run_virtual(ask())

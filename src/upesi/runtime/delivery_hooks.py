@@ -193,8 +193,13 @@ class HookedRouter:
             return ()
         if isinstance(answer, Verdict):
             raise Unroutable(_FAILED)
-        hosts = tuple(cast("Sequence[object]", answer))[:MAX_HOSTS]
-        if not all(isinstance(host, HostRoute) for host in hosts):
+        try:
+            hosts = tuple(cast("Sequence[object]", answer))[:MAX_HOSTS]
+        except BaseException:
+            # a list of the plugin's own, which fails when it is read
+            hosts = (None,)
+        # by type and not by isinstance: an object of the plugin's own says of itself what it likes
+        if not all(type(host) is HostRoute for host in hosts):
             plugins = ", ".join(hook.guard.name for hook in self._chain.hooks)
             reason = "answered a list of other things than HostRoute"
             self._emit("plugin.failed", {"plugin": plugins, "hook": "resolve", "reason": reason})
