@@ -6,7 +6,7 @@ operations, then the queue index. Nothing here commits or syncs; `committer` doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
 import msgspec
@@ -22,17 +22,18 @@ from upesi.spool.tally import Tally
 __all__ = ["Ledger", "remove_ended"]
 
 _ACTIVE = int(DeliveryState.ACTIVE)
+_BORN_ACTIVE = DeliveryState.ACTIVE
 
-# One row with everything in it: a row at a time would cost one round of the interpreter lock each (database/sqlite.py)
-_OURS = (
-    "SELECT json_group_array(json_array(id, mrow, queue, file, waits, due)) FROM delivery "
-    "WHERE id IN carray(?) AND state = 2 AND epoch = ?"
+# One row with everything in it: a row at a time would cost one round of the interpreter lock each (database/sqlite.py), and so would
+# a question for each of the two
+_LOOK = (
+    "SELECT (SELECT json_group_array(json_array(id, mrow, queue, file, waits, due)) FROM delivery "
+    "WHERE id IN carray(?) AND state = 2 AND epoch = ?), (SELECT json_group_array(id) FROM shard WHERE owner = ? AND id IN carray(?))"
 )
 _LENT = "SELECT id, received, size, file, sender, message FROM delivery WHERE id IN carray(?)"
 _DROP = "DELETE FROM delivery WHERE id IN carray(?)"
 _GIVE_BACK = "UPDATE delivery SET state = waits, epoch = 0 WHERE id IN carray(?)"
 _DROP_ENDED = "DELETE FROM message WHERE row IN carray(?) AND NOT EXISTS (SELECT 1 FROM delivery WHERE delivery.message = message.id)"
-_SHARDS = "SELECT json_group_array(id) FROM shard WHERE owner = ? AND id IN carray(?)"
 
 
 class _Ours(msgspec.Struct, array_like=True, gc=False):
@@ -45,7 +46,7 @@ class _Ours(msgspec.Struct, array_like=True, gc=False):
 
 
 _decode_ours = msgspec.json.Decoder(list[_Ours]).decode
-_decode_ids = msgspec.json.Decoder(list[int]).decode
+_decode_ids = msgspec.json.Decoder(set[int]).decode
 
 
 def remove_ended(database: Database, rows: Sequence[int], filed: Sequence[int]) -> list[MessageId]:
@@ -90,20 +91,44 @@ class Ledger:
             elif isinstance(item, Operation):
                 operations.append(item)
         events: list[tuple[Value, ...]] = []
+        ours = self._look(database, accepts, completes, released)
         if completes:
-            accepts += self._end(database, completes, tally, events)
+            accepts += self._end(database, completes, ours, tally, events)
         if accepts:
             self._admit(database, accepts, tally, events)
         if events:
             database.insert(EVENT, events)
         if released:
-            self._give_back(database, released, tally)
+            self._give_back(database, [ours.pop(id) for id in released if id in ours], tally)
         for operation in operations:
             operation.result = operation.act(database, tally)
         tally.write(database)
 
+    def _look(
+        self, database: Database, accepts: list[Accept], completes: list[Complete], released: list[int]
+    ) -> dict[int, _Ours]:
+        """Return those of the deliveries that end or are given back which are ours; let new ones wait whose shards are not.
+
+        What a worker was told of its shards may be old by the time it commits; the table is not. Two workers that both sent for a
+        path would break its limits (QUEUE.md, Q3).
+        """
+        born: dict[str, list[DeliveryRow]] = {}
+        for row in _new(accepts, completes):
+            if row.state is _BORN_ACTIVE:
+                born.setdefault(row.queue, []).append(row)
+        ids = [item.completion.delivery for item in completes] + released
+        if not (ids or born):
+            return {}
+        shards = {queue: shard_of(queue) for queue in born}
+        ours, owned = database.rows(_LOOK, Integers(ids), self._epoch, self._epoch, Integers(list(shards.values())))[0]
+        held = _decode_ids(str(owned))
+        for queue, theirs in born.items():
+            if shards[queue] not in held:
+                for row in theirs:
+                    row.state = row.waits
+        return {row.id: row for row in _decode_ours(str(ours))}
+
     def _admit(self, database: Database, accepts: list[Accept], tally: Tally, events: list[tuple[Value, ...]]) -> None:
-        self._demote(database, (row for accept in accepts for row in accept.deliveries))
         epoch = self._epoch
         messages = []
         deliveries = []
@@ -117,34 +142,15 @@ class Ledger:
         database.insert(MESSAGE, messages)
         database.insert(DELIVERY, deliveries)
 
-    def _demote(self, database: Database, rows: Iterable[DeliveryRow]) -> None:
-        """Let rows that were to be born ACTIVE wait instead where the shard is no longer ours.
-
-        What a worker was told of its shards may be old by the time it commits; the table is not. Two workers that both sent for a
-        path would break its limits (QUEUE.md, Q3).
-        """
-        active: dict[str, list[DeliveryRow]] = {}
-        for row in rows:
-            if row.state is DeliveryState.ACTIVE:
-                active.setdefault(row.queue, []).append(row)
-        if not active:
-            return
-        shards = {queue: shard_of(queue) for queue in active}
-        ours = set(_decode_ids(str(database.value(_SHARDS, self._epoch, Integers(list(shards.values()))))))
-        for queue, theirs in active.items():
-            if shards[queue] not in ours:
-                for row in theirs:
-                    row.state = row.waits
-
-    def _ours(self, database: Database, ids: Sequence[int]) -> dict[int, _Ours]:
-        text = database.value(_OURS, Integers(ids), self._epoch)
-        return {row.id: row for row in _decode_ours(str(text))}
-
     def _end(
-        self, database: Database, completes: list[Complete], tally: Tally, events: list[tuple[Value, ...]]
+        self,
+        database: Database,
+        completes: list[Complete],
+        ours: dict[int, _Ours],
+        tally: Tally,
+        events: list[tuple[Value, ...]],
     ) -> list[Accept]:
         """End attempts; return the messages that follow from those that were still ours."""
-        ours = self._ours(database, [item.completion.delivery for item in completes])
         spawned: list[Accept] = []
         applied: list[tuple[Complete, _Ours]] = []
         for item in completes:
@@ -188,7 +194,6 @@ class Ledger:
         lent: dict[int, tuple[tuple[float, int, int, str], MessageId]],
         tally: Tally,
     ) -> None:
-        self._demote(database, (row for item, _ in split for row in item.remaining))
         rows = []
         for item, old in split:
             borrowed, message = lent[old.id]
@@ -199,12 +204,11 @@ class Ledger:
                     item.born.append(row.record(message, borrowed[0], borrowed[1]))
         database.insert(DELIVERY, rows)
 
-    def _give_back(self, database: Database, ids: Sequence[int], tally: Tally) -> None:
-        ours = self._ours(database, ids)
+    def _give_back(self, database: Database, ours: Sequence[_Ours], tally: Tally) -> None:
         if not ours:
             return
-        database.run(_GIVE_BACK, Integers(list(ours)))
-        for row in ours.values():
+        database.run(_GIVE_BACK, Integers([row.id for row in ours]))
+        for row in ours:
             tally.add(row.queue, _ACTIVE, row.due, -1)
             tally.add(row.queue, row.waits, row.due)
 
@@ -214,3 +218,13 @@ class Ledger:
             if isinstance(item, Complete) and item.applied:
                 for spawn in item.spawn:
                     item.born += spawn.born()
+
+
+def _new(accepts: Iterable[Accept], completes: Iterable[Complete]) -> Iterator[DeliveryRow]:
+    """Yield every delivery that may be written."""
+    for accept in accepts:
+        yield from accept.deliveries
+    for item in completes:
+        yield from item.remaining
+        for spawn in item.spawn:
+            yield from spawn.deliveries
