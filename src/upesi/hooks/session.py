@@ -310,7 +310,7 @@ class Transaction:
     def mime(self) -> Mime:
         """The parts of the message as it came in, found when they are first asked for; raise LookupError before it is here."""
         if self._mime is None:
-            self._mime = scan(self._arrived())
+            self._mime = scan(self._arrived(), self.headers)
         return self._mime
 
     @property

@@ -3,14 +3,14 @@
     fields = *(field-name ":" unstructured CRLF)
     ftext  = %d33-57 / %d59-126          ; printable US-ASCII without ":"
 
-Nothing is parsed before somebody asks, and a question costs one search through the section: no list of fields is kept. A line ends
-with CRLF and nothing else. A field's value comes back unfolded; what it means is not this module's business.
+Nothing is parsed before somebody asks. The first question to a section of the usual size notes where each field is, for those who ask
+next; in a long one each question is a search, and nothing is kept. A line ends with CRLF and nothing else. A field's value comes back unfolded; what it means is not this module's business.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from upesi.mail.body import Body
 from upesi.mail.words import decode_words
@@ -22,6 +22,8 @@ __all__ = ["MAX_HEADER", "NO_HEADER", "Headers", "header_field"]
 MAX_HEADER = 256 * 1024
 # nearly every header section fits in here, so that a large message is not copied to see its first lines
 _FIRST_READ = 16 * 1024
+# octets of a section of which the places of all fields are kept: at the worst, of nothing but "a:", half a megabyte
+_NOTED = 16 * 1024
 
 # RFC 5322 section 2.1.1: a line has at most 998 octets and should have no more than 78
 _MAX_LINE = 998
@@ -32,6 +34,7 @@ _MAX_NAME = 76
 # stranger could write the end of our Received or Authentication-Results field
 NO_HEADER = (b"\r\n", b" ", b"\t")
 _FTEXT = re.compile(r"[!-9;-~]+")
+# obs-optional (RFC 5322 section 4.5): blanks may stand before the colon
 _FIELD = re.compile(rb"\r\n([!-9;-~]+)[ \t]*:")
 # Whole lines that begin as a field or a continuation does. Each line can be read in one way: this is linear
 _LINES = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\r]*(?:\r(?!\n)[^\r]*)*\r\n)*")
@@ -41,13 +44,15 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 class Headers:
     """The header fields of one message. Names are compared without regard to case."""
 
-    __slots__ = ("_section",)
+    __slots__ = ("_places", "_section")
 
     def __init__(self, section: bytes) -> None:
         """`section` is the start of a message, with or without the body behind it."""
         section = section[:MAX_HEADER]
         # with a line end in front every field looks alike, the first too
         self._section = b"\r\n" + section[: _end_of(section)]
+        # by name in lower case, where fields begin (at the line end in front) and where their values do
+        self._places: dict[bytes, list[tuple[int, int]]] | None = None
 
     @classmethod
     def of(cls, body: Body) -> Headers:
@@ -59,6 +64,8 @@ class Headers:
 
     def count(self, name: str) -> int:
         """Return how many fields have this name."""
+        if self._places is not None:
+            return len(self._places.get(name.lower().encode(), ()))
         # every message's Received fields are counted: 1 us this way, 5 us by expression
         lowered = self._section.lower()
         start = b"\r\n" + name.lower().encode()
@@ -69,8 +76,8 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """Return the value of the topmost field of this name, None where there is none."""
-        for match in self._named(name):
-            return self._value(match.end())
+        for _, start in self._named(name):
+            return self._value(start)
         return None
 
     def decoded(self, name: str) -> str | None:
@@ -80,7 +87,7 @@ class Headers:
 
     def all(self, name: str) -> list[str]:
         """Return the values of all fields of this name, topmost first."""
-        return [self._value(match.end()) for match in self._named(name)]
+        return [self._value(start) for _, start in self._named(name)]
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """Yield every field's name and value, topmost first."""
@@ -92,12 +99,12 @@ class Headers:
 
         One that goes on behind what is looked at has no end, and is left out.
         """
-        found = ((self._value(match.end()), self._span(match)) for match in self._named(name))
+        found = ((self._value(start), self._span(before, start)) for before, start in self._named(name))
         return [(value, span) for value, span in found if span is not None]
 
-    def _span(self, match: re.Match[bytes]) -> tuple[int, int] | None:
+    def _span(self, start: int, value: int) -> tuple[int, int] | None:
         # in the message: the line end in front, which the message has not, is as long as the one behind
-        start, end = match.start(), self._end(match.end())
+        end = self._end(value)
         if end < 0:
             return (start, self.size) if self.size < MAX_HEADER else None
         return start, end
@@ -109,13 +116,26 @@ class Headers:
         return match.end() - 2 if match is not None else 0
 
     @property
+    def section(self) -> bytes:
+        """What is looked at, with a line end in front, as each of its fields has one."""
+        return self._section
+
+    @property
     def size(self) -> int:
         """Octets of the section that are looked at."""
         return len(self._section) - 2
 
-    def _named(self, name: str) -> Iterator[re.Match[bytes]]:
-        # obs-optional (RFC 5322 section 4.5): blanks may stand before the colon
-        return re.finditer(rb"\r\n" + re.escape(name.encode()) + rb"[ \t]*:", self._section, re.IGNORECASE)
+    def _named(self, name: str) -> Iterable[tuple[int, int]]:
+        """Return of each field of this name where the line end in front of it is, and where its value begins."""
+        places = self._places
+        if places is None:
+            if len(self._section) > _NOTED:
+                expression = rb"\r\n" + re.escape(name.encode()) + rb"[ \t]*:"
+                return (match.span() for match in re.finditer(expression, self._section, re.IGNORECASE))
+            places = self._places = {}
+            for match in _FIELD.finditer(self._section):
+                places.setdefault(match[1].lower(), []).append(match.span())
+        return places.get(name.lower().encode(), ())
 
     def _value(self, start: int) -> str:
         """Return the field body at `start`, unfolded: CRLF before a blank goes, the blank stays (RFC 5322 section 2.2.3)."""

@@ -64,7 +64,7 @@ class Part:
         "start",
     )
 
-    def __init__(self, body: Body, parent: Part | None, path: str, start: int) -> None:
+    def __init__(self, body: Body, parent: Part | None, path: str, start: int, header: Headers | None = None) -> None:
         self._body = body
         self.parent = parent
         self.path = path
@@ -74,7 +74,7 @@ class Part:
         self.end = body.size
         self.parts: list[Part] = []
         self.boundary: bytes | None = None
-        self._header: Headers | None = None
+        self._header = header
         self._type: Parametric | None = None
         self._disposition: Parametric | None = None
 

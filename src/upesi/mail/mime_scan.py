@@ -54,24 +54,23 @@ _OVERLAP = 1100
 _ODD_LINE = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t]|\Z)")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _BLANK_CONTINUATION = re.compile(rb"\r\n[ \t]+\r\n")
-_CONTROL = re.compile(rb"\0|\r(?!\n)|(?<!\r)\n")
 _FIELDS_IN_PREAMBLE = re.compile(rb"(?:\A|\n)content-(?:type|disposition|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _PREAMBLE = 4096
 _SINGLE = ("Content-Type", "Content-Transfer-Encoding", "Content-Disposition", "MIME-Version")
 
 
-def scan(body: Body) -> Mime:
-    """Return the tree of a message; raise only what reading `body` raises."""
-    return _Scan(body).run()
+def scan(body: Body, header: Headers | None = None) -> Mime:
+    """Return the tree of a message; raise only what reading `body` raises. `header` are its fields, if somebody has looked at them."""
+    return _Scan(body, header).run()
 
 
 class _Scan:
     __slots__ = ("_body", "_defects", "_ended", "_open", "_parts", "_seen", "_stack", "_starts", "_unread")
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, header: Headers | None) -> None:
         self._body = body
         self._defects: dict[Defect, None] = {}
-        root = Part(body, None, "", 0)
+        root = Part(body, None, "", 0, header)
         self._parts = [root]
         # from the message down to the part that is open
         self._stack = [root]
@@ -238,8 +237,8 @@ class _Scan:
                     self._note("header-too-large", part)
                 elif part.parent is not None:
                     self._note("cut-header", part)
-            self._judge(part)
             kind = part.content_type
+            self._judge(part)
             if kind.startswith("multipart/"):
                 self._open_multipart(part)
             elif part.is_message and part.encoding in IDENTITIES and part.content_start < part.end:
@@ -288,12 +287,12 @@ class _Scan:
     def _judge(self, part: Part) -> None:
         """Note what is wrong with a part's fields."""
         headers = part.headers
-        section = b"\r\n" + self._body.read(part.start, part.header_end - part.start)
+        section = headers.section
         if _ODD_LINE.search(section) is not None:
             self._note("odd-line", part)
         if _BLANK_CONTINUATION.search(section) is not None:
             self._note("blank-continuation", part)
-        if _CONTROL.search(section) is not None:
+        if _has_control(section):
             self._note("control-in-header", part)
         if any(headers.count(name) > 1 for name in _SINGLE):
             self._note("duplicate-field", part)
@@ -352,6 +351,12 @@ class _Scan:
 
     def _knows(self, line: bytes) -> bool:
         return line in self._seen or line.removesuffix(b"--") in self._seen
+
+
+def _has_control(section: bytes) -> bool:
+    """Whether there is a NUL, or a CR or LF that is no line end: counted, which takes a tenth of the time of an expression."""
+    ends = section.count(b"\r\n")
+    return section.count(b"\n") != ends or section.count(b"\r") != ends or b"\0" in section
 
 
 def _windows(body: Body, start: int) -> Iterator[tuple[int, bytes, bool]]:

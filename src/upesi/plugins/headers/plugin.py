@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Literal
 
@@ -102,6 +101,7 @@ class HeaderChecks(Plugin):
         super().__init__(settings)
         self._settings = settings
         self._clock = clock
+        self._actions: dict[str, Action] = {name: getattr(settings, name) for name in _TEXTS}
         # then nobody need look for parts
         self._unread = settings.malformed == settings.ambiguous == settings.unscanned == "off"
         self._by_us = re.compile(rf"\bby\s+{re.escape(node)}(?![\w.-])", re.IGNORECASE)
@@ -109,11 +109,10 @@ class HeaderChecks(Plugin):
     @hook.message(after=["dkim", "spf", "arc", "dmarc"], before=["arc_seal", "dkim_sign"])
     def check(self, tx: Transaction) -> Verdict | None:
         """Look for all faults whose action is not "off", note them, and answer with the first that has the worst action."""
-        settings, session = self._settings, tx.session
-        if settings.mail == "strangers" and (session.relaying or session.identity is not None):
+        session, actions = tx.session, self._actions
+        if self._settings.mail == "strangers" and (session.relaying or session.identity is not None):
             tx.results["headers"] = ("skip", "one of ours")
             return None
-        actions = {name: self._action(name) for name in _TEXTS}
         faults = [fault for fault in self._faults(tx) if actions[fault[0]] != "off"]
         if not faults:
             tx.results["headers"] = ("pass", "")
@@ -126,30 +125,24 @@ class HeaderChecks(Plugin):
                     return _verdict(action, *fault)
         return None
 
-    def _action(self, name: str) -> Action:
-        action: Action = getattr(self._settings, name)
-        return action
-
     def _faults(self, tx: Transaction) -> Iterator[Fault]:
-        counts = Counter(name.lower() for name, _ in tx.headers.fields())
-        settings = self._settings
+        count, settings = tx.headers.count, self._settings
+        date = tx.headers.get("Date")
         for name in settings.required:
-            if not counts[name.lower()]:
+            if not count(name):
                 yield "missing", name
         for name in settings.wanted:
-            if not counts[name.lower()]:
+            if not count(name):
                 yield "incomplete", name
         for name in settings.singular:
-            if counts[name.lower()] > 1:
+            if count(name) > 1:
                 yield "duplicate", name
-        yield from self._dates(tx)
+        if date is not None:
+            yield from self._dates(date)
         yield from self._structure(tx)
-        yield from self._ways(tx, counts)
+        yield from self._ways(tx)
 
-    def _dates(self, tx: Transaction) -> Iterator[Fault]:
-        written = tx.headers.get("Date")
-        if written is None:
-            return
+    def _dates(self, written: str) -> Iterator[Fault]:
         moment = moment_of(written)
         now = self._clock.now()
         if moment is None:
@@ -176,18 +169,26 @@ class HeaderChecks(Plugin):
             else:
                 yield "ambiguous", str(defect)
 
-    def _ways(self, tx: Transaction, counts: Counter[str]) -> Iterator[Fault]:
+    def _ways(self, tx: Transaction) -> Iterator[Fault]:
         headers = tx.headers
-        if not counts["received"]:
+        received = headers.all("Received")
+        if not received:
             yield "direct", ""
-        elif sum(1 for value in headers.all("Received") if self._by_us.search(value)) > self._settings.own_hops:
+        # one that cannot be a loop need not be read
+        elif len(received) > self._settings.own_hops and self._own(received) > self._settings.own_hops:
             yield "loop", ""
-        if counts["delivered-to"]:
-            before = {value.strip("<> ").lower() for value in headers.all("Delivered-To")}
+        delivered = headers.all("Delivered-To")
+        if delivered:
+            before = {value.strip("<> ").lower() for value in delivered}
             if any(str(recipient.address).lower() in before for recipient in tx.recipients):
                 yield "delivered", ""
-        if tx.reverse_path is not None and str(tx.reverse_path).lower() not in (headers.get("From") or "").lower():
+        if self._actions["other_sender"] == "off" or tx.reverse_path is None:
+            return
+        if str(tx.reverse_path).lower() not in (headers.get("From") or "").lower():
             yield "other_sender", ""
+
+    def _own(self, received: list[str]) -> int:
+        return sum(1 for value in received if self._by_us.search(value))
 
 
 def _verdict(action: str, name: str, what: str) -> Verdict:
