@@ -14,6 +14,8 @@ MAX_RESULTS = 200
 # characters of a result's evidence: what is beyond them is cut off
 MAX_EVIDENCE = 2_000
 
+_NO_RESULT = 'the result {!r} must be two texts: ("pass", "what was seen")'
+
 
 class Results(dict[str, Result]):
     """A dictionary that takes results only: a plugin that leaves something else fails there, and not the one that reads it."""
@@ -22,15 +24,16 @@ class Results(dict[str, Result]):
 
     def __setitem__(self, name: str, result: Result) -> None:
         """Leave a result; raise TypeError for what is none, ValueError for too many."""
-        parts: tuple[object, ...] = (name, *result) if isinstance(result, tuple) else ()
-        if len(parts) != 3 or not all(isinstance(part, str) for part in parts):
-            raise TypeError(f'the result {name!r} must be two texts: ("pass", "what was seen")')
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(_NO_RESULT.format(name))
+        word, evidence = result
+        if not (isinstance(name, str) and isinstance(word, str) and isinstance(evidence, str)):
+            raise TypeError(_NO_RESULT.format(name))
         if len(self) >= MAX_RESULTS and name not in self:
             raise ValueError(f"there are {MAX_RESULTS} results already")
-        word, evidence = result
-        super().__setitem__(
-            name, (word, evidence) if len(evidence) <= MAX_EVIDENCE else (word, evidence[:MAX_EVIDENCE])
-        )
+        if len(evidence) > MAX_EVIDENCE:
+            evidence = evidence[:MAX_EVIDENCE]
+        super().__setitem__(name, (word, evidence))
 
     def setdefault(self, name: str, result: Result) -> Result:
         """Leave a result unless there is one; return the one that is there."""

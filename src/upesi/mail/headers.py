@@ -4,7 +4,8 @@
     ftext  = %d33-57 / %d59-126          ; printable US-ASCII without ":"
 
 Nothing is parsed before somebody asks. The first question to a section of the usual size notes where each field is, for those who ask
-next; in a long one each question is a search, and nothing is kept. A line ends with CRLF and nothing else. A field's value comes back unfolded; what it means is not this module's business.
+next; in a long one each question is a search, and nothing is kept. A line ends with CRLF and nothing else. A field's value comes back
+unfolded; what it means is not this module's business.
 """
 
 from __future__ import annotations
