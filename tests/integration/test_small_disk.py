@@ -48,7 +48,9 @@ class Client:
             refusals += not self.send()
 
 
-@pytest.mark.parametrize("size", [2_000, 120_000])
+# thousands of messages of the smaller size, delivered while others have the processors
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("size", [6_000, 120_000])
 def test_a_queue_that_fills_its_disk_is_worked_off_and_mail_is_taken_again(
     upesi_server: MakeServer, receiver: Receiver, small_disk: Path, size: int
 ) -> None:
@@ -63,7 +65,7 @@ def test_a_queue_that_fills_its_disk_is_worked_off_and_mail_is_taken_again(
     receiver.on_rcpt = lambda path: b"250 2.1.5 ok"
     wait_until(
         lambda: client.acknowledged <= {number_of(message.data) for message in list(receiver.messages)},
-        60,
+        240,
         f"delivery of all {len(client.acknowledged)}",
     )
     wait_until(client.send, 20, "mail is taken again")
