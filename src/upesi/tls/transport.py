@@ -22,6 +22,14 @@ _FEED = 4 * 1024
 _RECORD = 16 * 1024
 # A client that was sent away and goes on talking is cut off after so many octets
 _MAX_JUNK = 1024 * 1024
+# Records can be all overhead: a key update takes 15 us for 27 octets, and the loop reads up to 8 MB from one socket at once, so one
+# client that sent an octet between each two of them held a worker for 5 s. Whose records bring less than a quarter of their octets, and
+# have for longer than one record takes, is heard for _FEED octets at a time; the others have their turn between
+_LEAN = 20 * 1024
+_YIELD = 4
+# and who sends so many octets of records for nothing at all is sent away: a ticket that holds a chain of ours has 64 kB at the most.
+# OpenSSL bounds empty records in a row, but no key updates
+_MAX_BARREN = 128 * 1024
 
 
 class TlsProtocol(Protocol):
@@ -50,14 +58,18 @@ class TlsTransport(asyncio.Transport):
     """
 
     __slots__ = (
+        "_barren",
         "_ended",
         "_gathering",
+        "_halted",
         "_incoming",
+        "_lean",
         "_object",
         "_open",
         "_outgoing",
         "_protocol",
         "_raw",
+        "_rest",
         "_shut",
         "_trash",
         "unfinished",
@@ -88,6 +100,11 @@ class TlsTransport(asyncio.Transport):
         # nor will we
         self._shut = False
         self._trash = 0
+        # octets that brought nothing: since the last that did, and beyond what is usual
+        self._barren = self._lean = 0
+        # what waits for its turn, and whether the owner reads no more
+        self._rest = b""
+        self._halted = False
         # records wait to be sent together
         self._gathering = False
         # what came last was a part of a record, so nobody has heard of it: whoever drips into records makes no command of them
@@ -111,6 +128,9 @@ class TlsTransport(asyncio.Transport):
 
     def data_received(self, data: bytes) -> None:
         """Take records; what the protocol answers to them goes out in one write."""
+        if self._rest:
+            self._rest += data
+            return
         self._gathering = True
         try:
             if len(data) <= _FEED:
@@ -119,6 +139,9 @@ class TlsTransport(asyncio.Transport):
                 view = memoryview(data)
                 for start in range(0, len(view), _FEED):
                     self._feed(view[start : start + _FEED])
+                    if self._lean > _LEAN and start + _FEED < len(view):
+                        self._let_others(bytes(view[start + _FEED :]))
+                        break
         finally:
             self._gathering = False
             self._flush()
@@ -134,6 +157,7 @@ class TlsTransport(asyncio.Transport):
         """Pass on the end, once."""
         protocol, self._protocol = self._protocol, None
         self._shut = True
+        self._rest = b""
         if protocol is not None:
             protocol.connection_lost(exc)
 
@@ -149,6 +173,22 @@ class TlsTransport(asyncio.Transport):
 
     # -- records
 
+    def _let_others(self, rest: bytes) -> None:
+        """Keep `rest`, and read no more, until others have had their turn."""
+        self._rest = rest
+        self._raw.pause_reading()
+        asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take what was kept, unless the owner reads no more: then it waits for `resume_reading`."""
+        if self._halted or self._protocol is None:
+            return
+        rest, self._rest = self._rest, b""
+        if rest:
+            self.data_received(rest)
+        if not (self._rest or self._halted or self._raw.is_closing()):
+            self._raw.resume_reading()
+
     def _feed(self, data: bytes | memoryview) -> None:
         if self._shut or self._ended:
             self._ignore(len(data))
@@ -157,7 +197,11 @@ class TlsTransport(asyncio.Transport):
         if not self._open:
             self._shake()
         if self._open and not self._shut:
-            self._read()
+            plain = self._read()
+            self._lean = max(0, self._lean + len(data) - _YIELD * plain)
+            self._barren = 0 if plain else self._barren + len(data)
+            if self._barren > _MAX_BARREN:
+                self._cut()
 
     def _ignore(self, size: int) -> None:
         self._trash += size
@@ -186,8 +230,14 @@ class TlsTransport(asyncio.Transport):
             protocol.tls_failed(reason)
         self._raw.close()
 
-    def _read(self) -> None:
-        """Decrypt what there is and deliver it in one piece."""
+    def _cut(self) -> None:
+        """Close: what came last is no longer of use to anybody."""
+        self._flush()
+        self._shut = True
+        self._raw.close()
+
+    def _read(self) -> int:
+        """Decrypt what there is and deliver it in one piece; return its size."""
         read = self._object.read
         pieces: list[bytes] = []
         ended = False
@@ -205,16 +255,16 @@ class TlsTransport(asyncio.Transport):
         except ssl.SSLZeroReturnError:
             ended = True
         except ssl.SSLError:
-            # a record that was forged or damaged, or a flood that OpenSSL has cut: what came before it is no longer of use
-            self._flush()
-            self._shut = True
-            self._raw.close()
-            return
+            # a record that was forged or damaged, or a flood that OpenSSL has cut
+            self._cut()
+            return 0
         self.unfinished = began and not pieces
-        if pieces and self._protocol is not None:
-            self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        plain = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if plain and self._protocol is not None:
+            self._protocol.data_received(plain)
         if ended and not self._end():
             self.close()
+        return len(plain)
 
     def _end(self) -> bool | None:
         """Tell the protocol, once, that the peer will send no more; return whether it wants to go on writing."""
@@ -287,11 +337,16 @@ class TlsTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Read no more from the socket."""
+        self._halted = True
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
-        self._raw.resume_reading()
+        self._halted = False
+        if self._rest:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._raw.resume_reading()
 
     def is_reading(self) -> bool:
         """Return whether the socket is read."""

@@ -137,7 +137,7 @@ def test_a_certificate_that_nobody_asked_for_is_none(shelf: Path, authority: Aut
     assert info.peer is None
 
 
-def test_ten_thousand_names_are_cut(shelf: Path, trusted: Path, authority: Authority) -> None:
+async def test_ten_thousand_names_are_cut(shelf: Path, trusted: Path, authority: Authority) -> None:
     """TLS-12: what a session keeps of a certificate is bounded; beyond OpenSSL's own 100 kB the handshake ends."""
     acceptor = make_acceptor(shelf, clients=ClientCertificates.REQUIRE, authorities=trusted)
     _, info = as_client(acceptor, authority.issue(*(f"h{number}.example" for number in range(2000))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import Any, cast
 
@@ -163,13 +164,97 @@ def test_a_record_above_the_limit_ends_the_connection(wire: Wire) -> None:
     assert wire.server.owner.heard == b""
 
 
-def test_records_of_one_octet_are_delivered_together(wire: Wire) -> None:
+async def test_records_of_one_octet_are_delivered_together(wire: Wire) -> None:
     """TLS-09: ten thousand records of one octet make no ten thousand calls of the session."""
     for _ in range(10_000):
         wire.client.tls.write(b"x")
     wire.run(step=65536)
+    await _all_turns(wire)
     assert wire.server.owner.heard == b"x" * 10_000
     assert len(wire.server.owner.pieces) < 100
+
+
+async def test_records_that_are_nearly_empty_let_others_have_their_turn(wire: Wire) -> None:
+    """TLS-09: who sends overhead in the place of data is heard in small pieces, and read no further meanwhile."""
+    for _ in range(10_000):
+        wire.client.tls.write(b"x")
+    wire.server.take(wire.client.raw.taken())
+    assert len(wire.server.owner.heard) < 1500
+    assert not wire.server.raw.reading
+    await asyncio.sleep(0)
+    assert len(wire.server.owner.heard) < 3000
+    await _all_turns(wire)
+    assert wire.server.owner.heard == b"x" * 10_000
+
+
+async def test_what_waits_for_its_turn_waits_for_the_owner_too(wire: Wire) -> None:
+    """TLS-09: an owner that reads no more gets nothing, and all of it in order when it reads on."""
+    sent = b"".join(bytes([value % 251]) for value in range(5000))
+    for value in sent:
+        wire.client.tls.write(bytes([value]))
+    wire.server.take(wire.client.raw.taken())
+    wire.server.tls.pause_reading()
+    heard = wire.server.owner.heard
+    wire.client.tls.write(b"last")
+    wire.server.take(wire.client.raw.taken())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert wire.server.owner.heard == heard
+    wire.server.tls.resume_reading()
+    await _all_turns(wire)
+    assert wire.server.owner.heard == sent + b"last"
+
+
+async def test_what_waits_for_its_turn_ends_with_the_connection(wire: Wire) -> None:
+    """TLS-09: nothing is delivered behind the end."""
+    for _ in range(5000):
+        wire.client.tls.write(b"x")
+    wire.server.take(wire.client.raw.taken())
+    heard = wire.server.owner.heard
+    wire.server.raw.protocol.connection_lost(None)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert wire.server.owner.heard == heard
+
+
+def test_large_records_are_taken_in_one_go(wire: Wire) -> None:
+    """A message in records of the usual size waits for nobody, however its segments are cut."""
+    wire.client.tls.write(b"x" * 200_000)
+    wire.run(step=70_001)
+    assert wire.server.owner.heard == b"x" * 200_000
+    assert wire.server.raw.reading
+
+
+class _Updates:
+    """A TLS session in which nothing comes but updates of keys."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._incoming = wire.server.tls._incoming
+
+    def read(self, _: int) -> bytes:
+        self._incoming.read()
+        raise ssl.SSLWantReadError
+
+    def pending(self) -> int:
+        return 0
+
+
+def test_key_updates_without_end_are_cut(wire: Wire) -> None:
+    """TLS-09: records that bring nothing at all end the connection; OpenSSL takes key updates without end."""
+    cast("Any", wire.server.tls)._object = _Updates(wire)
+    wire.server.take(b"u" * 120 * 1024, step=4096)
+    assert not wire.server.raw.closed
+    wire.server.take(b"u" * 8192, step=4096)
+    assert wire.server.raw.closed
+
+
+async def _all_turns(wire: Wire) -> None:
+    """Run the loop until the server's end reads on."""
+    for _ in range(1000):
+        await asyncio.sleep(0)
+        if wire.server.raw.reading:
+            return
+    raise AssertionError("it never read on")
 
 
 def test_garbage_behind_the_end_is_bounded(wire: Wire) -> None:
