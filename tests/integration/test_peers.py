@@ -65,6 +65,12 @@ async def ask(peer: Peer) -> bytes:
         return await stream.until(b"\0")
 
 
+async def converse(peer: Peer) -> bytes:
+    async with peer.open() as stream:
+        await stream.send(b"scan")
+        return await stream.until(b"\0")
+
+
 @pytest.mark.parametrize("over", ["tcp", "unix", "name"])
 async def test_a_conversation(tmp_path: Path, over: str) -> None:
     """What was said goes there, what was answered comes back; over TCP, over a Unix socket, by a name."""
@@ -83,9 +89,7 @@ async def test_a_bad_peer_is_one_kind_of_failure(talk: Talk, why: str) -> None:
     async with daemon(talk) as place:
         peer = peer_at(place, timeout=0.5)
         with pytest.raises(ServiceFailed, match=why):
-            async with peer.open() as stream:
-                await stream.send(b"scan")
-                await stream.until(b"\0")
+            await converse(peer)
         for read in ("exactly", "rest"):
             with pytest.raises(ServiceFailed):
                 async with peer.open() as stream:
