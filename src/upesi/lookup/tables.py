@@ -95,8 +95,8 @@ class Tables:
         """Return the table "file:PATH", "sqlite:PATH" or "postgresql://USER@HOST/DATABASE".
 
         Databases need a `query`, with the key as $1, what stands before its last "@" as $2 and what stands behind as $3; PostgreSQL
-        may need the path of a file with its password. `timeout` is in seconds, for one question. Raises ValueError and LookupFailed for what
-        cannot be used.
+        may need the path of a file with its password. `timeout` is in seconds, for one question. Raises ValueError and LookupFailed for
+        what cannot be used.
         """
         made = self._made(source_url(source), source, query, secret_file, timeout)
         table = GuardedTable(source, made, float(timeout), Breaker(self._loop.time))
