@@ -51,7 +51,7 @@ from upesi.mailauth.authres_reader import claims_to_be, comparable
 from upesi.mailauth.canonical import Canonicalization
 from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
 from upesi.mailauth.dmarc import DmarcOutcome, check_dmarc
-from upesi.mailauth.dmarc_record import Policy
+from upesi.mailauth.dmarc_record import DmarcRecords, Policy
 from upesi.mailauth.from_domain import Author, AuthorFault, author_of
 from upesi.mailauth.generic_names import looks_generic, same_site
 from upesi.mailauth.iprev import iprev_result
@@ -92,6 +92,7 @@ __all__ = [
     "DkimTerms",
     "DkimVerifier",
     "DmarcOutcome",
+    "DmarcRecords",
     "Dns",
     "DnsLists",
     "Duration",

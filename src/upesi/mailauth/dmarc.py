@@ -18,7 +18,7 @@ import msgspec
 from upesi.mail.address import AddressError, domain_from
 from upesi.mail.answers import Status
 from upesi.mailauth.asking import Asking, Question
-from upesi.mailauth.dmarc_record import DmarcRecord, Policy
+from upesi.mailauth.dmarc_record import DmarcRecord, DmarcRecords, Policy
 from upesi.mailauth.dmarc_walk import DnsTrouble, Found, Walker, organizational_domain, policy_of
 
 __all__ = ["MAX_AUTHOR_DOMAINS", "MAX_IDENTIFIERS", "DmarcOutcome", "DmarcResult", "check_dmarc"]
@@ -58,9 +58,11 @@ class DmarcOutcome(msgspec.Struct, frozen=True):
         return self.record is not None and self.record.testing
 
 
-def check_dmarc(authors: Sequence[str], spf: Iterable[str], dkim: Iterable[str]) -> Asking[DmarcOutcome]:
-    """Check the author domains (as A-labels) against the domains that passed SPF and DKIM."""
-    walker = Walker()
+def check_dmarc(
+    authors: Sequence[str], spf: Iterable[str], dkim: Iterable[str], records: DmarcRecords | None = None
+) -> Asking[DmarcOutcome]:
+    """Check the author domains (as A-labels) against the domains that passed SPF and DKIM; `records` keeps what was read for the next."""
+    walker = Walker(records)
     passed = _domains(spf), _domains(dkim)
     worst: DmarcOutcome | None = None
     distinct = tuple(dict.fromkeys(authors))

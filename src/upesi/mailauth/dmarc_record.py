@@ -20,10 +20,12 @@ import msgspec
 
 from upesi.mail.address import Address, AddressError
 
-__all__ = ["MAX_RECORD", "MAX_URIS", "DmarcRecord", "Policy", "ReportUri", "dmarc_record"]
+__all__ = ["MAX_KEPT", "MAX_RECORD", "MAX_URIS", "DmarcRecord", "DmarcRecords", "Policy", "ReportUri", "dmarc_record"]
 
 # octets of a record that is read: honest ones have some hundreds, and DNS can carry 64 kB
 MAX_RECORD = 4096
+# Records that are kept read, of some 300 octets each, none of more than MAX_RECORD: 4 MB at the worst
+MAX_KEPT = 1000
 # Addresses of one record that get a report. RFC 7489 asks for two at least; each may cost a lookup and a message a day
 MAX_URIS = 5
 
@@ -109,6 +111,27 @@ def dmarc_record(text: str) -> DmarcRecord | None:
             return None
         tags[name] = match[2].strip(" ")
     return _record(tags)
+
+
+class DmarcRecords:
+    """Texts that were read before; at MAX_KEPT all are forgotten, since reading again costs microseconds."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[str, DmarcRecord | None] = {}
+
+    def read(self, text: str) -> DmarcRecord | None:
+        """Read one TXT record; None for what is no DMARC record."""
+        if len(text) > MAX_RECORD:
+            return None
+        known = self._known
+        if text in known:
+            return known[text]
+        if len(known) >= MAX_KEPT:
+            known.clear()
+        record = known[text] = dmarc_record(text)
+        return record
 
 
 def _record(tags: dict[str, str]) -> DmarcRecord:

@@ -13,7 +13,7 @@ import msgspec
 
 from upesi.mail.answers import Answer, Status
 from upesi.mailauth.asking import Asking, Question
-from upesi.mailauth.dmarc_record import DmarcRecord, dmarc_record
+from upesi.mailauth.dmarc_record import DmarcRecord, DmarcRecords
 
 __all__ = ["MAX_WALK", "DnsTrouble", "Found", "Walker", "organizational_domain", "policy_of", "walk_names"]
 
@@ -46,10 +46,12 @@ def walk_names(domain: str) -> Iterator[str]:
 class Walker:
     """Walks for one message. What was asked once is not asked again: domains that are to be aligned share their parents."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_records")
 
-    def __init__(self) -> None:
+    def __init__(self, records: DmarcRecords | None = None) -> None:
+        """`records` keeps what was read for the next message."""
         self._known: dict[str, DmarcRecord | None] = {}
+        self._records = records if records is not None else DmarcRecords()
 
     def record(self, domain: str) -> Asking[DmarcRecord | None]:
         """Return the record of `domain` itself, None where there is none; raise DnsTrouble."""
@@ -58,7 +60,7 @@ class Walker:
             if len(name) > _MAX_NAME:
                 self._known[domain] = None
             else:
-                self._known[domain] = _only_record((yield Question(name, "TXT")), name)
+                self._known[domain] = self._only_record((yield Question(name, "TXT")), name)
         return self._known[domain]
 
     def walk(self, domain: str) -> Asking[tuple[Found, ...]]:
@@ -72,15 +74,14 @@ class Walker:
                     break
         return tuple(found)
 
-
-def _only_record(answer: Answer, name: str) -> DmarcRecord | None:
-    if answer.status.trouble:
-        raise DnsTrouble(f"{name}: {answer.status.value}")
-    if answer.status is not Status.OK:
-        return None
-    records = [record for record in map(dmarc_record, answer.texts) if record is not None]
-    # several are none: which one was meant, nobody knows
-    return records[0] if len(records) == 1 else None
+    def _only_record(self, answer: Answer, name: str) -> DmarcRecord | None:
+        if answer.status.trouble:
+            raise DnsTrouble(f"{name}: {answer.status.value}")
+        if answer.status is not Status.OK:
+            return None
+        records = [record for record in map(self._records.read, answer.texts) if record is not None]
+        # several are none: which one was meant, nobody knows
+        return records[0] if len(records) == 1 else None
 
 
 def organizational_domain(domain: str, found: tuple[Found, ...]) -> str:

@@ -17,7 +17,7 @@ import unicodedata
 
 import msgspec
 
-from upesi.mail.address import Address
+from upesi.mail.address import Address, AddressError
 from upesi.mail.headers import MAX_HEADER, Headers
 from upesi.mail.originators import comments, grouped, originators
 
@@ -32,6 +32,8 @@ _CONTINUED = re.compile(rb"\r\n[ \t]+")
 _FIELD_START = re.compile(rb"\r\n(?![ \t])")
 # characters of a local part that mean something to a reader who does not know quoting
 _TRAPS = re.compile(r'[@<>,;:"\\()\x00-\x1f]|=\?.*\?=')
+# What most people write, and what everybody reads in the same way: an address alone, or in angle brackets behind plain words
+_PLAIN = re.compile(r"(?:(?:[A-Za-z0-9 ._'-]*|\"[A-Za-z0-9 ._'-]*\" *)<)?([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)(>?)")
 
 
 class AuthorFault(enum.StrEnum):
@@ -99,6 +101,18 @@ def _means_field(section: bytes, owner: int, after: int) -> bool:
 
 
 def _read(value: str) -> Author | AuthorFault:
+    plain = _PLAIN.fullmatch(value)
+    # both brackets or none
+    if plain is not None and (plain.start(1) > 0) == bool(plain[2]):
+        try:
+            address = Address.parse(plain[1], utf8=True)
+        except AddressError:
+            return AuthorFault.UNREADABLE
+        return Author((address,), (address.domain,))
+    return _read_closely(value)
+
+
+def _read_closely(value: str) -> Author | AuthorFault:
     try:
         addresses = originators(value)
         if any("@" in text for text in comments(value)):

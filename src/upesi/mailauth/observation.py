@@ -34,6 +34,8 @@ class Published(msgspec.Struct, frozen=True):
     fo: str = ""
     testing: bool = False
     rua: tuple[ReportUri, ...] = ()
+    # what p, sp and np say is not valid, and the record counts as p=none
+    faulty: bool = False
 
 
 class MethodSaid(msgspec.Struct, frozen=True, gc=False):
@@ -64,17 +66,19 @@ def published_by(outcome: DmarcOutcome) -> Published | None:
     record = outcome.record
     if record is None or not record.rua:
         return None
-    words = {name: value.value if value else "" for name, value in (("sp", record.sp), ("np", record.np))}
+    # what was applied: of a record with a fault that is p=none and nothing else (RFC 9989 section 4.10.1)
+    p, sp, np = (None, None, None) if record.faulty else (record.policy, record.sp, record.np)
     return Published(
         outcome.holder,
-        record.policy.value if record.policy and not record.faulty else "none",
-        words["sp"],
-        words["np"],
+        p.value if p else "none",
+        sp.value if sp else "",
+        np.value if np else "",
         "s" if record.strict_dkim else "r",
         "s" if record.strict_spf else "r",
         record.fo if record.ruf else "",
         record.testing,
         record.rua,
+        record.faulty,
     )
 
 
@@ -101,18 +105,24 @@ def observation_of(
         bool(outcome.spf),
         override,
         comment,
-        tuple(_signatures(results)),
+        tuple(_signatures(results, outcome)),
         tuple(_senders(results)),
     )
 
 
-def _signatures(results: Iterable[MethodResult]) -> list[MethodSaid]:
+def _signatures(results: Iterable[MethodResult], outcome: DmarcOutcome) -> list[MethodSaid]:
+    def rank(said: MethodSaid) -> int:
+        # RFC 9990 section 3.1.3: the author's own, the one that is aligned, others that pass, the rest
+        if said.result != "pass":
+            return 3
+        return 0 if said.domain == outcome.author else 1 if said.domain == outcome.dkim else 2
+
     said = [
         MethodSaid(_cut(each.said_of("header.d")), each.result, each.said_of("header.s")[:_MAX_SELECTOR])
         for each in results
         if each.method == "dkim" and each.said_of("header.d")
     ]
-    return said[:MAX_SIGNATURES]
+    return sorted(said, key=rank)[:MAX_SIGNATURES]
 
 
 def _senders(results: Iterable[MethodResult]) -> list[MethodSaid]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from upesi.mailauth.dmarc_record import MAX_RECORD, MAX_URIS, Policy, dmarc_record
+from upesi.mailauth.dmarc_record import MAX_KEPT, MAX_RECORD, MAX_URIS, DmarcRecords, Policy, dmarc_record
 
 
 @pytest.mark.parametrize(
@@ -134,3 +134,19 @@ def test_a_thousand_addresses_are_a_few() -> None:
     record = dmarc_record("v=DMARC1; p=none; rua=" + ",".join(f"mailto:r{n}@b.example" for n in range(150)))
     assert record is not None
     assert len(record.rua) == MAX_URIS
+
+
+def test_a_record_that_was_read_is_kept_within_a_bound() -> None:
+    """A text is read once; strangers' texts cannot fill the memory: longer ones are none, and at the bound all are forgotten (DMARC-02)."""
+    records = DmarcRecords()
+    first = records.read("v=DMARC1; p=reject")
+    assert first is not None
+    assert first.policy is Policy.REJECT
+    assert records.read("v=DMARC1; p=reject") is first
+    assert records.read("v=DMARC1; p=reject; n=" + "x" * MAX_RECORD) is None
+    assert records.read("something else") is None
+    for number in range(MAX_KEPT):
+        records.read(f"v=DMARC1; p=none; n={number}")
+    again = records.read("v=DMARC1; p=reject")
+    assert again == first
+    assert again is not first

@@ -10,6 +10,7 @@ from upesi.plugin import (
     Author,
     AuthorFault,
     DmarcOutcome,
+    DmarcRecords,
     Dns,
     MethodResult,
     Networks,
@@ -91,6 +92,7 @@ class Dmarc(Plugin):
         self._dns = dns
         self._reports = reports if settings.reports else None
         self._log = log
+        self._records = DmarcRecords()
         self._trusted = Networks(settings.trusted)
         self._sealers = frozenset(map(domain_from, settings.trusted_sealers))
         self._overrides = {_domain(name): action for name, action in settings.overrides.items()}
@@ -124,7 +126,7 @@ class Dmarc(Plugin):
         results = tx.authentication
         outcome = await answered(
             self._dns,
-            check_dmarc(author.domains, _passed(results, "spf"), _passed(results, "dkim")),
+            check_dmarc(author.domains, _passed(results, "spf"), _passed(results, "dkim"), self._records),
         )
         unsure = any(each.result == "temperror" for each in results if each.method in ("spf", "dkim"))
         action, override, comment = self._action(tx, outcome, unsure=unsure)
