@@ -205,7 +205,7 @@ async def test_a_sealer_is_believed_only_where_the_operator_trusts_it(arc: ArcOu
 async def test_reports_say_what_was_done_and_why(
     author: str, settings: dict[str, object], disposition: str, override: str
 ):
-    """RFC 9990 section 3.1.1.8: the disposition, and the reason where it is not what was asked for."""
+    """RFC 9990 section 3.1.1.9: the disposition, and the reason where it is not what was asked for."""
     found = await judged(author, spf("elsewhere.example"), dkim("list.example", "fail"), **settings)
     ((published, row),) = found.rows
     assert (published.domain, row.disposition, row.override) == (author[2:], disposition, override)

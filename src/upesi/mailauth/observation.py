@@ -16,7 +16,7 @@ from upesi.mailauth.results import MethodResult
 
 __all__ = ["MAX_SIGNATURES", "MethodSaid", "Observation", "Published", "observation_of", "published_by"]
 
-# RFC 9990 section 3.1.1.11 lets a report name a hundred signatures of a row; who wants to fill our disk should not need so few messages
+# RFC 9990 section 3.1.3 lets a report name a hundred signatures of a row; who wants to fill our disk should not need so few messages
 MAX_SIGNATURES = 5
 # characters of a selector: one or a few labels
 _MAX_SELECTOR = 128
@@ -126,7 +126,7 @@ def _signatures(results: Iterable[MethodResult], outcome: DmarcOutcome) -> list[
 
 
 def _senders(results: Iterable[MethodResult]) -> list[MethodSaid]:
-    # RFC 9990 section 3.1.1.12: MAIL FROM only, one
+    # RFC 9990 section 3.1.1.13: MAIL FROM only, one
     said = [
         MethodSaid(_cut(each.said_of("smtp.mailfrom").rpartition("@")[2]), each.result)
         for each in results

@@ -1,4 +1,4 @@
-"""Who may be sent a domain's reports: addresses at its own organization, and those elsewhere that ask for them (RFC 9990 section 5).
+"""Who may be sent a domain's reports: addresses at its own organization, and those elsewhere that ask for them (RFC 9990 section 4).
 
 Without this anybody could have a stranger's mailbox filled by naming it in a record. An address elsewhere gets reports only where
 

@@ -18,13 +18,15 @@ __all__ = ["AggregateReport", "aggregate_xml"]
 
 _NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"
 _GENERATOR = "Upesi"
+# RFC 9990 section 3.1.1.2: of the format; many who read reports look for it first
+_VERSION = "1.0"
 
 # XML 1.0 section 2.2: Char
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # the words that the schema knows; whatever else a method says is told as the nearest of them
 _DKIM_RESULTS = frozenset(("none", "pass", "fail", "policy", "neutral", "temperror", "permerror"))
-_SPF_RESULTS = frozenset(("none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"))
+_SPF_RESULTS = frozenset(("none", "pass", "fail", "softfail", "policy", "neutral", "temperror", "permerror"))
 
 
 class AggregateReport(msgspec.Struct, frozen=True):
@@ -41,8 +43,12 @@ class AggregateReport(msgspec.Struct, frozen=True):
 
 
 def aggregate_xml(report: AggregateReport) -> bytes:
-    """Return the document, in UTF-8."""
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f'<feedback xmlns="{_NAMESPACE}">']
+    """Return the document, in UTF-8. It needs a row: there is no report of nothing."""
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<feedback xmlns="{_NAMESPACE}">',
+        _element("version", _VERSION),
+    ]
     lines += _metadata(report)
     lines += _policy(report.published)
     for observation, count in report.rows:
@@ -57,10 +63,17 @@ def _metadata(report: AggregateReport) -> Iterator[str]:
     yield _element("email", report.contact)
     yield _element("report_id", report.id)
     yield f"<date_range>{_element('begin', report.begins)}{_element('end', report.ends)}</date_range>"
-    if report.lost:
-        yield _element("error", f"{report.lost} more messages were seen, in more rows than are kept")
+    # one element at the most, whatever there is to say
+    yield from _optional("error", "; ".join(_errors(report)))
     yield _element("generator", _GENERATOR)
     yield "</report_metadata>"
+
+
+def _errors(report: AggregateReport) -> Iterator[str]:
+    if report.published.faulty:
+        yield "the record has no valid p, or an sp or np that is not valid, and counts as p=none"
+    if report.lost:
+        yield f"{report.lost} more messages were seen, in more rows than are kept"
 
 
 def _policy(published: Published) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The message that carries an aggregate report (RFC 9990 section 4): gzip, named as the RFC asks, in a multipart that people can open.
+"""The message that carries an aggregate report (RFC 9990 section 3.5): gzip, named as the RFC asks, in a multipart that people can open.
 
 It goes out with the null reverse-path, so that a mailbox for reports that is full or gone bounces nothing at us, and says that no program
 should answer it (RFC 3834). With the null reverse-path, SPF vouches for this server's own name, which is what From has by default.
@@ -25,7 +25,7 @@ _BASE64_LINE = 76
 
 
 def report_id(domain: str, day: int, hostname: str) -> str:
-    """Return the id of a report: the same for the same day, so that one that came twice is known for it (RFC 9990 section 3.1.1.4)."""
+    """Return the id of a report: the same for the same day, so that one that came twice is known for it (RFC 9990 section 3.5.1)."""
     return hashlib.sha256(f"{domain} {day} {hostname}".encode()).hexdigest()[:32]
 
 
@@ -36,7 +36,7 @@ def report_message_id(report: str, to: Address, begins: int) -> MessageId:
 
 
 def report_name(report: AggregateReport, hostname: str) -> str:
-    """Return the name of the file (RFC 9990 section 4.1): receiver ! policy-domain ! begin ! end ! unique-id . xml.gz"""
+    """Return the name of the file (RFC 9990 section 3.5.2): receiver ! policy-domain ! begin ! end ! unique-id . xml.gz"""
     return f"{hostname}!{report.published.domain}!{report.begins}!{report.ends}!{report.id}.xml.gz"
 
 
@@ -74,7 +74,7 @@ def _header(report: AggregateReport, to: Address, id: MessageId, sender: Address
         ("Date", formatdate(now)),
         ("From", f"<{sender}>"),
         ("To", f"<{to}>"),
-        # RFC 9990 section 4.2, dmarc-subject. Not folded: programs look for it, and with two domains it still fits into a line
+        # RFC 9990 section 3.5.2, dmarc-subject. Not folded: programs look for it, and with two domains it still fits into a line
         ("Subject", f"Report Domain: {report.published.domain} Submitter: {hostname} Report-ID: <{report.id}>"),
         ("Message-ID", f"<{id.hex()}@{hostname}>"),
         ("Auto-Submitted", "auto-generated"),

@@ -51,7 +51,7 @@ _LIFETIME = 2 * 86_400.0
 
 
 def report_delay(hostname: str, spread: float) -> Callable[[str], float]:
-    """Return how long a domain's report waits: not all servers' at midnight, and the same at each try (RFC 9990 section 4)."""
+    """Return how long a domain's report waits: not all servers' at midnight, and the same at each try."""
 
     def delay(domain: str) -> float:
         part = int.from_bytes(hashlib.sha256(f"{hostname} {domain}".encode()).digest()[:4], "big")
@@ -186,7 +186,7 @@ class ReportSender:
         route = self._intake.default_route(to)
         place = self._intake.place(route)
         expires = now + min(self._intake.lifetime, _LIFETIME)
-        # a report that cannot be delivered is nobody's business (RFC 9990 section 4)
+        # a report that cannot be delivered is nobody's business (RFC 9990 section 3.5)
         recipient = Recipient(to, notify=Notify.NEVER)
         delivery = NewDelivery(place.queue, route, (recipient,), now, expires, place.state, claim=place.claim)
         fields: dict[str, str | int | float] = {"recipients": 1, "size": len(octets), "session": "dmarc-report"}

@@ -46,12 +46,12 @@ def allowed(rua: str, domain: str = "bank.example") -> list[tuple[str, int]]:
     ],
 )
 def test_reports_go_elsewhere_only_where_they_are_wanted(rua: str, expected: list[tuple[str, int]]) -> None:
-    """C79, DMARC-02, RFC 9990 section 5: the same organization, or a record at the destination, which cannot pass it on."""
+    """C79, DMARC-02, RFC 9990 section 4: the same organization, or a record at the destination, which cannot pass it on."""
     assert allowed(rua) == expected
 
 
 def test_a_subdomain_reports_to_its_organization() -> None:
-    """RFC 9990 section 5: organizational domains are compared."""
+    """RFC 9990 section 4: organizational domains are compared."""
     assert allowed("mailto:r@bank.example", "mail.bank.example") == [("r@bank.example", 0)]
 
 

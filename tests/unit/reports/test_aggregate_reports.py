@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 import gzip
+import itertools
 import re
+from collections import Counter
 from email.message import EmailMessage
 from pathlib import Path
 from typing import cast
@@ -36,13 +38,16 @@ REPORT = AggregateReport(
 TO = Address("reports", "bank.example")
 FROM = Address("postmaster", "mx.example")
 
-# The schema of RFC 9990 appendix A: by path the children in any order (xs:all) with the least and most of each, or the words allowed
-_ANY = None
+# The schema of RFC 9990 appendix A: by name, or parent and name, the children with the least and most of each, and the words allowed.
+# `record` may end in elements of other namespaces; ours has none, and none is allowed here.
+MANY = 10**9
+# whose children come in the order given (xs:sequence); those of the others in any (xs:all)
+ORDERED = {"feedback", "record", "policy_evaluated", "auth_results"}
 DISPOSITION = {"none", "pass", "quarantine", "reject"}
 CHILDREN = {
-    "feedback": {"report_metadata": (1, 1), "policy_published": (1, 1), "extension": (0, 1), "record": (1, 10**9), "version": (0, 1)},
+    "feedback": {"version": (0, 1), "report_metadata": (1, 1), "policy_published": (1, 1), "extension": (0, 1), "record": (1, MANY)},
     "report_metadata": {
-        "org_name": (1, 1), "email": (1, 1), "extra_contact_info": (0, 1), "report_id": (1, 1), "date_range": (1, 1), "error": (0, 9),
+        "org_name": (1, 1), "email": (1, 1), "extra_contact_info": (0, 1), "report_id": (1, 1), "date_range": (1, 1), "error": (0, 1),
         "generator": (0, 1),
     },
     "date_range": {"begin": (1, 1), "end": (1, 1)},
@@ -52,10 +57,10 @@ CHILDREN = {
     },
     "record": {"row": (1, 1), "identifiers": (1, 1), "auth_results": (1, 1)},
     "row": {"source_ip": (1, 1), "count": (1, 1), "policy_evaluated": (1, 1)},
-    "policy_evaluated": {"disposition": (1, 1), "dkim": (1, 1), "spf": (1, 1), "reason": (0, 9)},
+    "policy_evaluated": {"disposition": (1, 1), "dkim": (1, 1), "spf": (1, 1), "reason": (0, MANY)},
     "reason": {"type": (1, 1), "comment": (0, 1)},
     "identifiers": {"header_from": (1, 1), "envelope_from": (0, 1), "envelope_to": (0, 1)},
-    "auth_results": {"dkim": (0, 100), "spf": (0, 1)},
+    "auth_results": {"dkim": (0, MANY), "spf": (0, 1)},
     "auth_results/dkim": {"domain": (1, 1), "selector": (1, 1), "result": (1, 1), "human_result": (0, 1)},
     "auth_results/spf": {"domain": (1, 1), "scope": (0, 1), "result": (1, 1), "human_result": (0, 1)},
 }  # fmt: skip
@@ -65,7 +70,9 @@ WORDS = {
     "disposition": DISPOSITION, "policy_evaluated/dkim": {"pass", "fail"}, "policy_evaluated/spf": {"pass", "fail"},
     "type": {"local_policy", "mailing_list", "other", "policy_test_mode", "trusted_forwarder"},
     "dkim/result": {"none", "pass", "fail", "policy", "neutral", "temperror", "permerror"},
-    "spf/result": {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"},
+    "spf/result": {"none", "pass", "fail", "softfail", "policy", "neutral", "temperror", "permerror"},
+    # the schema says xs:decimal, section 3.1.1.2 says 1.0
+    "version": {"1.0"},
 }  # fmt: skip
 NUMBERS = {"begin", "end", "count"}
 
@@ -78,10 +85,14 @@ def faults(element: Element, parent: str = "") -> list[str]:
     children = CHILDREN.get(f"{parent}/{name}", CHILDREN.get(name))
     if children is None:
         return _text_faults(name, parent, element)
-    count = {child.tag.removeprefix(SPACE): 0 for child in element}
-    for child in element:
-        count[child.tag.removeprefix(SPACE)] += 1
-    wrong = [f"{name}: {child} has no place" for child in count if child not in children]
+    names = [child.tag.removeprefix(SPACE) for child in element]
+    count = Counter(names)
+    between = [element.text, *(child.tail for child in element)]
+    wrong = [f"{name}: text between elements"] if "".join(filter(None, between)).strip() else []
+    order = [child for child in children if child in count]
+    if name in ORDERED and order != [child for child, _ in itertools.groupby(names)]:
+        wrong.append(f"{name}: not in order")
+    wrong += [f"{name}: {child} has no place" for child in count if child not in children]
     wrong += [
         f"{name}: {count.get(child, 0)} of {child}"
         for child, (low, high) in children.items()
@@ -105,7 +116,17 @@ def document(report: AggregateReport) -> Element:
 def test_the_document_is_as_the_schema_has_it() -> None:
     """C79, RFC 9990 appendix A: every element in its place, with the words that are allowed there."""
     assert faults(document(REPORT)) == []
-    assert faults(document(msgspec.structs.replace(REPORT, lost=3, published=Published("b.example", "none")))) == []
+    shapes = [
+        {"lost": 3, "published": Published("b.example", "none", faulty=True)},
+        {"rows": ((BARE, 1),)},
+        *({"rows": ((msgspec.structs.replace(ROW, override=word, comment=""), 1),)} for word in ("", *WORDS["type"])),
+        *({"rows": ((msgspec.structs.replace(ROW, disposition=word), 1),)} for word in DISPOSITION),
+        *(
+            {"rows": ((msgspec.structs.replace(ROW, dkim=(MethodSaid("a", said),), spf=(MethodSaid("a", said),)), 1),)}
+            for said in (*WORDS["spf/result"], "hardfail")
+        ),
+    ]
+    assert [shape for shape in shapes if faults(document(msgspec.structs.replace(REPORT, **shape)))] == []
 
 
 def test_the_check_of_the_schema_finds_what_is_wrong() -> None:
@@ -113,6 +134,34 @@ def test_the_check_of_the_schema_finds_what_is_wrong() -> None:
     wrong = aggregate_xml(REPORT).replace(b"<p>reject</p>", b"<p>block</p>").replace(b"<count>5</count>", b"")
     wrong = wrong.replace(b"<generator>", b"<generater>").replace(b"</generator>", b"</generater>")
     assert len(faults(ElementTree.fromstring(wrong))) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<version>1.0</version>", ""),
+        ("<report_metadata>", "<report_metadata><error>x</error><error>y</error>"),
+        ("<disposition>none</disposition>\n<dkim>fail</dkim>", "<dkim>fail</dkim><disposition>none</disposition>"),
+        ("<identifiers>", "x<identifiers>"),
+        ("<auth_results>\n</auth_results>", "<auth_results><spf><domain>a</domain><result>pass</result></spf><dkim/></auth_results>"),
+        ("<result>softfail</result>", "<result>hardfail</result>"),
+        ('xmlns="urn:ietf:params:xml:ns:dmarc-2.0"', 'xmlns="urn:ietf:params:xml:ns:dmarc-1.0"'),
+    ],
+)  # fmt: skip
+def test_order_number_and_words_are_looked_at(before: str, after: str) -> None:
+    """RFC 9990 sections 3.1.1.2 to 3.1.1.11: some elements have an order, one error is all; only `version` may be left out."""
+    text = aggregate_xml(REPORT).decode()
+    assert before in text
+    changed = text.replace(before, after, 1)
+    assert bool(faults(ElementTree.fromstring(changed))) is (after != "")
+
+
+def test_one_element_tells_all_errors() -> None:
+    """RFC 9990 sections 3.1.1.3 and 3.1.5: a record that is at fault, and what no row says, in one `error`."""
+    report = msgspec.structs.replace(REPORT, lost=3, published=Published("b.example", "none", faulty=True))
+    (error,) = document(report).iter(f"{SPACE}error")
+    assert error.text is not None
+    assert "counts as p=none; 3 more messages" in error.text
 
 
 def test_the_document_says_what_was_seen() -> None:
@@ -161,7 +210,7 @@ def test_nothing_of_a_report_from_outside_is_unpacked() -> None:
 
 
 def test_the_message_carries_the_document_as_the_rfc_names_it() -> None:
-    """C79, RFC 9990 section 4: gzip under its name, the subject, null answers (RFC 3834), 7-bit lines that fit."""
+    """C79, RFC 9990 section 3.5.2: gzip under its name, the subject, null answers (RFC 3834), 7-bit lines that fit."""
     id = report_message_id(REPORT.id, TO, REPORT.begins)
     octets = report_mail(REPORT, zipped(REPORT), TO, id, FROM, "mx.example", BEGINS + 90_000.0)
     assert octets.isascii()
