@@ -30,11 +30,11 @@ MAX_KEPT = 1000
 MAX_URIS = 5
 
 _VERSION = re.compile(r"v[ \t]*=[ \t]*(?-i:DMARC1)[ \t]*(?:;|$)", re.IGNORECASE)
-_TAG = re.compile(r"([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]+)")
+_TAG = re.compile(r"([A-Za-z]+)[ \t]*=[ \t]*([\t\x20-\x3a\x3c-\x7e]+)")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[!-~]+")
-# RFC 7489 section 6.2: dmarc-uri = URI [ "!" 1*DIGIT [ "k" / "m" / "g" / "t" ] ]; a "!" in the address itself is encoded
-_MAILTO = re.compile(r"mailto:([!-~]+?)(?:!(\d{1,12})([kmgt]?))?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+# Of the URI only the address is taken: RFC 6068's header fields are a stranger's, and a size ("!10m", obs-dmarc-report-size) is ignored
+# (RFC 9989 section 4.8). A "!" or "?" in the address itself is encoded
+_MAILTO = re.compile(r"mailto:([!->@-~]+?)(?:\?[!-~]*?)?(?:!\d+[kmgt]?)?", re.IGNORECASE)
 
 
 class Policy(enum.StrEnum):
@@ -56,10 +56,9 @@ class Policy(enum.StrEnum):
 
 
 class ReportUri(msgspec.Struct, frozen=True, gc=False):
-    """Where reports are wanted; `limit` octets at the most, 0 for no limit."""
+    """Where reports are wanted."""
 
     address: Address
-    limit: int = 0
 
 
 class DmarcRecord(msgspec.Struct, frozen=True):
@@ -109,7 +108,7 @@ def dmarc_record(text: str) -> DmarcRecord | None:
         name = match[1].lower()
         if name in tags:
             return None
-        tags[name] = match[2].strip(" ")
+        tags[name] = match[2].strip(" \t")
     return _record(tags)
 
 
@@ -147,7 +146,7 @@ def _record(tags: dict[str, str]) -> DmarcRecord:
         testing=tags.get("t", "").lower() == "y",
         rua=tuple(_uris(rua)),
         ruf=tuple(_uris(tags.get("ruf", ""))),
-        fo=tags.get("fo", ""),
+        fo=_options(tags.get("fo", "")),
         faulty="p" not in tags or None in policies.values(),
         wants_reports=any(_URI.fullmatch(uri.strip(" \t")) for uri in rua.split(",")),
     )
@@ -158,6 +157,16 @@ def _policy(value: str) -> Policy | None:
         return Policy(value.lower())
     except ValueError:
         return None
+
+
+def _options(value: str) -> str:
+    """Return what `fo` says, "" where it says nothing that can be."""
+    options = value.lower().split(":")
+    distinct = set(options)
+    # RFC 9989 section 4.7: in any order, each once; "0" and "1" exclude each other
+    if len(distinct) < len(options) or not distinct <= {"0", "1", "d", "s"} or {"0", "1"} <= distinct:
+        return ""
+    return value.lower()
 
 
 def _one_of(value: str, letters: str, default: str) -> str:
@@ -178,4 +187,4 @@ def _uris(value: str) -> Iterator[ReportUri]:
         except AddressError:
             continue
         found += 1
-        yield ReportUri(address, int(match[2] or 0) * _UNITS[(match[3] or "").lower()])
+        yield ReportUri(address)

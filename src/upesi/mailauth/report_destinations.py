@@ -4,37 +4,59 @@ Without this anybody could have a stranger's mailbox filled by naming it in a re
 
     policy-domain._report._dmarc.destination    TXT    "v=DMARC1"
 
-says so; that record may name another address at the same place instead (DMARC-02).
+says so; that record may name another address at the same place instead. If it names a place elsewhere, nobody gets any (DMARC-02).
+
+Where DNS cannot say for one address, the others are known all the same: a destination that is broken for good is no reason to keep a report
+from those that are not.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 from upesi.mail.answers import Status
 from upesi.mailauth.asking import Asking, Question
 from upesi.mailauth.dmarc_record import ReportUri, dmarc_record
 from upesi.mailauth.dmarc_walk import DnsTrouble, Walker, organizational_domain
 
-__all__ = ["report_destinations"]
+__all__ = ["Destinations", "report_destinations"]
 
 _MAX_NAME = 253
 
 
-def report_destinations(domain: str, wanted: tuple[ReportUri, ...]) -> Asking[tuple[ReportUri, ...]]:
-    """Return which of `wanted`, named by the policy record of `domain`, may get reports, each once; raise DnsTrouble."""
+class Destinations(msgspec.Struct, frozen=True):
+    """Who may get a domain's reports, each once. `trouble` is what DNS could not say of others, "" where it said all."""
+
+    uris: tuple[ReportUri, ...] = ()
+    trouble: str = ""
+
+
+def report_destinations(domain: str, wanted: tuple[ReportUri, ...]) -> Asking[Destinations]:
+    """Return which of `wanted`, named by the policy record of `domain`, may get reports."""
     walker = Walker()
     allowed: dict[str, ReportUri] = {}
-    own = organizational_domain(domain, (yield from walker.walk(domain)))
+    trouble = ""
     for uri in wanted:
-        host = uri.address.domain
-        # an address literal is nobody's domain, and nobody there could have asked
-        if not host or host.startswith("["):
-            continue
-        if host == domain or organizational_domain(host, (yield from walker.walk(host))) == own:
-            allowed.setdefault(uri.address.key, uri)
-            continue
-        for agreed in (yield from _agreed(domain, uri)):
-            allowed.setdefault(agreed.address.key, agreed)
-    return tuple(allowed.values())
+        try:
+            for agreed in (yield from _allowed(walker, domain, uri)):
+                allowed.setdefault(agreed.address.key, agreed)
+        except DnsTrouble as error:
+            trouble = str(error)
+    return Destinations(tuple(allowed.values()), trouble)
+
+
+def _allowed(walker: Walker, domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
+    """Return `uri`, what it is replaced by, or nothing; raise DnsTrouble."""
+    host = uri.address.domain
+    # an address literal is nobody's domain, and nobody there could have asked
+    if not host or host.startswith("["):
+        return ()
+    if host == domain:
+        return (uri,)
+    own = organizational_domain(domain, (yield from walker.walk(domain)))
+    if organizational_domain(host, (yield from walker.walk(host))) == own:
+        return (uri,)
+    return (yield from _agreed(domain, uri))
 
 
 def _agreed(domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
@@ -49,6 +71,11 @@ def _agreed(domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
     records = [record for record in map(dmarc_record, answer.texts if answer.status is Status.OK else ()) if record]
     if not records:
         return ()
-    # at the same host only: the right to reports cannot be passed on
-    instead = tuple(other for record in records for other in record.rua if other.address.domain == host)
+    # the right to reports cannot be passed on: if that is tried, neither address gets any
+    instead = tuple(other for record in records for other in record.rua)
+    if any(other.address.domain != host for other in instead):
+        return ()
+    # what we cannot serve replaces the address too
+    if not instead and any(record.wants_reports for record in records):
+        return ()
     return instead[:1] or (uri,)

@@ -25,7 +25,6 @@ from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
 from upesi.mail.errors import UpesiError
 from upesi.mail.ids import MessageId
 from upesi.mailauth.dmarc_record import ReportUri
-from upesi.mailauth.dmarc_walk import DnsTrouble
 from upesi.mailauth.report_destinations import report_destinations
 from upesi.reports.aggregate import AggregateReport
 from upesi.reports.aggregate_mail import MAX_REPORT, report_id, report_mail, report_message_id, zipped
@@ -46,6 +45,8 @@ _PAUSE = 60.0
 _LEASE = 900.0
 # until the next try where DNS or the spool could not
 _RETRY = 3600.0
+# tries after which a destination of which DNS still cannot say whether it wants reports has not said so: the others get theirs
+_PATIENCE = 4
 # for which a report is tried: what a mailbox for reports does not take in two days it does not want
 _LIFETIME = 2 * 86_400.0
 
@@ -126,18 +127,22 @@ class ReportSender:
 
     async def _send(self, day: AggregateDay) -> None:
         try:
-            uris = await answered(self._dns, report_destinations(day.domain, day.published.rua))
-            told = await self._queue(day, uris)
-        except (DnsTrouble, UpesiError) as trouble:
-            self._emit(
-                "report.deferred", {"domain": day.domain, "day": day.day, "tries": day.tries, "text": str(trouble)}
-            )
-            await self._aggregates.later(day, _RETRY)
+            found = await answered(self._dns, report_destinations(day.domain, day.published.rua))
+            if found.trouble and day.tries < _PATIENCE:
+                await self._defer(day, found.trouble)
+                return
+            told = await self._queue(day, found.uris)
+        except UpesiError as trouble:
+            await self._defer(day, str(trouble))
             return
         await self._aggregates.sent(day)
         messages = sum(count for _, count in day.rows)
         fields = {"domain": day.domain, "day": day.day, "rows": len(day.rows), "messages": messages, "recipients": told}
         self._emit("report.sent", {**fields, "lost": day.lost})
+
+    async def _defer(self, day: AggregateDay, text: str) -> None:
+        self._emit("report.deferred", {"domain": day.domain, "day": day.day, "tries": day.tries, "text": text})
+        await self._aggregates.later(day, _RETRY)
 
     async def _queue(self, day: AggregateDay, uris: tuple[ReportUri, ...]) -> int:
         """Queue the report for each address; return how many it goes to."""
@@ -153,7 +158,7 @@ class ReportSender:
         for uri in uris:
             id = report_message_id(report.id, uri.address, report.begins)
             octets = report_mail(report, document, uri.address, id, self._sender, self._hostname, self._now())
-            if len(octets) > min(uri.limit or MAX_REPORT, MAX_REPORT):
+            if len(octets) > MAX_REPORT:
                 continue
             told += 1
             try:

@@ -112,10 +112,10 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await aggregates.close()
 
 
-async def noted(world: World, *addresses: str, limit: int = 0, **settings: str) -> tuple[Aggregates, ReportSender]:
+async def noted(world: World, *addresses: str, **settings: str) -> tuple[Aggregates, ReportSender]:
     """Return a worker that has seen one message of a domain whose reports go to `addresses`, on the day after."""
     aggregates, sender = world.worker(**settings)
-    rua = tuple(ReportUri(Address.parse(address), limit) for address in addresses)
+    rua = tuple(ReportUri(Address.parse(address)) for address in addresses)
     aggregates.note(Published("bank.example", "reject", rua=rua), ROW)
     await aggregates.settle()
     world.clock.advance(DAY + 3600)
@@ -178,9 +178,22 @@ async def test_trouble_puts_a_report_off(world: World, trouble: str) -> None:
     assert len(world.spool.told) == 1
 
 
-async def test_a_report_that_is_too_large_for_its_receiver_is_not_sent(world: World) -> None:
-    """RFC 7489 section 6.2: the size behind "!" of old records is a bound."""
-    _, sender = await noted(world, "r@bank.example", limit=100)
+async def test_a_destination_that_dns_never_knows_does_not_keep_the_report_from_others(world: World) -> None:
+    """RFC 9990 sections 3.5 and 4: without a word of consent none goes there; everybody else gets one, once."""
+    _, sender = await noted(world, "r@slow.example", "r@bank.example")
+    for _ in range(5):
+        await sender.send_due()
+        world.clock.advance(3601)
+    assert world.spool.told == ["r@bank.example"]
+    assert [name for name, _ in world.events] == ["report.deferred"] * 3 + ["report.sent"]
+
+
+async def test_a_report_that_is_too_large_for_a_message_is_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MAX_REPORT: no mailbox is sent more."""
+    monkeypatch.setattr("upesi.runtime.reporting.MAX_REPORT", 100)
+    _, sender = await noted(world, "r@bank.example")
     await sender.send_due()
     assert world.spool.told == []
 
