@@ -140,6 +140,9 @@ def test_a_plugin_that_fails_in_every_way_costs_no_mail_and_no_worker(
     failures = events(server, "plugin.failed")
     assert {"rcpt", "message", "disconnect", "queued", "delivered", "attempt"} <= {event["hook"] for event in failures}
     assert events(server, "worker.died") == []
+    # a task that swallows its cancellation does not hold up the end: nothing of ours is in it
+    server.stop()
+    assert [event["status"] for event in events(server, "worker.ended")] == [0]
 
 
 _SCORED = """\

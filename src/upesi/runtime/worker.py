@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
+import threading
 
 import uvloop
 
@@ -30,6 +32,8 @@ __all__ = ["Worker"]
 _HEARTBEAT = 1.0
 # for the supervisor's answer to a question of a session: changes wait until all workers have given back what they have not started
 _PATIENCE = 30.0
+# for tasks and threads to end when all else has: with asyncio's own runner, one that does not held the worker until it was killed
+_LAST_WORDS = 1.0
 # long-lived objects are frozen after start; what is made per message has no cycles, so full collections may be rare
 # (one over 10,000 sessions was seen to take 35 ms)
 _GC_THRESHOLDS = (50_000, 20, 100)
@@ -177,9 +181,34 @@ async def _main(fd: int) -> None:
 def main() -> int:
     """Run one worker on the channel whose descriptor is the only argument."""
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(int(sys.argv[1])))
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_main(int(sys.argv[1])))
+    finally:
+        if not _ended(loop):
+            # a plugin's task that swallows its cancellation, a thread that it blocks: all of ours is closed, and nobody waits for them
+            sys.stderr.flush()
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+        loop.close()
     return 0
+
+
+def _ended(loop: asyncio.AbstractEventLoop) -> bool:
+    """Cancel what is left; return whether it has ended, tasks and threads, within `_LAST_WORDS`."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, tasks = loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_WORDS))
+    try:
+        loop.run_until_complete(asyncio.wait_for(loop.shutdown_default_executor(), _LAST_WORDS))
+    except TimeoutError:
+        return False
+    threads = [
+        thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon
+    ]
+    return not tasks and not threads
 
 
 if __name__ == "__main__":
