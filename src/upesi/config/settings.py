@@ -284,6 +284,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     errors: Rate = Rate("300/10m")
     # recipients that do not exist (5.1.1); beyond them every RCPT gets 450 4.7.1, so that guessing tells nothing more
     unknown_recipients: Rate = Rate("100/10m")
+    # RCPT commands that ask for a notice of success (NOTIFY=SUCCESS), of clients that neither relay nor have logged in; beyond them
+    # 452 4.5.3. Notices go to whoever stands in MAIL FROM
+    notices: Rate = Rate("300/10m")
 
 
 class OverloadSettings(Section, frozen=True, kw_only=True):

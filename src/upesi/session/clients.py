@@ -22,7 +22,7 @@ from upesi.store.counters import Counters
 __all__ = ["LIMITS", "Clients"]
 
 # which limits there are, as events and metrics call them
-LIMITS = ("connections", "connection_rate", "messages", "recipients", "errors", "unknown_recipients")
+LIMITS = ("connections", "connection_rate", "messages", "recipients", "errors", "unknown_recipients", "notices")
 
 # networks that are remembered: finding one costs 3 us, and clients come again
 _MAX_KNOWN = 4096
@@ -109,6 +109,12 @@ class Clients:
         if unknown.count and counters.spent(b"unknown_recipients:" + network, unknown) >= unknown.count:
             return self._refuse("unknown_recipients", network, replies.TOO_MANY_UNKNOWN, listener)
         return None
+
+    def notice(self, network: bytes, listener: str) -> Reply | None:
+        """Count a RCPT of a stranger that asks for a notice of success; the reply that refuses it, else None (DSN-01)."""
+        if self._counters.take(b"notices:" + network, self._settings.notices):
+            return None
+        return self._refuse("notices", network, replies.TOO_MANY_NOTICES, listener)
 
     def erred(self, network: bytes, reply: Reply, listener: str) -> Reply | None:
         """Count a 5xx `reply`; the reply that is to end the session, else None."""

@@ -51,6 +51,7 @@ __all__ = [
     "TOO_MANY_IDLE",
     "TOO_MANY_MESSAGES",
     "TOO_MANY_MESSAGES_HERE",
+    "TOO_MANY_NOTICES",
     "TOO_MANY_RECIPIENTS",
     "TOO_MANY_RECIPIENTS_NOW",
     "TOO_MANY_SESSIONS",
@@ -111,6 +112,7 @@ TOO_MANY_CONNECTIONS = Reply.make(421, "4.7.0", "Too many connections from your 
 TOO_FAST_CONNECTIONS = Reply.make(421, "4.7.0", "Connections from your network come too fast, try again later")
 TOO_MANY_CLIENT_ERRORS = Reply.make(421, "4.7.0", "Too many errors from your network, try again later")
 TOO_MANY_MESSAGES = Reply.make(450, "4.7.1", "Too many messages from your network, try again later")
+TOO_MANY_NOTICES = Reply.make(452, "4.5.3", "Too many notices asked for from your network, try again later")
 TOO_MANY_RECIPIENTS_NOW = Reply.make(452, "4.5.3", "Too many recipients from your network, try again later")
 TOO_MANY_UNKNOWN = Reply.make(450, "4.7.1", "Too many unknown recipients from your network, try again later")
 # RFC 9422 section 4.1: who goes on beyond MAILMAX connects again

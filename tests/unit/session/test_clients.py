@@ -147,6 +147,32 @@ def test_guessing_recipients_ends_in_one_answer_for_all(worlds: list[World]) -> 
     assert replies == {"450 4.7.1 Too many unknown recipients from your network, try again later"}
 
 
+def test_strangers_cannot_have_notices_without_end_sent_to_others(worlds: list[World]) -> None:
+    """DSN-01: `limits.notices`: NOTIFY=SUCCESS of a stranger is 452 beyond it, over all transactions; other recipients are not touched."""
+    worlds.append(world := World(notices=Rate("3/10m")))
+    talk = world.talk(rcpt=lambda tx, recipient: accept())
+    talk.hello()
+    for number in range(5):
+        talk.say("RSET")
+        talk.say("MAIL FROM:<victim@example.org>")
+        (reply,) = talk.say(f"RCPT TO:<u{number}@example.net> NOTIFY=FAILURE,SUCCESS")
+        assert reply[:9] == ("250 2.1.5" if number < 3 else "452 4.5.3")
+    for parameters in ("", " NOTIFY=FAILURE,DELAY", " NOTIFY=NEVER"):
+        assert talk.say(f"RCPT TO:<u@example.net>{parameters}")[0].startswith("250 ")
+    assert world.clients.refused["notices"] == 2
+
+
+def test_who_may_relay_may_ask_for_notices(worlds: list[World]) -> None:
+    """DSN-01: clients that we know are responsible for their senders, and not counted."""
+    worlds.append(world := World(notices=Rate("1/10m")))
+    talk = world.talk(rcpt=lambda tx, recipient: accept())
+    talk.hello()
+    talk.engine.session.relaying = True
+    talk.say("MAIL FROM:<a@example.org>")
+    for number in range(5):
+        assert talk.say(f"RCPT TO:<u{number}@example.net> NOTIFY=SUCCESS")[0].startswith("250 ")
+
+
 def test_events_tell_once_in_a_while(worlds: list[World]) -> None:
     """FLD-12: a flood of refusals is counted each, and told once a minute for each network and limit."""
     worlds.append(world := World(connections=1))
