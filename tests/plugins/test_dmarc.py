@@ -18,7 +18,9 @@ RECORDS = {
     ("_dmarc.test.example", "TXT"): ["v=DMARC1; p=reject; t=y; rua=mailto:r@test.example"],
     ("_dmarc.mild.example", "TXT"): ["v=DMARC1; p=none; rua=mailto:r@mild.example"],
     ("_dmarc.broken.example", "TXT"): Status.SERVFAIL,
+    ("_dmarc.wrong.example", "TXT"): ["v=DMARC1; p=block"],
 }
+FIVE = ", ".join(f"{name}@{name}.example" for name in "abcde")
 REJECTED = "550 5.7.26 bank.example asks to refuse mail that is not authenticated as its own (DMARC)"
 
 
@@ -63,7 +65,7 @@ def dkim(domain: str, result: str = "pass") -> MethodResult:
 
 
 async def test_mail_that_nobody_vouches_for_is_refused_where_its_domain_asks_for_that():
-    """RFC 9989 section 5.3: p=reject is honoured by default, with X.7.26 (RFC 7372)."""
+    """RFC 9989 section 5.3.6: p=reject is honoured by default, with X.7.26 (RFC 7372)."""
     found = await judged("ceo@bank.example", spf("attacker.example"), dkim("attacker.example"))
     assert found.said == REJECTED
     assert found.result == "fail"
@@ -93,6 +95,10 @@ async def test_mail_that_spf_or_dkim_vouches_for_passes(vouched: MethodResult):
         ("x@mild.example", {"overrides": {"mild.example": "reject"}}, REJECTED.replace("bank", "mild"), "fail"),
         ("x@test.example", {}, "", "fail"),
         ("x@none.example", {}, "", "none"),
+        # RFC 9989 section 4.10.1: no DMARC for it, whatever is done with authors who cannot be read
+        ("x@wrong.example", {}, "", "permerror"),
+        (FIVE, {}, "550 5.7.1 The From field cannot be checked: 5 author domains", "permerror"),
+        (FIVE, {"unreadable_from": "mark"}, "", "permerror"),
         ("x@broken.example", {}, "451 4.7.26 The DMARC policy of broken.example could not be looked up", "temperror"),
         ("x@broken.example", {"temperror": "mark"}, "", "temperror"),
         (None, {}, "550 5.7.1 Message not accepted: there is no From field", "permerror"),
@@ -125,7 +131,7 @@ async def test_quarantine_leaves_a_note_for_whoever_quarantines():
 
 
 async def test_a_check_that_could_pass_later_defers_and_does_not_refuse():
-    """RFC 9989 section 5.3: a key that could not be fetched must not bounce honest mail."""
+    """RFC 9989 section 5.3.6: a key that could not be fetched must not bounce honest mail."""
     found = await judged("x@bank.example", dkim("bank.example", "temperror"))
     assert found.said == "451 4.7.26 A check of the message could not be finished, please try again later"
     assert found.rows == []
@@ -200,6 +206,8 @@ async def test_a_sealer_is_believed_only_where_the_operator_trusts_it(arc: ArcOu
         ("x@bank.example", {"reject": "quarantine"}, "quarantine", "local_policy"),
         ("x@test.example", {}, "quarantine", "policy_test_mode"),
         ("x@mild.example", {}, "none", ""),
+        ("x@bank.example", {"overrides": {"bank.example": "mark"}}, "none", "local_policy"),
+        ("x@mild.example", {"none": "quarantine"}, "quarantine", "local_policy"),
     ],
 )
 async def test_reports_say_what_was_done_and_why(
@@ -214,6 +222,26 @@ async def test_reports_say_what_was_done_and_why(
         ("elsewhere.example", "pass", ""),
         ("list.example", "fail", "s1"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "disposition"), [("bank.example", "pass"), ("test.example", "pass"), ("mild.example", "none")]
+)
+async def test_pass_is_said_of_domains_that_ask_for_something(domain: str, disposition: str):
+    """RFC 9990 appendix A, ActionDispositionType: "pass" under a policy that could have acted, else "none"."""
+    found = await judged(f"x@{domain}", dkim(domain))
+    assert (found.result, found.rows[0][1].disposition) == ("pass", disposition)
+
+
+async def test_the_signatures_that_matter_are_reported_first():
+    """RFC 9990 section 3.1.3: the author's own, an aligned one, others that pass, the rest."""
+    junk = [dkim(f"x{n}.example", "fail") for n in range(5)]
+    found = await judged("x@bank.example", *junk, dkim("z.example"), dkim("a.bank.example"), dkim("bank.example"))
+    assert [said.domain for said in found.rows[0][1].dkim] == [
+        "bank.example", "z.example", "a.bank.example", "x0.example", "x1.example",
+    ]  # fmt: skip
+    found = await judged("x@bank.example", *junk, dkim("z.example"), dkim("a.bank.example"))
+    assert [said.domain for said in found.rows[0][1].dkim][:2] == ["a.bank.example", "z.example"]
 
 
 async def test_nothing_is_kept_where_nobody_wants_a_report():

@@ -30,14 +30,15 @@ MAX_AUTHOR_DOMAINS = 4
 # Domains that passed and are looked at for alignment, of SPF and DKIM each: DKIM verifies no more signatures than that
 MAX_IDENTIFIERS = 10
 
-# what counts more where there are several authors
-_BADNESS: dict[str, int] = {"pass": 0, "none": 1, "temperror": 2, "fail": 3, "permerror": 4}
+# What counts more where there are several authors; a failure that is to be acted on is worse than all of them
+_BADNESS: dict[str, int] = {"pass": 0, "none": 1, "permerror": 1, "fail": 2, "temperror": 3}
 
 
 class DmarcOutcome(msgspec.Struct, frozen=True):
     """What DMARC says of a message.
 
     `policy` is what is asked for if it fails, with `sp`, `np` and `t` looked at; `asked` is the same before `t` took a step off.
+    It is permerror with an `author` whose record is not valid, and without one where there are too many.
     `holder` is the domain whose `record` holds; `dkim` and `spf` are the domains that are aligned, "" where none is.
     """
 
@@ -48,7 +49,6 @@ class DmarcOutcome(msgspec.Struct, frozen=True):
     asked: Policy = Policy.NONE
     holder: str = ""
     record: DmarcRecord | None = None
-    organizational: str = ""
     dkim: str = ""
     spf: str = ""
 
@@ -77,7 +77,9 @@ def check_dmarc(
 
 
 def _rank(outcome: DmarcOutcome) -> tuple[int, int]:
-    return _BADNESS[outcome.result], outcome.policy.strictness
+    # RFC 9989 section 11.5: the strictest policy of those that fail
+    strictness = outcome.policy.strictness if outcome.result == "fail" else 0
+    return 4 if strictness else _BADNESS[outcome.result], strictness
 
 
 def _domains(names: Iterable[str]) -> tuple[str, ...]:
@@ -96,41 +98,52 @@ def _domains(names: Iterable[str]) -> tuple[str, ...]:
 class _Check:
     """One author domain."""
 
-    __slots__ = ("_author", "_dkim", "_found", "_organizational", "_spf", "_walker")
+    __slots__ = ("_author", "_dkim", "_spf", "_trouble", "_walker")
 
     def __init__(self, walker: Walker, author: str, spf: tuple[str, ...], dkim: tuple[str, ...]) -> None:
         self._walker = walker
         self._author = author
         self._spf = spf
         self._dkim = dkim
-        self._found: tuple[Found, ...] = ()
-        self._organizational = author
+        self._trouble = ""
 
     def outcome(self) -> Asking[DmarcOutcome]:
         """Find the policy, then whether anything is aligned, then what is asked for."""
-        author = self._author
         try:
-            self._found = yield from self._walker.walk(author)
-            holder = policy_of(author, self._found)
-            self._organizational = organizational_domain(author, self._found)
-            if holder is None or not holder.record.applies:
-                return DmarcOutcome("none", author, "no policy", organizational=self._organizational)
-            record = holder.record
-            # DKIM first: it lives through forwarding, and reports name it first
-            dkim = yield from self._aligned(self._dkim, strict=record.strict_dkim)
-            spf = yield from self._aligned(self._spf, strict=record.strict_spf)
+            holder = yield from self._holder()
+            if holder is None:
+                return DmarcOutcome("none", self._author, "no policy")
+            if not holder.record.applies:
+                # no DMARC for this message (section 4.10.1), which the registry of section 9.2 has a word for
+                return DmarcOutcome("permerror", self._author, f"the policy record of {holder.domain} is not valid")
+            return (yield from self._judged(holder))
         except DnsTrouble as trouble:
-            return DmarcOutcome("temperror", author, str(trouble))
-        asked = yield from self._asked(holder)
+            return DmarcOutcome("temperror", self._author, str(trouble))
+
+    def _holder(self) -> Asking[Found | None]:
+        own = yield from self._walker.record(self._author)
+        if own is not None:
+            # RFC 9989 section 4.10.1: that is the one, whatever stands above or cannot be found out there
+            return Found(self._author, own)
+        return policy_of(self._author, (yield from self._walker.walk(self._author)))
+
+    def _judged(self, holder: Found) -> Asking[DmarcOutcome]:
+        record = holder.record
+        # DKIM first: it lives through forwarding, and reports name it first
+        dkim = yield from self._aligned(self._dkim, strict=record.strict_dkim)
+        spf = yield from self._aligned(self._spf, strict=record.strict_spf)
+        passed = bool(dkim or spf)
+        if self._trouble and not passed:
+            raise DnsTrouble(self._trouble)
+        asked = yield from self._asked(holder, passed=passed)
         return DmarcOutcome(
-            "pass" if dkim or spf else "fail",
-            author,
-            "" if dkim or spf else "nothing aligned passed",
+            "pass" if passed else "fail",
+            self._author,
+            "" if passed else "nothing aligned passed",
             asked.milder if record.testing else asked,
             asked,
             holder.domain,
             record,
-            self._organizational,
             dkim,
             spf,
         )
@@ -139,23 +152,34 @@ class _Check:
         """Return the first of `domains` that is aligned with the author's, "" for none."""
         if self._author in domains:
             return self._author
-        if strict:
+        if strict or not domains:
             return ""
-        above = self._organizational
+        above = yield from self._organization(self._author)
         for domain in domains:
             # another organization's domain is not worth a walk
-            if domain != above and not domain.endswith(f".{above}"):
+            if not above or (domain != above and not domain.endswith(f".{above}")):
                 continue
-            found = yield from self._walker.walk(domain)
-            if organizational_domain(domain, found) == above:
+            if (yield from self._organization(domain)) == above:
                 return domain
         return ""
 
-    def _asked(self, holder: Found) -> Asking[Policy]:
+    def _organization(self, domain: str) -> Asking[str]:
+        """Return the organizational domain, "" where DNS could not say: something else may still be aligned."""
+        try:
+            return organizational_domain(domain, (yield from self._walker.walk(domain)))
+        except DnsTrouble as trouble:
+            self._trouble = str(trouble)
+            return ""
+
+    def _asked(self, holder: Found, *, passed: bool) -> Asking[Policy]:
         own = holder.domain == self._author
         exists = True
         record = holder.record
         if not own and record.np is not None and record.policy_for(own=False, exists=True) is not record.np:
             # RFC 9989 section 3.2.13, RFC 8020: NXDOMAIN, and nothing else, says that there is no such domain
-            exists = (yield Question(self._author, "A")).status is not Status.NXDOMAIN
+            status = (yield Question(self._author, "A")).status
+            if status.trouble and not passed:
+                # section 5.3.6: which policy is asked for is not known now
+                raise DnsTrouble(f"{self._author}: {status.value}")
+            exists = status is not Status.NXDOMAIN
         return record.policy_for(own=own, exists=exists)

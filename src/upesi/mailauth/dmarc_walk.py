@@ -27,6 +27,12 @@ class DnsTrouble(Exception):
     """DNS could not say now; the text names what was asked."""
 
 
+class _Trouble(msgspec.Struct, frozen=True):
+    """What DNS could not say: it is not asked again for the same message."""
+
+    text: str
+
+
 class Found(msgspec.Struct, frozen=True):
     """A record and the domain that has it."""
 
@@ -50,7 +56,7 @@ class Walker:
 
     def __init__(self, records: DmarcRecords | None = None) -> None:
         """`records` keeps what was read for the next message."""
-        self._known: dict[str, DmarcRecord | None] = {}
+        self._known: dict[str, DmarcRecord | _Trouble | None] = {}
         self._records = records if records is not None else DmarcRecords()
 
     def record(self, domain: str) -> Asking[DmarcRecord | None]:
@@ -61,7 +67,10 @@ class Walker:
                 self._known[domain] = None
             else:
                 self._known[domain] = self._only_record((yield Question(name, "TXT")), name)
-        return self._known[domain]
+        known = self._known[domain]
+        if isinstance(known, _Trouble):
+            raise DnsTrouble(known.text)
+        return known
 
     def walk(self, domain: str) -> Asking[tuple[Found, ...]]:
         """Return the records on the way up from `domain`, its own first; raise DnsTrouble."""
@@ -74,9 +83,9 @@ class Walker:
                     break
         return tuple(found)
 
-    def _only_record(self, answer: Answer, name: str) -> DmarcRecord | None:
+    def _only_record(self, answer: Answer, name: str) -> DmarcRecord | _Trouble | None:
         if answer.status.trouble:
-            raise DnsTrouble(f"{name}: {answer.status.value}")
+            return _Trouble(f"{name}: {answer.status.value}")
         if answer.status is not Status.OK:
             return None
         records = [record for record in map(self._records.read, answer.texts) if record is not None]

@@ -174,9 +174,15 @@ def test_a_domain_that_only_tests_is_spared_a_step() -> None:
 
 
 def test_without_a_policy_nothing_is_said() -> None:
-    """RFC 9989 section 4.10.1: no record, or a faulty one that wants no report, is result none."""
+    """RFC 9989 sections 4.10.1 and 9.2: no record is "none"; one that is not valid and wants no report is "permerror", and no policy."""
     assert check("example.com", {}, spf=["example.com"])[0].result == "none"
-    assert check("example.com", {"example.com": "v=DMARC1; p=block"}, spf=["example.com"])[0].result == "none"
+    outcome, _ = check("example.com", {"example.com": "v=DMARC1; p=block"}, spf=["example.com"])
+    assert (outcome.result, outcome.author, outcome.policy, outcome.record) == (
+        "permerror",
+        "example.com",
+        "none",
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,12 +190,82 @@ def test_without_a_policy_nothing_is_said() -> None:
     [
         ({"example.com": Status.SERVFAIL}, "temperror"),
         ({"example.com": Status.TIMEOUT}, "temperror"),
-        ({"example.com": REJECT, "com": Status.TIMEOUT}, "temperror"),
+        # what is above is not asked where nothing is to be aligned
+        ({"example.com": REJECT, "com": Status.TIMEOUT}, "fail"),
     ],
 )
 def test_trouble_with_dns_is_no_policy_of_its_own(records: Records, result: str) -> None:
-    """DMARC-01: who can disturb DNS does not get "none"."""
+    """DMARC-01, RFC 9989 section 5.3.6: who can disturb DNS does not get "none"."""
     assert check("example.com", records)[0].result == result
+
+
+BROKEN_ABOVE: Records = {"example.com": REJECT, "com": Status.TIMEOUT}
+BROKEN_BELOW: Records = {"example.com": REJECT + "; psd=n", "a.example.com": Status.SERVFAIL}
+
+
+@pytest.mark.parametrize(
+    ("author", "records", "spf", "dkim", "result"),
+    [
+        # identical, with a record of its own: nothing else has to be known
+        ("example.com", BROKEN_ABOVE, [], ["example.com"], "pass"),
+        ("example.com", BROKEN_ABOVE, ["a.example.com"], [], "temperror"),
+        ("example.com", BROKEN_ABOVE, ["a.example.com"], ["example.com"], "pass"),
+        # one domain of which nothing is known does not hide another that is aligned
+        ("example.com", BROKEN_BELOW, [], ["a.example.com", "b.example.com"], "pass"),
+        ("example.com", BROKEN_BELOW, ["b.example.com"], ["a.example.com"], "pass"),
+        ("example.com", BROKEN_BELOW, [], ["a.example.com"], "temperror"),
+        ("example.com", BROKEN_BELOW, [], ["a.example.net"], "fail"),
+        # strict: names are compared, and nobody is asked
+        ("example.com", {"example.com": REJECT + "; adkim=s", "com": Status.TIMEOUT}, [], ["a.example.com"], "fail"),
+    ],
+)
+def test_a_pass_needs_no_more_of_dns_than_what_aligns_it(
+    author: str, records: Records, spf: list[str], dkim: list[str], result: str
+) -> None:
+    """RFC 9989 sections 4.10.1, 4.10.2 and 5.3.6: identical domains and strict alignment need no walk."""
+    assert check(author, records, spf=spf, dkim=dkim)[0].result == result
+
+
+def test_a_domain_with_a_record_and_a_signature_of_its_own_costs_one_lookup() -> None:
+    """RFC 9989 section 4.10.2, the note: there is no walk where the names are the same."""
+    _, dns = check(
+        "mail.example.com", {"mail.example.com": REJECT}, spf=["mail.example.com"], dkim=["mail.example.com"]
+    )
+    assert dns.asked == [("_dmarc.mail.example.com", "TXT")]
+
+
+def test_a_name_of_which_dns_does_not_say_whether_it_exists_is_not_taken_for_one_that_does() -> None:
+    """RFC 9989 section 5.3.6, DMARC-01: sp or np holds, and nobody knows which; a message that passes does not care."""
+    np = ["v=DMARC1; p=reject; sp=none; np=reject"]
+    dns = Table({("_dmarc.example.com", "TXT"): np, ("a.example.com", "A"): Status.TIMEOUT})
+    assert answered_from(check_dmarc(["a.example.com"], [], []), dns).result == "temperror"
+    assert answered_from(check_dmarc(["a.example.com"], [], ["example.com"]), dns).result == "pass"
+
+
+COMPANY = ["example.com", "signing.example.com"]
+BANK = ["giant.bank.example"]
+
+
+@pytest.mark.parametrize(
+    ("author", "spf", "dkim", "records", "aligned"),
+    [
+        # B.4.1
+        ("example.com", "example.com", "signing.example.com", COMPANY, ("example.com", "signing.example.com")),
+        # B.4.2
+        ("a.b.c.d.e.f.g.h.i.j.k.example.com", "example.com", "signing.example.com", COMPANY, ("example.com", "signing.example.com")),
+        # B.4.3: bank.example is a public suffix
+        ("giant.bank.example", "mail.giant.bank.example", "mail.mega.bank.example", BANK, ("mail.giant.bank.example", "")),
+    ],
+)  # fmt: skip
+def test_the_examples_of_the_appendix_come_out_as_they_say(
+    author: str, spf: str, dkim: str, records: list[str], aligned: tuple[str, str]
+) -> None:
+    """C74, C76, RFC 9989 appendix B.4: its three examples."""
+    zone: Records = dict.fromkeys(records, REJECT) | {"bank.example": "v=DMARC1; p=none; psd=y"}
+    outcome, dns = check(author, zone, spf=[spf], dkim=[dkim])
+    assert (outcome.result, (outcome.spf, outcome.dkim)) == ("pass", aligned)
+    assert outcome.holder == (author if author in records else "example.com")
+    assert ("_dmarc.example", "TXT") not in dns.asked
 
 
 def test_the_worst_of_several_authors_counts() -> None:
@@ -199,6 +275,27 @@ def test_the_worst_of_several_authors_counts() -> None:
         outcome, _ = check(authors, records, dkim=["good.example"])
         assert (outcome.result, outcome.author, outcome.policy) == ("fail", "bank.example", "reject")
     assert check("good.example bank.example", records, dkim=["bank.example", "good.example"])[0].result == "pass"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "result"),
+    [
+        # neither an author who asks for nothing, nor one with a broken record, hides one of whom nothing is known or who asks for more
+        ("v=DMARC1; p=none", Status.TIMEOUT, "temperror"),
+        ("v=DMARC1; p=block", REJECT, "fail"),
+        ("v=DMARC1; p=quarantine", Status.TIMEOUT, "fail"),
+        ("v=DMARC1; p=block", "v=DMARC1; p=none", "fail"),
+        ("v=DMARC1; p=reject; t=y", "v=DMARC1; p=reject", "fail"),
+    ],
+)
+def test_no_author_hides_another(first: str, second: str | Status, result: str) -> None:
+    """C78, RFC 9989 section 11.5: the strictest policy of those that fail, in whichever order they stand."""
+    records: Records = {"a.example": first, "b.example": second}
+    for authors in ("a.example b.example", "b.example a.example"):
+        outcome, _ = check(authors, records)
+        assert outcome.result == result
+        if second == REJECT:
+            assert (outcome.author, outcome.policy) == ("b.example", "reject")
 
 
 def test_authors_without_end_are_not_checked() -> None:

@@ -135,11 +135,11 @@ class Dmarc(Plugin):
         tx.authentication.append(_method_result(outcome))
         if outcome.result == "fail" and action == "defer" and unsure:
             return defer("4.7.26", "A check of the message could not be finished, please try again later")
-        return _verdict(tx, action, f"5{_FAILED}", _text(outcome))
+        return _verdict(tx, action, "5.7.1" if outcome.result == "permerror" else f"5{_FAILED}", _text(outcome))
 
     def _action(self, tx: Transaction, outcome: DmarcOutcome, *, unsure: bool) -> tuple[Action, str, str]:
         """Return what is done, and why it is not what was asked for: a word of RFC 9990 and a comment."""
-        if outcome.result == "permerror":
+        if outcome.result == "permerror" and not outcome.author:
             return self._settings.unreadable_from, "", ""
         if outcome.result == "temperror":
             return self._settings.temperror, "", ""
@@ -183,7 +183,7 @@ class Dmarc(Plugin):
             tx.authentication,
             source=tx.session.client.address,
             envelope_from=sender.domain if sender is not None else "",
-            disposition="pass" if outcome.result == "pass" else _DISPOSITIONS[action],
+            disposition=_disposition(outcome, action),
             override=override,
             comment=comment,
         )
@@ -207,6 +207,13 @@ def _is_report(tx: Transaction, outcome: DmarcOutcome) -> bool:
     """Whether this is somebody's report to us: two that report on each other's reports would never stop. A forged one is reported."""
     subject = (tx.headers.get("Subject") or "").lower()
     return outcome.result == "pass" and subject.startswith("report domain:")
+
+
+def _disposition(outcome: DmarcOutcome, action: Action) -> str:
+    """Return what reports call what was done; "pass" is of domains that ask for something (RFC 9990 appendix A)."""
+    if outcome.result == "pass":
+        return "none" if outcome.asked is Policy.NONE else "pass"
+    return _DISPOSITIONS[action]
 
 
 def _domain(name: str) -> str:
