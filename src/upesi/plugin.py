@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from upesi.config.networks import Networks
 from upesi.config.units import Duration, Size
 from upesi.hooks.api import API_VERSION, deprecated
-from upesi.hooks.asking import Dns, answered
+from upesi.hooks.asking import Dns, answered, then
 from upesi.hooks.chain import Denial
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
@@ -180,6 +180,7 @@ __all__ = [
     "same_site",
     "scan",
     "signing_key",
+    "then",
     "trusted_sealer",
     "unsigned_field",
 ]

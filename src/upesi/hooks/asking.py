@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 from upesi.mail.answers import Answer, Confirmed
-from upesi.mailauth.asking import Asking
+from upesi.mailauth.asking import Asking, Question
 
-__all__ = ["Dns", "answered"]
+__all__ = ["Dns", "answered", "then"]
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Dns(Protocol):
@@ -57,3 +59,26 @@ async def answered(dns: Dns, asking: Asking[T]) -> T:
     except StopIteration as end:
         found: T = end.value
         return found
+
+
+def then(dns: Dns, asking: Asking[T], judge: Callable[[T], V]) -> V | Awaitable[V]:
+    """Run a check and return what `judge` makes of it: at once where all answers are in memory, else to be awaited.
+
+    For hooks that nearly every message runs: what needs no wait needs no coroutine.
+    """
+    try:
+        question = next(asking)
+        while (answer := dns.known(question.name, question.kind)) is not None:
+            question = asking.send(answer)
+    except StopIteration as end:
+        return judge(end.value)
+    return _later(dns, asking, question, judge)
+
+
+async def _later(dns: Dns, asking: Asking[T], question: Question, judge: Callable[[T], V]) -> V:
+    try:
+        while True:
+            question = asking.send(await dns.query(question.name, question.kind))
+    except StopIteration as end:
+        found: T = end.value
+    return judge(found)

@@ -15,7 +15,7 @@ import msgspec
 
 from upesi.config.settings import PluginsSettings
 from upesi.config.units import Duration, Size
-from upesi.hooks.declaration import Declaration, PluginSettings
+from upesi.hooks.declaration import Declaration, PluginSettings, may_wait
 from upesi.hooks.loading import plugin_outline
 
 __all__ = ["HookDoc", "PluginDoc", "SettingDoc", "plugin_doc"]
@@ -143,7 +143,7 @@ def _hook(declaration: Declaration, function: object) -> HookDoc:
         declaration.point,
         getattr(function, "__name__", "hook"),
         textwrap.shorten((inspect.getdoc(function) or "").partition("\n")[0], 200),
-        inspect.iscoroutinefunction(function),
+        may_wait(function),
         declaration.after,
         declaration.before,
         declaration.requires,

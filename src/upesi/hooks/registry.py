@@ -9,6 +9,7 @@ from typing import ClassVar
 from upesi.config.problems import ConfigError, Problem
 from upesi.config.units import Duration
 from upesi.hooks.chain import Chain
+from upesi.hooks.declaration import may_wait
 from upesi.hooks.guard import Emit, Guard
 from upesi.hooks.hook import DEADLINE, Hook, Running
 from upesi.hooks.loading import BoundHook, LoadedPlugin
@@ -125,7 +126,7 @@ def _hook(plugin: LoadedPlugin, bound: BoundHook, guard: Guard) -> Hook:
         defers=settings.on_error == "defer",
         mandatory=settings.mandatory or declaration.mandatory,
         final=settings.final,
-        asynchronous=inspect.iscoroutinefunction(bound.function),
+        asynchronous=may_wait(bound.function),
         file=plugin.file,
         line=code.co_firstlineno if code is not None else 0,
     )

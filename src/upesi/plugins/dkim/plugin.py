@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Awaitable
 from typing import Literal
 
 from upesi.plugin import (
@@ -18,10 +19,10 @@ from upesi.plugin import (
     PluginSettings,
     Transaction,
     Verdict,
-    answered,
     defer,
     hook,
     reject,
+    then,
 )
 
 Policy = Literal["mark", "defer", "reject"]
@@ -73,18 +74,21 @@ class Dkim(Plugin):
         tx.listen(verifier)
 
     @hook.message(after=["spf"])
-    async def judge(self, tx: Transaction) -> Verdict | None:
+    def judge(self, tx: Transaction) -> Verdict | Awaitable[Verdict | None] | None:
         """Ask for the keys and leave what came of each signature."""
         verifier = tx.notes.pop("dkim.verifier", None)
         if not isinstance(verifier, DkimVerifier):
             return None
-        outcomes = await answered(self._dns, verifier.outcomes(self._clock.now(), self._keys))
+        asking = verifier.outcomes(self._clock.now(), self._keys)
+        return then(self._dns, asking, lambda outcomes: self._judged(tx, outcomes, verifier.ignored))
+
+    def _judged(self, tx: Transaction, outcomes: tuple[DkimOutcome, ...], ignored: int) -> Verdict | None:
         tx.authentication.extend(_method_results(outcomes))
         best = min(outcomes, key=lambda outcome: _RANKS.index(outcome.result), default=None)
         if best is None:
             tx.results["dkim"] = ("none", "")
             return self._verdict(self._settings.none, "5.7.20", "Message has no DKIM signature")
-        tx.results["dkim"] = (best.result, _evidence(best, len(outcomes), verifier.ignored))
+        tx.results["dkim"] = (best.result, _evidence(best, len(outcomes), ignored))
         if best.result == "pass":
             return None
         if best.result == "temperror":
@@ -101,6 +105,8 @@ class Dkim(Plugin):
 def _method_results(outcomes: tuple[DkimOutcome, ...]) -> list[MethodResult]:
     if not outcomes:
         return [_NONE]
+    if len(outcomes) == 1:
+        return [_method_result(outcomes[0], _LEAST_OCTETS)]
     length = _telling([base64.b64encode(outcome.octets).decode() for outcome in outcomes])
     return [_method_result(outcome, length) for outcome in outcomes]
 

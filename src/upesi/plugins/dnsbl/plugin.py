@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Literal
 
 from upesi.plugin import (
@@ -92,14 +93,23 @@ class Dnsbl(Plugin):
         """Test the zones before the first client comes."""
         await self._lists.test()
 
-    @hook.mail(after=["access", "fcrdns", "helo", "dnswl"])
-    async def look_up(self, tx: Transaction, sender: Address) -> Verdict | None:
+    @hook.mail(after=["access", "fcrdns", "helo", "dnswl"], deadline="30s")
+    def look_up(self, tx: Transaction, sender: Address) -> Verdict | Awaitable[Verdict | None] | None:
         """Ask about the client and its names; the same client is not asked about twice in a session."""
         session = tx.session
         if self._is_exempt(session):
             session.results["dnsbl"] = ("skip", "not looked up")
             return None
-        subjects = await self._subjects(session, sender)
+        subjects = self._subjects(session, sender)
+        known = session.notes.get("dnsbl")
+        if isinstance(known, tuple) and known == (subjects, []) and "hostname" not in self._kinds:
+            session.results["dnsbl"] = ("pass", "")
+            return None
+        return self._looked_up(session, subjects)
+
+    async def _looked_up(self, session: Session, subjects: dict[str, str]) -> Verdict | None:
+        if "hostname" in self._kinds:
+            subjects["hostname"] = _domain(await session.client.hostname() or "")
         known = session.notes.get("dnsbl")
         if isinstance(known, tuple) and known[0] == subjects:
             listings: list[Listing] = known[1]
@@ -113,11 +123,14 @@ class Dnsbl(Plugin):
             return True
         return session.client.address in self._exempt or session.results.get("dnswl", ("",))[0] == "pass"
 
-    async def _subjects(self, session: Session, sender: Address) -> dict[str, str]:
-        subjects = {"client": session.client.address, "helo": _domain(session.helo), "sender": _domain(sender.domain)}
-        if "hostname" in self._kinds:
-            subjects["hostname"] = _domain(await session.client.hostname() or "")
-        return {kind: subject for kind, subject in subjects.items() if kind in self._kinds and subject}
+    def _subjects(self, session: Session, sender: Address) -> dict[str, str]:
+        """Return what the zones are asked about, but for the client's name, which must be looked up itself."""
+        subjects = {"client": session.client.address} if "client" in self._kinds else {}
+        if "helo" in self._kinds:
+            subjects["helo"] = _domain(session.helo)
+        if "sender" in self._kinds:
+            subjects["sender"] = _domain(sender.domain)
+        return subjects
 
     async def _judge(self, session: Session, listings: list[Listing]) -> Verdict | None:
         if not listings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Literal
 
 from upesi.plugin import (
@@ -56,16 +57,20 @@ class Fcrdns(Plugin):
 
     # at MAIL and not at connect: who logs in may come from anywhere, and a greeting that waits for DNS is late for everybody
     @hook.mail(before=["spf"], deadline="15s")
-    async def name(self, tx: Transaction, sender: Address) -> Verdict | None:
+    def name(self, tx: Transaction, sender: Address) -> Verdict | Awaitable[Verdict | None] | None:
         """Look up once for each session; judge every MAIL alike."""
         session = tx.session
         address = session.client.address
         if session.role != "mx" or session.relaying or session.identity is not None or address in self._trusted:
             return None
         fault = session.notes.get("fcrdns")
-        if not isinstance(fault, str):
-            fault = await self._look_up(session)
-            session.notes["fcrdns"] = fault
+        return self._judged(address, fault) if isinstance(fault, str) else self._first(session)
+
+    async def _first(self, session: Session) -> Verdict | None:
+        fault = session.notes["fcrdns"] = await self._look_up(session)
+        return self._judged(session.client.address, fault)
+
+    def _judged(self, address: str, fault: str) -> Verdict | None:
         action = self._actions.get(fault, "mark")
         if action == "mark":
             return None

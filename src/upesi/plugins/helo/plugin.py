@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from fnmatch import translate
 from ipaddress import ip_address
 from typing import Literal
@@ -123,7 +123,7 @@ class Helo(Plugin):
             greetings.names.append(name.lower())
 
     @hook.mail(before=["spf"], deadline="15s")
-    async def check(self, tx: Transaction, sender: Address) -> Verdict | None:
+    def check(self, tx: Transaction, sender: Address) -> Verdict | Awaitable[Verdict | None] | None:
         """Judge the name, once; refuse for the first fault that is to be refused."""
         session = tx.session
         if session.role != "mx" or session.relaying or session.identity is not None:
@@ -131,11 +131,15 @@ class Helo(Plugin):
         if session.client.address in self._trusted:
             return None
         greetings = _greetings(session)
-        if greetings.judged != session.helo:
-            greetings.judged = session.helo
-            greetings.faults = await self._faults(session, greetings)
-            faults = ", ".join(greetings.faults)
-            session.results["helo"] = ("fail", faults) if faults else ("pass", session.helo)
+        if greetings.judged == session.helo:
+            return self._refusal(session, greetings.faults)
+        return self._judged(session, greetings)
+
+    async def _judged(self, session: Session, greetings: _Greetings) -> Verdict | None:
+        greetings.judged = session.helo
+        greetings.faults = await self._faults(session, greetings)
+        faults = ", ".join(greetings.faults)
+        session.results["helo"] = ("fail", faults) if faults else ("pass", session.helo)
         return self._refusal(session, greetings.faults)
 
     async def _faults(self, session: Session, greetings: _Greetings) -> list[str]:
@@ -175,6 +179,8 @@ class Helo(Plugin):
         return self._actions[check] != "off"
 
     def _refusal(self, session: Session, faults: list[str]) -> Verdict | None:
+        if not faults:
+            return None
         # a rejection before a deferral: who is refused for good need not come again
         for action in ("reject", "defer"):
             for fault in faults:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Literal
 
 from upesi.plugin import (
@@ -27,6 +28,7 @@ from upesi.plugin import (
     mail_identity,
     received_spf,
     reject,
+    then,
 )
 
 Action = Literal["mark", "defer", "reject"]
@@ -97,23 +99,29 @@ class Spf(Plugin):
 
     # RFC 7208 section 4.6.4: a check has at least 20 seconds; here are two
     @hook.mail(deadline="40s")
-    async def check(self, tx: Transaction, sender: Address) -> Verdict | None:
+    def check(self, tx: Transaction, sender: Address) -> Verdict | Awaitable[Verdict | None] | None:
         """Check both identities; refuse if one of them is to be refused."""
         session = tx.session
         if not _is_stranger(session) or session.client.address in self._trusted:
             tx.results["spf"] = ("skip", "one of ours")
             return None
-        verdict = None
-        if self._helo:
-            verdict = await self._check_helo(tx)
-        return verdict or await self._check_mail(tx)
-
-    async def _check_helo(self, tx: Transaction) -> Verdict | None:
-        session = tx.session
+        if not self._helo:
+            return self._check_mail(tx)
         known = session.notes.get("spf")
         # a client may greet again, with another name
         if isinstance(known, SpfOutcome) and known.identity.helo == session.helo:
-            return self._said(tx, known)
+            return self._said(tx, known) or self._check_mail(tx)
+        return self._check_both(tx)
+
+    async def _check_both(self, tx: Transaction) -> Verdict | None:
+        verdict = await self._check_helo(tx)
+        if verdict is None:
+            mail = self._check_mail(tx)
+            verdict = await mail if isinstance(mail, Awaitable) else mail
+        return verdict
+
+    async def _check_helo(self, tx: Transaction) -> Verdict | None:
+        session = tx.session
         explain = self._actions["helo", SpfResult.FAIL] != "mark"
         identity = helo_identity(session.client.address, session.helo, receiver=self._node, now=self._now())
         outcome = await answered(self._dns, check_host(identity, self._records, explain=explain))
@@ -123,7 +131,7 @@ class Spf(Plugin):
         session.authentication[:] = [*others, _method_result(outcome, ("smtp.helo", session.helo))]
         return self._said(tx, outcome)
 
-    async def _check_mail(self, tx: Transaction) -> Verdict | None:
+    def _check_mail(self, tx: Transaction) -> Verdict | Awaitable[Verdict | None] | None:
         session = tx.session
         # what stands if this hook's time is over: DMARC must not take silence for "none"
         tx.results["spf"] = ("temperror", "the check was not finished")
@@ -133,9 +141,12 @@ class Spf(Plugin):
         identity = mail_identity(
             session.client.address, session.helo, tx.reverse_path, receiver=self._node, now=self._now()
         )
-        outcome = await answered(self._dns, check_host(identity, self._records, explain=explain))
+        asking = check_host(identity, self._records, explain=explain)
+        return then(self._dns, asking, lambda outcome: self._judged(tx, outcome, at))
+
+    def _judged(self, tx: Transaction, outcome: SpfOutcome, at: int) -> Verdict | None:
         tx.results["spf"] = (outcome.result.value, _evidence(outcome))
-        shown = str(tx.reverse_path) if tx.reverse_path is not None else identity.sender
+        shown = str(tx.reverse_path) if tx.reverse_path is not None else outcome.identity.sender
         tx.authentication[at] = _method_result(outcome, ("smtp.mailfrom", shown))
         return self._said(tx, outcome)
 
