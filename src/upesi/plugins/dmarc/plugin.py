@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Literal, Protocol
 
 from upesi.plugin import (
@@ -23,7 +23,6 @@ from upesi.plugin import (
     Session,
     Transaction,
     Verdict,
-    answered,
     author_of,
     check_dmarc,
     defer,
@@ -31,6 +30,7 @@ from upesi.plugin import (
     hook,
     observation_of,
     reject,
+    then,
     trusted_sealer,
 )
 
@@ -103,7 +103,7 @@ class Dmarc(Plugin):
         }
 
     @hook.message(after=["spf", "dkim", "arc"])
-    async def judge(self, tx: Transaction) -> Verdict | None:
+    def judge(self, tx: Transaction) -> Verdict | Awaitable[Verdict | None] | None:
         """Find the author, then whether anybody vouches for them, then what is to be done."""
         if not _is_stranger(tx.session) or tx.session.client.address in self._trusted:
             tx.results["dmarc"] = ("skip", "one of ours")
@@ -112,7 +112,7 @@ class Dmarc(Plugin):
         author = author_of(headers, tx.body.read(0, headers.size) if tx.body else b"")
         if isinstance(author, AuthorFault):
             return self._refuse_author(tx, author)
-        return await self._check(tx, author)
+        return self._check(tx, author)
 
     def _refuse_author(self, tx: Transaction, fault: AuthorFault) -> Verdict | None:
         tx.results["dmarc"] = ("permerror", fault.value)
@@ -120,14 +120,16 @@ class Dmarc(Plugin):
         action: Action = getattr(self._settings, _KNOBS[fault])
         return _verdict(tx, action, "5.7.1", f"Message not accepted: {fault.value}")
 
-    async def _check(self, tx: Transaction, author: Author) -> Verdict | None:
+    def _check(self, tx: Transaction, author: Author) -> Verdict | Awaitable[Verdict | None] | None:
         # what stands if this hook's time is over
         tx.results["dmarc"] = ("temperror", "the check was not finished")
         results = tx.authentication
-        outcome = await answered(
-            self._dns,
-            check_dmarc(author.domains, _passed(results, "spf"), _passed(results, "dkim"), self._records),
-        )
+        passed = _passed(results, "spf"), _passed(results, "dkim")
+        asking = check_dmarc(author.domains, *passed, self._records)
+        return then(self._dns, asking, lambda outcome: self._judged(tx, outcome))
+
+    def _judged(self, tx: Transaction, outcome: DmarcOutcome) -> Verdict | None:
+        results = tx.authentication
         unsure = any(each.result == "temperror" for each in results if each.method in ("spf", "dkim"))
         action, override, comment = self._action(tx, outcome, unsure=unsure)
         tx.results["dmarc"] = (outcome.result, _evidence(outcome, action, comment))
