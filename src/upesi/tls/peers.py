@@ -44,7 +44,8 @@ def peer_certificate(tls: ssl.SSLObject) -> PeerCertificate | None:
 def _names(names: object) -> Iterator[str]:
     count = 0
     for kind, value in cast("Iterable[tuple[str, str]]", names):
-        if kind in _KINDS and count < MAX_PEER_NAMES:
+        # an authority that may sign host names only has not signed for a mailbox
+        if kind in _KINDS and count < MAX_PEER_NAMES and (kind == "email" or "@" not in value):
             count += 1
             yield _safe(value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tlskit import NOW, Authority, Clock, Issued, Wire, loaded, make_acceptor, write
@@ -15,7 +16,7 @@ from upesi.tls.acceptor import Acceptor, Handshakes
 from upesi.tls.certificates import read_certificate
 from upesi.tls.contexts import TlsError, client_context
 from upesi.tls.folder import Certificates, Shelf
-from upesi.tls.peers import MAX_PEER_NAMES
+from upesi.tls.peers import MAX_PEER_NAMES, peer_certificate
 from upesi.tls.watch import Watch
 
 TODAY = NOW.timestamp()
@@ -135,6 +136,21 @@ def test_a_certificate_that_nobody_asked_for_is_none(shelf: Path, authority: Aut
     _, info = as_client(make_acceptor(shelf), authority.issue("client.example"))
     assert info is not None
     assert info.peer is None
+
+
+class _Shown:
+    """A TLS session with a verified certificate."""
+
+    def getpeercert(self, binary_form: bool = False) -> object:
+        names = (("DNS", "boss@example.net"), ("DNS", "client.example"), ("URI", "joe@example.net"))
+        return b"encoded" if binary_form else {"subject": (), "issuer": (), "subjectAltName": names}
+
+
+def test_a_host_name_is_no_mailbox() -> None:
+    """AUT-09: who may be given certificates for host names only has none for a mail address written as one."""
+    peer = peer_certificate(cast("Any", _Shown()))
+    assert peer is not None
+    assert peer.names == ("client.example",)
 
 
 async def test_ten_thousand_names_are_cut(shelf: Path, trusted: Path, authority: Authority) -> None:
