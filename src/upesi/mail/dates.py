@@ -8,7 +8,7 @@ Nothing is raised and nothing long is looked at: a year of 100,000 digits is no 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 from upesi.mail.parameters import without_comments
 
@@ -23,6 +23,7 @@ _DATE = re.compile(
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 # RFC 5322 section 4.3; letters of the military and all others mean UTC, as nobody can know better
+_DAY = 86_400
 _ZONES = {"EDT": -4, "EST": -5, "CDT": -5, "CST": -6, "MDT": -6, "MST": -7, "PDT": -7, "PST": -8}
 
 
@@ -39,16 +40,18 @@ def moment_of(text: str) -> float | None:
         # a leap second is the last second of its minute
         moment = datetime(
             year, _MONTHS.index(match[2].lower()) + 1, int(match[1]), int(match[4]), int(match[5]), min(int(match[6] or 0), 59),
-            tzinfo=_zone(match[7] or ""),
+            tzinfo=UTC,
         )  # fmt: skip
-        return moment.timestamp()
+        return moment.timestamp() - _offset(match[7] or "")
     except (ValueError, OverflowError):
         return None
 
 
-def _zone(text: str) -> timezone:
+def _offset(text: str) -> int:
+    """Return the seconds that a zone is ahead of UTC; raise ValueError where it is a day or more."""
     if text[:1] in "+-" and text:
-        offset = timedelta(hours=int(text[1:3]), minutes=int(text[3:5]))
-        # raises ValueError where it is a day or more
-        return timezone(-offset if text[0] == "-" else offset)
-    return timezone(timedelta(hours=_ZONES[text.upper()])) if text.upper() in _ZONES else UTC
+        seconds = 3600 * int(text[1:3]) + 60 * int(text[3:5])
+        if seconds >= _DAY:
+            raise ValueError("a zone is less than a day away")
+        return -seconds if text[0] == "-" else seconds
+    return 3600 * _ZONES.get(text.upper(), 0)

@@ -156,8 +156,7 @@ class HeaderChecks(Plugin):
         message_id = tx.headers.get("Message-ID")
         if message_id is not None and _MESSAGE_ID.fullmatch(message_id) is None:
             yield "bad_message_id", ""
-        body = tx.body
-        if body is not None and not tx.transmission.smtputf8 and not body.read(0, tx.headers.size).isascii():
+        if not tx.transmission.smtputf8 and not tx.headers.section.isascii():
             yield "eight_bit", ""
         if self._unread:
             return
