@@ -46,6 +46,7 @@ from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.mailauth.arc import ArcOutcome, ArcValidator
 from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
 from upesi.mailauth.arc_trust import trusted_sealer
+from upesi.mailauth.asking import Asking, Question
 from upesi.mailauth.authres import authentication_results
 from upesi.mailauth.authres_reader import claims_to_be, comparable
 from upesi.mailauth.canonical import Canonicalization
@@ -74,6 +75,7 @@ __all__ = [
     "Answer",
     "ArcOutcome",
     "ArcValidator",
+    "Asking",
     "AuthCredentials",
     "Author",
     "AuthorFault",
@@ -132,6 +134,7 @@ __all__ = [
     "PluginSettings",
     "Policy",
     "Published",
+    "Question",
     "Recipient",
     "Reply",
     "Report",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from ipaddress import ip_address
 from typing import Literal
 
 from upesi.plugin import (
     Address,
-    Answer,
+    Asking,
     Dns,
     Networks,
     OnError,
     Plugin,
     PluginSettings,
+    Question,
     Transaction,
     Verdict,
     defer,
     domain_from,
     hook,
     reject,
+    then,
 )
 
 Action = Literal["mark", "defer", "reject"]
@@ -66,7 +69,7 @@ class SenderDomain(Plugin):
 
     # before what costs more
     @hook.mail(before=["spf"], deadline="15s")
-    async def answerable(self, tx: Transaction, sender: Address) -> Verdict | None:
+    def answerable(self, tx: Transaction, sender: Address) -> Verdict | Awaitable[Verdict | None] | None:
         """Look up the domain; a null reverse-path and address literals have none."""
         domain = sender.domain
         session = tx.session
@@ -74,7 +77,9 @@ class SenderDomain(Plugin):
             return None
         if session.role != "mx" or session.relaying or session.identity is not None:
             return None
-        fault, evidence = await self._fault(domain)
+        return then(self._dns, self._fault(domain), lambda found: self._judged(tx, domain, *found))
+
+    def _judged(self, tx: Transaction, domain: str, fault: str, evidence: str) -> Verdict | None:
         if not fault:
             tx.results["sender_domain"] = ("pass", evidence)
             return None
@@ -86,31 +91,38 @@ class SenderDomain(Plugin):
         text = text.format(domain=domain)
         return reject(f"5{status}", text) if action == "reject" else defer(f"4{status}", text)
 
-    async def _fault(self, domain: str) -> tuple[str, str]:
+    def _fault(self, domain: str) -> Asking[tuple[str, str]]:
         """Return what is wrong with `domain`, "" if nothing is, and what was looked at."""
-        answer = await self._dns.mx(domain)
+        answer = yield Question(domain, "MX")
         if answer.status.trouble:
             return "temperror", domain
         if not answer.mx:
             # RFC 5321 section 5.1: without MX records, the domain itself is the host
-            return self._of_addresses(await self._dns.addresses(domain), "missing"), domain
+            return (yield from self._of_addresses(domain, "missing")), domain
         hosts = [record.exchange for record in sorted(answer.mx) if record.exchange]
         if not hosts:
             return "null_mx", domain
         faults = []
         for host in hosts[:MAX_HOSTS]:
-            fault = "bogus" if _is_address(host) else self._of_addresses(await self._dns.addresses(host), "bogus")
+            fault = "bogus" if _is_address(host) else (yield from self._of_addresses(host, "bogus"))
             if not fault:
                 return "", host
             faults.append(fault)
         # one that could not be looked up might have been the good one
         return ("temperror" if "temperror" in faults or len(hosts) > MAX_HOSTS else "bogus"), hosts[0]
 
-    def _of_addresses(self, answer: Answer, none: str) -> str:
-        """Return what is wrong with a host's addresses; `none` where it has none."""
-        if not answer.texts:
-            return "temperror" if answer.status.trouble else none
-        return "bogus" if all(text in self._nowhere for text in answer.texts) else ""
+    def _of_addresses(self, host: str, none: str) -> Asking[str]:
+        """Return what is wrong with a host's addresses; `none` where it has none. One good address is enough, and IPv4 nearly always is."""
+        found, trouble = False, False
+        for kind in ("A", "AAAA"):
+            answer = yield Question(host, kind)
+            if any(text not in self._nowhere for text in answer.texts):
+                return ""
+            found = found or bool(answer.texts)
+            trouble = trouble or answer.status.trouble
+        if found:
+            return "bogus"
+        return "temperror" if trouble else none
 
 
 def _is_address(host: str) -> bool:
