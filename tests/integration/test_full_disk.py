@@ -19,7 +19,7 @@ from integration.server import wait_until
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A tmpfs of 24 MB; needs root and the right to mount."""
+    """A tmpfs of 24 MB; needs root and the right to mount. To be asked for before the server, which must end before the disk goes."""
     if os.geteuid() != 0:
         pytest.skip("absent: root, to mount a small file system")
     folder = Path(tempfile.mkdtemp(prefix="upesi-disk-", dir="/var/tmp"))
@@ -45,7 +45,7 @@ def _fill(folder: Path) -> Path:
             return file
 
 
-def test_a_full_disk_answers_452_and_recovers(upesi_server: MakeServer, receiver: Receiver, small_disk: Path) -> None:
+def test_a_full_disk_answers_452_and_recovers(small_disk: Path, upesi_server: MakeServer, receiver: Receiver) -> None:
     """STO-04: without room mail is refused with 452 4.3.1, nothing acknowledged is lost, and it goes on by itself when there is room."""
     server = upesi_server(route_to(receiver.port), spool=small_disk / "spool")
     server.send(numbered(1))

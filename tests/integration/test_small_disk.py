@@ -52,7 +52,7 @@ class Client:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("size", [2_000, 120_000])
 def test_a_queue_that_fills_its_disk_is_worked_off_and_mail_is_taken_again(
-    upesi_server: MakeServer, receiver: Receiver, small_disk: Path, size: int
+    small_disk: Path, upesi_server: MakeServer, receiver: Receiver, size: int
 ) -> None:
     """STO-04: on a disk smaller than the log may be elsewhere; a worker that dies meanwhile has a successor, which finds its mail."""
     server = upesi_server(route_to(receiver.port) + SOON, spool=small_disk / "spool", started=False)
@@ -76,7 +76,7 @@ def test_a_queue_that_fills_its_disk_is_worked_off_and_mail_is_taken_again(
 
 
 def test_a_disk_that_could_never_take_mail_is_refused_with_what_to_do(
-    upesi_server: MakeServer, small_disk: Path
+    small_disk: Path, upesi_server: MakeServer
 ) -> None:
     """A free-space mark beyond the disk would be 452 for ever, and nobody would know why."""
     server = upesi_server("", spool=small_disk / "spool", started=False)

@@ -141,3 +141,15 @@ def test_an_id_that_no_field_can_hold_stops_the_start() -> None:
     """A mistake in the configuration is said before mail comes."""
     with pytest.raises(ConfigError, match="authserv-id"):
         Trial.of(AuthenticationResults, {"authserv_id": "b\u00fccher"})
+
+
+async def test_of_our_own_people_nothing_is_said_where_nothing_was_found() -> None:
+    """A field with "none" for everything is noise on outgoing mail, and may name an address of the inside."""
+    nothing = MethodResult("arc", "none", properties=(("smtp.remote-ip", "10.0.0.5"),))
+    for relaying, said in ((True, []), (False, [f"{US}; arc=none smtp.remote-ip=10.0.0.5"])):
+        trial = Trial.of(AuthenticationResults)
+        trial.session.relaying = relaying
+        await trial.mail()
+        trial.tx.authentication.append(nothing)
+        await trial.message(b"From: a@example.com\r\n\r\n")
+        assert Headers.of(trial.tx.edited).all("Authentication-Results") == said

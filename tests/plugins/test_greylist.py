@@ -165,3 +165,12 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, obj
     """At the start."""
     with pytest.raises(ConfigError):
         World(**settings).trial()
+
+
+async def test_the_wait_is_told_in_words_that_are_true():
+    """Who is told a time comes back then: it is never shorter than the wait, and no minute where it is a second."""
+    world = World()
+    await world.tries()
+    for elapsed, left in ((239, "2 minutes"), (2, "59 seconds"), (58, "1 second")):
+        world.clock.advance(elapsed)
+        assert await world.tries() == f"451 4.7.1 Greylisted, please try again in {left}"

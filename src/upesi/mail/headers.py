@@ -131,8 +131,8 @@ class Headers:
         places = self._places
         if places is None:
             if len(self._section) > _NOTED:
-                expression = rb"\r\n" + re.escape(name.encode()) + rb"[ \t]*:"
-                return (match.span() for match in re.finditer(expression, self._section, re.IGNORECASE))
+                found = re.finditer(rb"\r\n" + re.escape(name.encode()) + rb"[ \t]*:", self._section, re.IGNORECASE)
+                return (match.span() for match in found)
             places = self._places = {}
             for match in _FIELD.finditer(self._section):
                 places.setdefault(match[1].lower(), []).append(match.span())

@@ -337,7 +337,13 @@ def _last_try(delivery: Delivery, now: float, due: float) -> float:
 
 
 def _unrecorded(completion: Completion, tries: int, error: SpoolError) -> dict[str, object]:
-    return {"message": completion.message.hex(), "error": type(error).__name__, "tries": tries}
+    # the reason is our own disk's or database's: an operator must be able to tell a full disk from a row that no table takes
+    return {
+        "message": completion.message.hex(),
+        "error": type(error).__name__,
+        "text": str(error)[:200],
+        "tries": tries,
+    }
 
 
 def _untried(delivery: Delivery, queue: str, recipients: tuple[Recipient, ...], now: float, claim: bool) -> NewDelivery:

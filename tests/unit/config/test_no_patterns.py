@@ -10,6 +10,10 @@ import upesi
 _SOURCE = Path(upesi.__file__).parent
 _COMPILING = {"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"}
 
+# What these make of any text cannot explode: `re.escape` means the text itself, and `fnmatch.translate` turns each "*" into a group that
+# is never gone back into (since Python 3.9)
+_TAMED = {"escape", "translate"}
+
 
 def _is_ours(node: ast.expr, constants: set[str]) -> bool:
     """Whether a pattern is written in the source: a text, put together of texts and constants of its module."""
@@ -23,10 +27,20 @@ def _is_ours(node: ast.expr, constants: set[str]) -> bool:
         return all(_is_ours(part, constants) for part in node.values)
     if isinstance(node, ast.FormattedValue):
         return _is_ours(node.value, constants)
+    if isinstance(node, ast.BoolOp):
+        return all(_is_ours(value, constants) for value in node.values)
+    if isinstance(node, ast.GeneratorExp):
+        return _is_ours(node.elt, constants)
+    if isinstance(node, ast.Call) and _called(node) in _TAMED:
+        return True
     if isinstance(node, ast.Call):
         # a constant, made fit to be part of a pattern
         return all(_is_ours(argument, constants) for argument in node.args)
     return False
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
 def _constants(tree: ast.Module) -> set[str]:

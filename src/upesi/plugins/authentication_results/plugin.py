@@ -52,10 +52,14 @@ class AuthenticationResults(Plugin):
             # RFC 8601 section 5; from our own clients too, which may hand on anything
             tx.remove_header(_FIELD, where=self._forged)
         results = [*session.authentication, *tx.authentication]
+        ours = session.relaying or session.identity is not None
+        if ours:
+            # "nothing there" about our own people's mail is noise, and may name an address of the inside
+            results = [found for found in results if found.result != "none"]
         if self._account and session.identity is not None:
             results.append(MethodResult("auth", "pass", properties=(("smtp.auth", session.identity),)))
         # mail of our own people that nobody checked needs no field that says so
-        if results or not (session.relaying or session.identity is not None):
+        if results or not ours:
             value = authentication_results(self._id, results, utf8=tx.transmission.smtputf8)
             tx.add_header(_FIELD, value)
 

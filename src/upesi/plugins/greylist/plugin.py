@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from ipaddress import ip_address, ip_network
+from math import ceil
 
 from upesi.plugin import (
     Address,
@@ -92,7 +93,7 @@ class Greylist(Plugin):
             return None
         tx.results["greylist"] = ("fail", f"{wait:.0f} s left")
         # RFC 6647 section 5: 4yz, and RFC 3463: delivery not authorised, yet
-        return defer("4.7.1", f"Greylisted, please try again in {max(1, round(wait / 60))} minutes")
+        return defer("4.7.1", f"Greylisted, please try again in {_in_words(wait)}")
 
     async def _wait(self, key: str, network: str) -> float:
         """Return the seconds that this triplet has to wait still, none where it may pass; take note of what happened."""
@@ -162,3 +163,9 @@ def _stable(sender: Address | None) -> str:
         # SRS0=HHH=TT=domain=local: the hash and the day change
         local = local.split("=", 3)[3]
     return f"{local}@{sender.domain}".lower()
+
+
+def _in_words(seconds: float) -> str:
+    """Say a wait as people do, never shorter than it is."""
+    count, unit = (ceil(seconds), "second") if seconds < 60 else (ceil(seconds / 60), "minute")
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
