@@ -12,6 +12,7 @@ import msgspec
 
 from upesi.config.account_settings import AuthMechanism, AuthSettings, CredentialsSettings, OauthSettings, SenderRule
 from upesi.config.section import Section
+from upesi.config.timeouts import Timeouts
 from upesi.config.units import Duration, Rate, Size
 from upesi.mail.tls import TlsLevel
 
@@ -152,21 +153,6 @@ class Reaction(StrEnum):
     REFUSE = "refuse"
 
 
-class Timeouts(Section, frozen=True, kw_only=True):
-    """How long the server side waits (RFC 5321 section 4.5.3.2.7: at least five minutes for a command)."""
-
-    # for the next command
-    command: Duration = Duration("5m")
-    # between two pieces of message data (RFC 5321 section 4.5.3.2.5: three minutes)
-    data_block: Duration = Duration("3m")
-    # a whole session; nothing honest needs longer
-    session: Duration = Duration("6h")
-    # a TLS handshake from its first octet to its last
-    handshake: Duration = Duration("30s")
-    # a PROXY header: the first octets of a machine that is near (its specification: three seconds at least, for one lost packet)
-    proxy: Duration = Duration("5s")
-
-
 class SmtpSettings(Section, frozen=True, kw_only=True):
     """The server side of SMTP and LMTP."""
 
@@ -236,9 +222,10 @@ class TlsSettings(Section, frozen=True, kw_only=True):
     # ciphers of TLS 1.2 in OpenSSL's words; empty: those with forward secrecy
     ciphers: str = ""
     # handshakes under way in one worker; beyond them 454 4.7.0, or the connection is closed. One holds about 30 kB and 1 ms of a processor
-    max_handshakes: int = 1000
-    # of these, from one client (IPv6: one /64)
-    max_client_handshakes: int = 100
+    max_handshakes: int = 3000
+    # of these, from one client (IPv6: one /64): seventy-five clients together can keep all of them. An honest one is over in a second, so
+    # this is many users behind one address, all at once
+    max_client_handshakes: int = 40
 
 
 class SubmissionSettings(Section, frozen=True, kw_only=True):

@@ -237,6 +237,7 @@ class Connection(Parting):
                 self._context.settings,
                 self._engine.octets,
                 unfinished=not self._parked and self._unfinished,
+                stranger=self._engine.must_log_in,
             )
             if verdict is not None:
                 self._dismiss(*verdict)

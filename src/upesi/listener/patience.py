@@ -64,13 +64,18 @@ class Patience:
         if self._content:
             self._content += seconds
 
-    def ended(self, now: float, settings: SmtpSettings, octets: int, *, unfinished: bool) -> Verdict | None:
-        """Return why the client is waited for no longer, and what to say; None while it is. `unfinished`: part of a command is here."""
+    def ended(
+        self, now: float, settings: SmtpSettings, octets: int, *, unfinished: bool, stranger: bool = False
+    ) -> Verdict | None:
+        """Return why the client is waited for no longer, and what to say; None while it is.
+
+        `unfinished`: part of a command is here. `stranger`: it must log in and has not, and so keeps a place from those who can.
+        """
         timeouts = settings.timeouts
         passed, self._looked = min(now - self._looked, _LOOK), now
         if now - self._since >= (timeouts.data_block if self._content else timeouts.command):
             return _TIMEOUT
-        if now - self._began >= timeouts.session:
+        if now - self._began >= (timeouts.login if stranger else timeouts.session):
             return _TOO_LONG
         if self._content:
             return _TOO_SLOW if self._drips(now - self._content, settings, octets) else None

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from upesi.config.settings import Reaction
+from upesi.config.settings import Reaction, Role
 from upesi.hooks.begun import Begun
 from upesi.hooks.chain import Chain
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
@@ -129,6 +129,12 @@ class SessionEngine:
         self.named: dict[Address | MaildirRoute, TransactionRecipient] | None = None
 
     # -- what the connection calls
+
+    @property
+    def must_log_in(self) -> bool:
+        """Whether this client must say who it is before it may send (RFC 6409 section 4.3): its network may not relay."""
+        session = self.session
+        return self.context.role is Role.SUBMISSION and session.identity is None and not session.relaying
 
     def violated(self, error: RemoteProtocolError) -> Answer:
         """Answer what the protocol refused by itself: bad syntax, bad sequence, too long."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from upesi.config.settings import Role, SenderRule
+from upesi.config.settings import SenderRule
 from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.headers import Headers
 from upesi.mail.originators import originators
@@ -36,8 +36,7 @@ def sender_refusal(engine: SessionEngine, reverse_path: Address | None) -> Reply
     """Return why this client may not begin a transaction with `reverse_path`, None where it may."""
     session, context = engine.session, engine.context
     if session.identity is None:
-        # RFC 6409 section 4.3: a submission server knows who submits; networks that may relay are known by their address
-        return _AUTHENTICATE if context.role is Role.SUBMISSION and not session.relaying else None
+        return _AUTHENTICATE if engine.must_log_in else None
     account = _account(engine)
     return None if context.senders is None else context.senders.refuse_path(account, reverse_path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sessionkit import Dialogue
 
-from upesi.config.settings import OverloadSettings, SmtpSettings
+from upesi.config.settings import OverloadSettings, Role, SmtpSettings
 from upesi.listener.overload import harder
 
 
@@ -48,6 +48,28 @@ def test_commands_that_end_do_not_make_dripping_forgotten() -> None:
             seconds += 1
     assert talk.transport.ended
     assert seconds < 90
+
+
+def test_who_must_log_in_and_does_not_keeps_its_place_for_two_minutes() -> None:
+    """FLD-10: places of a submission listener are for those who log in; commands in time buy nobody hours."""
+    talk = Dialogue(role=Role.SUBMISSION)
+    talk.hello()
+    for _ in range(2):
+        assert sweep(talk, 55) == []
+        assert talk.codes("NOOP") == ["250"]
+    assert sweep(talk, 20)[0].startswith("421 4.4.2 ")
+    assert talk.transport.ended
+
+
+def test_who_has_logged_in_may_stay() -> None:
+    """A mail program keeps its session between two messages; so does a network that may relay."""
+    for identity, relaying in (("anna", False), (None, True)):
+        talk = Dialogue(role=Role.SUBMISSION)
+        talk.hello()
+        talk.engine.session.identity, talk.engine.session.relaying = identity, relaying
+        for _ in range(4):
+            assert sweep(talk, 55) == []
+            assert talk.codes("NOOP") == ["250"]
 
 
 def test_clients_that_think_have_five_minutes() -> None:
