@@ -1,4 +1,4 @@
-"""The generated reference: `docs/reference/configuration.md` from `settings.py` and `account_settings.py`, so that the two cannot differ.
+"""The generated reference: `docs/reference/configuration.md` from the modules with the sections, so that the two cannot differ.
 
 A struct's docstring is its section's text, the comment lines above a field are the field's. They are read from the source because
 comments leave nothing behind in the classes.
@@ -16,7 +16,7 @@ from io import StringIO
 
 import msgspec
 
-from upesi.config import account_settings, settings
+from upesi.config import account_settings, settings, timeouts
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["reference"]
@@ -41,13 +41,15 @@ directory.
   Values are TOML; what is not TOML is taken as text.
 * An unknown key or section, or a value of the wrong type, stops the start (and changes nothing at a reload).
 
-This page is generated from `src/upesi/config/settings.py` and `account_settings.py` by `make docs`.
+This page is generated from `settings.py`, `account_settings.py` and `timeouts.py` in `src/upesi/config` by `make docs`.
 """
 
 
 def reference() -> str:
     """Return the reference as Markdown."""
-    comments = {**_comments(inspect.getsource(settings)), **_comments(inspect.getsource(account_settings))}
+    comments: dict[tuple[str, str], str] = {}
+    for module in (settings, account_settings, timeouts):
+        comments |= _comments(inspect.getsource(module))
     lines = [_HEAD]
     for field in msgspec.structs.fields(settings.Config):
         lines += _section(field.name, field.type, comments)
