@@ -80,8 +80,16 @@ def test_a_status_of_another_class_cannot_be_made(code: int, status: str) -> Non
         (550, "5.7.1", "user unknown", "bad-mailbox"),
         (550, "", "blocked by spamhaus", "reputation"),
         (550, "", "", "bad-mailbox"),
+        # large receivers about mail that nobody vouches for
+        (550, "5.7.26", "This mail is unauthenticated", "authentication"),
+        (
+            550,
+            "5.7.515",
+            "Access denied, sending domain does not meet the required authentication level",
+            "authentication",
+        ),
     ],
 )
 def test_status_then_code_then_text(code: int, status: str, text: str, expected: str) -> None:
-    """C54: a reply is classified by its status, then its code, then its text."""
+    """C54, C102: a reply is classified by its status, then its code, then its text."""
     assert reason(code, status, text) == expected

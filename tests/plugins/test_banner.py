@@ -48,7 +48,7 @@ async def test_whose_mail_gets_it_is_a_setting(mail: str, identity: str | None, 
 
 @pytest.mark.parametrize("field", [b"DKIM-Signature", b"ARC-Message-Signature"])
 async def test_mail_that_somebody_signed_is_left_alone(field: bytes):
-    """A banner breaks the signature, and whoever gets the mail next may refuse it: by default nothing breaks by accident."""
+    """C120: a banner breaks the signature, and whoever gets the mail next may refuse it: by default nothing breaks by accident."""
     message = field + b": v=1; d=example.com\r\n" + _PLAIN
     assert await changed(message, _TEXT) == (message, ("skip", "signed"))
     octets, result = await changed(message, {**_TEXT, "signed": "edit"})

@@ -33,7 +33,7 @@ class World:
 
 
 async def test_the_first_contact_waits_and_the_second_try_passes():
-    """RFC 6647 section 2.1: deferred, too early, passed, known."""
+    """C106, RFC 6647 section 2.1: 451 4.7.1, deferred, too early, passed, known."""
     world = World()
     assert await world.tries() == "451 4.7.1 Greylisted, please try again in 5 minutes"
     world.clock.advance(200)

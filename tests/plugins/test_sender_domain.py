@@ -58,7 +58,7 @@ def trial(**settings: object) -> Trial:
 
 @pytest.mark.parametrize(("domain", "found", "answer"), CASES)
 async def test_what_can_be_answered_is_taken(domain: str, found: str, answer: str) -> None:
-    """RFC 5321 section 5.1, RFC 7505 section 4.2: the domain has an MX host, or an address, that the world can reach; trouble defers."""
+    """C104, RFC 5321 section 5.1, RFC 7505 section 4.2: the domain has an MX host, or an address, in the world; trouble defers."""
     session = trial()
     verdict = await session.mail(f"a@{domain}")
     result, evidence = session.tx.results["sender_domain"]

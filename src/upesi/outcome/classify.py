@@ -56,6 +56,7 @@ _BY_DETAIL = {
     "7.26": "authentication",
     "7.27": "bad-sender",  # RFC 7505: null MX of the sender
     "7.28": "rate",
+    "7.515": "authentication",  # Microsoft's own, 2025: SPF, DKIM and DMARC of the sending domain
 }
 # where the detail says nothing more: the subject (RFC 3463 section 3)
 _BY_SUBJECT = {

@@ -188,7 +188,7 @@ class ScriptedClient:
             limits=ServerLimits(max_message_size=settings.max_message_size, auth=mechanisms, dsn=True),
             settings=settings,
             hostname="mx.example.org",
-            ids=MessageIds(self.clock.now, lambda count: next(numbers).to_bytes(count, "big")),
+            ids=MessageIds(self.clock.now, lambda count: (next(numbers) % 256**count).to_bytes(count, "big")),
             now=self.clock.now,
             intake=self.queue,
             emit=self._emit,
