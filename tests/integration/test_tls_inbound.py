@@ -249,7 +249,7 @@ def test_half_handshakes_are_closed_and_harm_nobody(
     reasons = _reasons(world, "handshake")
     # on a slow machine the first may have timed out before the last has come
     assert reasons.count("handshake: too many handshakes") > 0
-    assert reasons.count("handshake: timeout") >= 100
+    assert reasons.count("handshake: timeout") >= 40
     assert set(reasons) == {"handshake: too many handshakes", "handshake: timeout"}
 
 
