@@ -14,6 +14,7 @@ import msgspec
 from upesi.hooks.begun import Begun
 from upesi.hooks.hook import Hook, Running
 from upesi.hooks.points import Point
+from upesi.hooks.recipients import named, sign
 from upesi.hooks.session import NULL_SENDER, Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind, accept
 
@@ -43,7 +44,7 @@ class Denial(msgspec.Struct, frozen=True):
 class Chain(Generic[A]):
     """The hooks of `point` in order; `A` is what they may answer besides a verdict. `hooks` empty: there is nothing to run."""
 
-    __slots__ = ("_denied", "_of_transaction", "_votes", "hooks", "point")
+    __slots__ = ("_denied", "_of_transaction", "_signs", "_votes", "hooks", "point")
 
     def __init__(self, point: Point, hooks: tuple[Hook, ...] = (), denied: Chain[Verdict] | None = None) -> None:
         self.point = point
@@ -51,6 +52,8 @@ class Chain(Generic[A]):
         self._denied = denied if denied is not None and denied.hooks else None
         self._of_transaction = point.arguments[:1] == ("tx",)
         self._votes = VerdictKind.ACCEPT in point.kinds
+        # here verdicts may stand in the recipients too, and nothing else says whose they are
+        self._signs = point.name == "message"
 
     def run(self, session: Session, tx: Transaction | None, /, *arguments: object) -> Answer[A]:
         """Run the hooks of one session's event; `arguments` are those of the point behind its session or tx.
@@ -72,6 +75,7 @@ class Chain(Generic[A]):
         vote: Verdict | None = None
         rest = iter(self.hooks)
         votes = self._votes
+        signed = tx if self._signs else None
         for hook in rest:
             # the same as `hook.call`, without its frame: a plain hook of a plugin in good health must cost next to nothing
             if hook.guard.troubled:
@@ -82,6 +86,8 @@ class Chain(Generic[A]):
                 except BaseException as error:
                     answer = hook.failed(error)
                 else:
+                    if signed is not None:
+                        sign(signed, hook.guard.name)
                     if answer is None:
                         continue
                     if answer is _VOTE and votes:
@@ -110,9 +116,12 @@ class Chain(Generic[A]):
     ) -> _Steps:
         """Judge `answer` of `hook` and run the rest: the whole meaning of verdicts is in this function."""
         final = False
+        signed = tx if self._signs else None
         while True:
             if type(answer) is Running:
                 answer = yield hook, answer
+            if signed is not None:
+                sign(signed, hook.guard.name)
             answer = hook.checked(answer)
             if type(answer) is Verdict:
                 if answer.kind is VerdictKind.ACCEPT:
@@ -124,7 +133,7 @@ class Chain(Generic[A]):
                     # nobody decided this: no exemption can turn a scanner's outage into a 250
                     return answer
                 else:
-                    answer = _named(answer, hook.guard.name)
+                    answer = named(answer, hook.guard.name)
                     override = self._deny(session, tx, arguments, answer)
                     if type(override) is Begun:
                         override = yield None, override
@@ -142,6 +151,8 @@ class Chain(Generic[A]):
                     answer = hook.call(arguments)
                     if answer is not None:
                         break
+                    if signed is not None:
+                        sign(signed, hook.guard.name)
             else:
                 return vote
 
@@ -151,10 +162,6 @@ class Chain(Generic[A]):
         if self._denied is None or session is None:
             return None
         return self._denied.run(session, tx, Denial(self.point.name, verdict, tx, arguments[1:]))
-
-
-def _named(verdict: Verdict, plugin: str) -> Verdict:
-    return Verdict(verdict.kind, verdict.reply, verdict.disconnect, verdict.final, plugin)
 
 
 def _driven(steps: _Steps, waiting: _Awaited) -> Begun:

@@ -5,7 +5,12 @@ SMTP gives one reply for all recipients, LMTP one for each (RFC 2033 section 4.2
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from functools import partial
+
 from upesi.config.settings import Role
+from upesi.hooks.appeals import appeals
+from upesi.hooks.begun import Begun
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.body import MemoryBody
@@ -13,7 +18,7 @@ from upesi.mail.envelope import BodyType
 from upesi.mail.reply import Reply
 from upesi.session import replies
 from upesi.session.acceptance import Acceptance, Refused
-from upesi.session.answers import Answer
+from upesi.session.answers import Answer, Waiting
 from upesi.session.content import header_fault
 from upesi.session.engine import SessionEngine, spool_reply
 from upesi.session.senders import author_refusal
@@ -67,6 +72,22 @@ def _judged(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> 
     reply = engine.refusal(opinion)
     if reply is not None:
         return refuse(engine, reply, _size(tx))
+    denied = engine.context.hooks.denied
+    if denied.hooks and any(recipient.verdict is not None for recipient in tx.recipients):
+        return _appealed(engine, tx, appeals(denied, engine.session, tx), None)
+    return _settled(engine, tx)
+
+
+def _appealed(engine: SessionEngine, tx: Transaction, steps: Generator[Begun, object, None], answer: object) -> Answer:
+    """Let the hooks of `denied` hear of refused recipients, one after the other."""
+    try:
+        waiting = steps.send(answer)
+    except StopIteration:
+        return _settled(engine, tx)
+    return Waiting(waiting, partial(_appealed, engine, tx, steps))
+
+
+def _settled(engine: SessionEngine, tx: Transaction) -> Answer:
     refused = _refused(engine, tx.recipients)
     if not refused:
         return Acceptance(engine, tx).start()

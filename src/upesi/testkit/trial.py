@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from upesi.config.settings import PluginsSettings
+from upesi.hooks.appeals import appeals
 from upesi.hooks.chain import Chain
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.discovery import file_source
@@ -202,7 +203,20 @@ class Trial:
         writer.write(content[: len(content) // 2])
         writer.write(content[len(content) // 2 :])
         self.tx.body = writer.finish()
-        return await self._run(self.hooks.message, f"{len(content)} octets")
+        answer = await self._run(self.hooks.message, f"{len(content)} octets")
+        if not self.refused() and self.hooks.denied.hooks:
+            await self._appeal()
+        return answer
+
+    async def _appeal(self) -> None:
+        """Let the hooks of `denied` hear of refused recipients."""
+        steps = appeals(self.hooks.denied, self.session, self.tx)
+        try:
+            waiting = next(steps)
+            while True:
+                waiting = steps.send(await waiting)
+        except StopIteration:
+            pass
 
     async def queued(self) -> None:
         """The message was committed."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 from sessionkit import Dialogue
 
-from upesi.hooks.session import Transaction
-from upesi.hooks.verdict import Verdict, VerdictKind
+from upesi.hooks.chain import Denial
+from upesi.hooks.session import Session, Transaction
+from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
 from upesi.mail.address import Address
 from upesi.mail.reply import Reply
 
@@ -72,6 +73,76 @@ def test_a_verdict_for_one_recipient_is_a_refusal_too() -> None:
     talk = Dialogue(message=message)
     talk.begin()
     assert talk.send()[0].startswith("4")
+    assert talk.intake.accepted == []
+
+
+def _refusing(*locals: str) -> Callable[[Transaction], None]:
+    def message(tx: Transaction) -> None:
+        for recipient in tx.recipients:
+            if recipient.address.local in locals:
+                recipient.verdict = reject("5.7.1", "Spam")
+
+    return message
+
+
+def test_a_refused_recipient_passes_the_denied_hooks() -> None:
+    """PLUGINS.md, `denied`: any plugin rejected; who, where, and whom is told, and an accept there overrides it for this one."""
+    heard: list[Denial] = []
+
+    def denied(session: Session, denial: Denial) -> Verdict | None:
+        heard.append(denial)
+        return accept() if denial.arguments[0].address.local == "b" else None  # type: ignore[attr-defined]
+
+    talk = Dialogue(message=(lambda tx: None, _refusing("b", "c")), denied=denied)
+    talk.begin("b@example.net", "c@example.net")
+    # they do not agree any more, and the client is a stranger
+    assert talk.send()[0].startswith("4")
+    assert [(denial.point, denial.verdict.plugin) for denial in heard] == [("message", "plugin1")] * 2
+    assert heard[0].transaction is not None
+    talk = Dialogue(message=_refusing("b"), denied=denied)
+    talk.begin("b@example.net", "d@example.net")
+    assert talk.send()[0].startswith("250")
+    (delivery,) = talk.intake.accepted[0].deliveries
+    assert [who.address.local for who in delivery.recipients] == ["b", "d"]
+    assert len(heard) == 3
+
+
+def test_an_exemption_that_fails_defers_the_recipient() -> None:
+    """PLUGINS.md: never a 250 by accident, and no refusal that the exemption might have spared."""
+
+    def denied(session: Session, denial: Denial) -> Verdict | None:
+        raise RuntimeError("out of order")
+
+    talk = Dialogue(message=_refusing("b", "c"), denied=denied)
+    talk.begin("b@example.net", "c@example.net")
+    assert talk.send()[0].startswith("451 4.3.0")
+    assert talk.intake.accepted == []
+
+
+def test_a_message_that_is_refused_as_a_whole_is_told_of_once() -> None:
+    """What stands in the recipients counts for nothing then."""
+    heard: list[object] = []
+
+    def message(tx: Transaction) -> Verdict:
+        _refusing("b")(tx)
+        return reject("5.7.1", "Spam for all")
+
+    talk = Dialogue(message=message, denied=lambda session, denial: heard.append(denial.arguments))
+    talk.begin("b@example.net", "c@example.net")
+    assert talk.send() == ["550 5.7.1 Spam for all"]
+    assert heard == [()]
+
+
+@pytest.mark.parametrize("left", [None, [None], [object()]])
+def test_recipients_that_are_none_end_the_session(left: object) -> None:
+    """PLG-02: whatever a plugin leaves there, in a chain that waits as in one that does not, nothing is acknowledged."""
+
+    def message(tx: Transaction) -> None:
+        tx.recipients = left  # type: ignore[assignment]
+
+    talk = Dialogue(message=(message, lambda tx: accept(final=True)), denied=lambda session, denial: None)
+    talk.begin("b@example.net")
+    assert talk.send()[0].startswith("421 4.3.0")
     assert talk.intake.accepted == []
 
 
