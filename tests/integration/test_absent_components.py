@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,9 @@ def test_what_was_absent_is_said_whichever_process_met_it(tmp_path: Path) -> Non
     for name, text in (("test_one", _SOME), ("test_two", _SOME), ("test_three", _NONE)):
         (tmp_path / f"{name}.py").write_text(text)
     argv = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "."]
-    said = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
+    # In the common place it would first delete what earlier runs left there, for a minute and more
+    own = os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    said = subprocess.run(argv, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
     assert "ABSENT: frobnicator: 6 tests did not run" in said
     assert "ABSENT: the whole of it: 1 tests did not run" in said
     assert "2 passed, 7 skipped" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -177,7 +178,9 @@ def test_the_scaffold_is_a_plugin_with_a_green_test(tmp_path: Path):
     plugin, test = scaffold("my_rule", tmp_path / "plugins")
     assert plugin == tmp_path / "plugins" / "my_rule.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--override-ini=addopts=", str(test)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    # In the common place it would first delete what earlier runs left there, for a minute and more
+    own = os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    run = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "2 passed" in run.stdout
 
