@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from upesi.mail.ids import MessageId
 from upesi.scheduler.dispatch import Dispatch
+from upesi.scheduler.leaps import Leaps
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Memory
 from upesi.scheduler.paths import Path
@@ -62,6 +63,7 @@ class Backlog:
         loading: Loading,
         arrived: Callable[[Sequence[Delivery], Mapping[MessageId, StoredMessage]], None],
         expired: Callable[[Sequence[Delivery], Mapping[MessageId, StoredMessage]], None],
+        leaps: Leaps,
     ) -> None:
         """`expired` takes what was claimed because its time is over: it is not to be tried again."""
         self._store = store
@@ -75,13 +77,14 @@ class Backlog:
         self._loading = loading
         self._arrived = arrived
         self._expired = expired
+        self._leaps = leaps
         self._hinted: set[str] = set()
         self._hint_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
         self._polling = False
         self._polls = 0
-        # when a look last brought something
-        self._brought = 0.0
+        # when a look last brought something, by the loop's clock
+        self._brought = -_FRESH
         self._evicted_at = 0.0
         # queue -> how many were asked for and may still come
         self._claiming: dict[str, int] = {}
@@ -145,6 +148,7 @@ class Backlog:
         delay = POLL
         try:
             self._dispatch.sharing.ask()
+            self._leaps.look()
             self._polls += 1
             if self._polls % _SWEEP == 0:
                 await self._sweep()
@@ -156,7 +160,7 @@ class Backlog:
                 now = self._wall()
                 if due is not None and due > now:
                     delay = min(POLL, max(0.01, due - now))
-                elif due is not None and self._brought + _FRESH > now:
+                elif due is not None and self._brought + _FRESH > self._loop.time():
                     # the store hands out one at a time of what is under suspicion (spool.suspects)
                     delay = _SOON
                 # else what is due already and was not claimed has no room: asking sooner would not change that
@@ -174,7 +178,7 @@ class Backlog:
         heads = await self._store.heads(self._wall(), limit)
         claimed = await self._claim_all(tuple(head.queue for head in heads))
         if claimed:
-            self._brought = self._wall()
+            self._brought = self._loop.time()
         return claimed > 0 and len(heads) >= limit
 
     async def _sweep(self) -> None:
@@ -194,7 +198,7 @@ class Backlog:
         while sites and room > 0 and not self.stopped:
             self._claiming[_EXPIRY] = room
             try:
-                got = await self._store.claim_expired(sites, self._wall(), room)
+                got = await self._store.claim_expired(sites, self._wall() - self._leaps.behind, room)
                 messages = await self._loading.fetch(got)
             finally:
                 del self._claiming[_EXPIRY]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from upesi.mail.envelope import Notify, Recipient
+from upesi.mail.handling import NO_LABELS
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.outcome.classify import classify
 from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
@@ -58,16 +59,20 @@ def conclude(
     *,
     now: float,
     dues: Sequence[float],
+    expires: float | None = None,
 ) -> Conclusion:
     """Sort the recipients of an attempt by what came of them; `dues` is when each would be tried again.
 
+    `expires` is given where the delivery's own expiry is not that by the clock as it goes now (`leaps`).
+
     What would be due again after its expiry has failed (4.4.7). What remains waits in `site`'s queue, where it was tried.
     """
+    end = delivery.expires if expires is None else expires
     groups: dict[_Key, tuple[Outcome, list[Recipient]]] = {}
     failed: list[tuple[Recipient, Outcome]] = []
     succeeded: list[tuple[Recipient, Outcome]] = []
     for recipient, given, due in zip(sent, outcomes, dues, strict=True):
-        over = due > delivery.expires and given.kind is OutcomeKind.DEFERRED
+        over = due > end and given.kind is OutcomeKind.DEFERRED
         outcome = expired(given) if over else given
         key = outcome.kind, outcome.code, outcome.status, outcome.remote, due
         group = groups.get(key)
@@ -125,11 +130,13 @@ def _event(
         "status": outcome.status,
         "text": outcome.text,
         "attempt": attempt,
-        "seconds": round(now - delivery.received, 3),
+        "seconds": max(0.0, round(now - delivery.received, 3)),
         "size": delivery.size,
     }
     if outcome.tls:
         fields["tls"] = outcome.tls
+    if (labels := recipients[0].labels) is not NO_LABELS:
+        fields.update(labels.given)
     if outcome.kind is not OutcomeKind.DELIVERED:
         fields["class"] = classify(outcome)[1]
         if outcome.kind is OutcomeKind.DEFERRED:

@@ -25,6 +25,7 @@ from upesi.scheduler.delays import Delays
 from upesi.scheduler.dispatch import Dispatch
 from upesi.scheduler.gate import Gate
 from upesi.scheduler.hooks import DeliveryHooks
+from upesi.scheduler.leaps import Leaps
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Entry, Held, Memory
 from upesi.scheduler.paths import Path
@@ -87,7 +88,10 @@ class Scheduler:
         retry = RetrySchedule(settings.retry, settings.jitter, random)
         consultation = Consultation(hooks, self._tasks, emit) if hooks is not None and hooks.outcomes else None
         delays = Delays(settings.delay_notice, settings.expire)
-        self._settlement = Settlement(store, self._memory, reporter, retry, ids, wall, loop, emit, consultation, delays)
+        leaps = Leaps(wall, loop.time, settings.expire)
+        self._settlement = Settlement(
+            store, self._memory, reporter, retry, ids, wall, loop, emit, consultation, delays, leaps
+        )
         self._dispatch = Dispatch(
             self._memory, self._settlement, router, deliverer, shares, retry, settings, loop, self._tasks, emit
         )
@@ -95,7 +99,7 @@ class Scheduler:
         self._routing = Routing(router, self._tasks, emit, self._routed, self._dispatch.put_off)
         self._backlog = Backlog(
             store, self._memory, self._dispatch, self._routing, wall, loop, self._tasks, emit, self._loading,
-            self._claimed, self._expired,
+            self._claimed, self._expired, leaps,
         )  # fmt: skip
         self._gate: Gate | None = None
         if hooks is not None and hooks.attempt is not None:

@@ -20,6 +20,7 @@ from upesi.scheduler.completion import Conclusion, conclude, delivered, expired,
 from upesi.scheduler.consultation import Consultation, Steps
 from upesi.scheduler.delays import Delays
 from upesi.scheduler.hooks import SHORTEST
+from upesi.scheduler.leaps import Leaps
 from upesi.scheduler.memory import Entry, Held, Memory
 from upesi.scheduler.retry import RetrySchedule
 from upesi.scheduler.routing import ROUTING
@@ -54,6 +55,7 @@ class Settlement:
         emit: Emit,
         consultation: Consultation | None = None,
         delays: Delays | None = None,
+        leaps: Leaps | None = None,
     ) -> None:
         """`consultation` is None where no plugin hears of outcomes, `delays` where nobody is told of them."""
         self._store = store
@@ -66,6 +68,7 @@ class Settlement:
         self._emit = emit
         self._consultation = consultation
         self._delays = delays
+        self._leaps = leaps if leaps is not None else Leaps(wall, loop.time, 0.0)
         # whether a follow-up delivery for this queue may be born in memory
         self.wants: Callable[[str], bool] = _never
         # takes in what was born in memory: the deliveries and their message where we have it
@@ -94,14 +97,16 @@ class Settlement:
             self._offer(entry, Completion(delivery.id, delivery.message, (), (), (event,)), 1)
             return
         sent = delivery.recipients[:number]
-        due = self._due(delivery, now)
+        expires = self._leaps.expiry(delivery.received, delivery.expires)
+        due = self._due(delivery, now, expires)
         self._begin(entry)
         if self._consultation is not None and entry.held is not None:
             self._consultation.run(
-                self._consulted(self._consultation, entry, entry.held, site, sent, outcomes, now, due)
+                self._consulted(self._consultation, entry, entry.held, site, sent, outcomes, now, due, expires)
             )
             return
-        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=(due,) * len(sent))
+        dues = (due,) * len(sent)
+        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=dues, expires=expires)
         self._conclude(entry, site, conclusion, conclusion.failed, len(sent), now)
 
     def postpone(self, entry: Entry, site: str, outcome: Outcome, delay: float) -> None:
@@ -112,7 +117,7 @@ class Settlement:
         now = self._wall()
         delivery = entry.delivery
         due = now + max(SHORTEST, delay)
-        if due > delivery.expires:
+        if due > self._leaps.expiry(delivery.received, delivery.expires):
             self.record(entry, site, (expired(outcome),) * len(delivery.recipients))
             return
         self._begin(entry)
@@ -163,14 +168,16 @@ class Settlement:
         # time passes until it is recorded: what is nearly over is read
         if delivery.expires <= now + 2 * SHORTEST or any(outcome.kind == "failed" for outcome in outcomes):
             return True
-        return self._delays is not None and self._delays.concerns(delivery, now, self._due(delivery, now))
+        return self._delays is not None and self._delays.concerns(
+            delivery, now, self._due(delivery, now, delivery.expires)
+        )
 
-    def _due(self, delivery: Delivery, now: float) -> float:
+    def _due(self, delivery: Delivery, now: float, expires: float) -> float:
         """Return when to try again: by the schedule, but not beyond a time that the sender has set (RFC 2852), nor its expiry."""
         if self._delays is None:
-            return _last_try(delivery, now, self._retry.due(now, delivery.attempts + 1, delivery.received))
+            return _last_try(expires, now, self._retry.due(now, delivery.attempts + 1, delivery.received))
         due = self._retry.due(now, delivery.attempts + 1, self._delays.since(delivery))
-        return _last_try(delivery, now, self._delays.capped(delivery, now, due))
+        return _last_try(expires, now, self._delays.capped(delivery, now, due))
 
     def _consulted(
         self,
@@ -182,11 +189,12 @@ class Settlement:
         outcomes: Sequence[Outcome],
         now: float,
         due: float,
+        expires: float,
     ) -> Steps:
         """`record` with the opinions of plugins; `held` cannot go before the entry does."""
         delivery = entry.delivery
-        dues = yield from consultation.heard(held.message, sent, outcomes, now, due, delivery.expires)
-        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=dues)
+        dues = yield from consultation.heard(held.message, sent, outcomes, now, due, expires)
+        conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=dues, expires=expires)
         told = yield from consultation.silenced(held.message, conclusion.failed)
         self._conclude(entry, site, conclusion, told, len(sent), now)
 
@@ -234,7 +242,7 @@ class Settlement:
         if told and (report := self._reporter.failed(stored, told, ids.next(), now)):
             reports.append(self._claimed(report))
             events = (*events, SpoolEvent(now, "message.bounced", message, _fields(report, told)))
-        until = entry.delivery.expires
+        until = self._leaps.expiry(entry.delivery.received, entry.delivery.expires) if late else 0.0
         if late and (report := self._reporter.delayed(stored, late, ids.next(), now, until)):
             reports.append(self._claimed(report))
             events = (*events, SpoolEvent(now, "message.delayed", message, _fields(report, late)))
@@ -328,12 +336,12 @@ class Settlement:
             self.waiting(queues)
 
 
-def _last_try(delivery: Delivery, now: float, due: float) -> float:
+def _last_try(expires: float, now: float, due: float) -> float:
     """Return `due`, or the expiry where that comes before: a last try when the time is over, not a return before it.
 
     There is one such try: who is at the expiry, or as near as makes no difference, goes beyond it and fails.
     """
-    return delivery.expires if due > delivery.expires > now + SHORTEST else due
+    return expires if due > expires > now + SHORTEST else due
 
 
 def _unrecorded(completion: Completion, tries: int, error: SpoolError) -> dict[str, object]:

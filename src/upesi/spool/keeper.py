@@ -19,6 +19,7 @@ from upesi.database.errors import DatabaseBusy, DatabaseError, DatabaseIoError
 from upesi.database.sqlite import PAGE_SIZE, Checkpoint, Database, Sync
 from upesi.database.wal import WalState
 from upesi.spool.room import LOG, Room
+from upesi.spool.setback import Setback
 from upesi.spool.store import SpoolError
 from upesi.spool.sweep import Sweep
 
@@ -56,6 +57,7 @@ class Keeper:
         now: Callable[[], float],
         notice: Callable[[str, str], None],
         sweep: Sweep | None = None,
+        setback: Setback | None = None,
     ) -> None:
         self._path = path
         self._log = path.with_name(path.name + "-wal")
@@ -64,6 +66,7 @@ class Keeper:
         self._now = now
         self._notice = notice
         self._sweep = sweep
+        self._setback = setback
         self._ticks = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool-keeper", daemon=True)
@@ -152,7 +155,11 @@ class Keeper:
         self._prune_queues(database)
         self._checkpoint(database)
         self._ticks += 1
-        if self._sweep is not None and self._ticks % 4 == 0:
+        if self._ticks % 4:
+            return
+        if self._setback is not None:
+            self._setback.step(database)
+        if self._sweep is not None:
             self._sweep.step(database)
 
     def _checkpoint(self, database: Database) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ from upesi.spool.records import (
 )
 from upesi.spool.rows import DeliveryRow, UnknownFormat, delivery_row, event_row, message_row, sender_of
 from upesi.spool.schema import DATABASE_NAME, check_version
+from upesi.spool.setback import Setback
 from upesi.spool.store import AcceptDone, CompleteDone, SpoolDamaged, SpoolError
 from upesi.spool.sweep import Sweep
 from upesi.spool.tally import Tally
@@ -87,7 +89,8 @@ class SqliteStore:
         self._loop = asyncio.get_running_loop()
         self._committer = Committer(path, epoch, self.bodies, self._loop, notice, sync, died)
         sweep = Sweep(epoch, self.bodies, now, notice)
-        self._keeper = Keeper(path, int(settings.min_free), float(settings.history), now, notice, sweep)
+        setback = Setback(epoch, now, time.monotonic, notice)
+        self._keeper = Keeper(path, int(settings.min_free), float(settings.history), now, notice, sweep, setback)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reader: Database | None = None
         self._membership: FolderLock | None = None

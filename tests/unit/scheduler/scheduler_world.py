@@ -430,6 +430,8 @@ class World:
 
     def __init__(self, *, shares: int = 1000, hooks: DeliveryHooks | None = None, **settings: Any) -> None:
         self.loop = VirtualLoop()
+        # seconds by which somebody has set the wall clock forward
+        self.ahead = 0.0
         asyncio.set_event_loop(self.loop)
         self.store = FakeStore(self.loop)
         self.router = FakeRouter()
@@ -465,7 +467,7 @@ class World:
         self.scheduler.start()
 
     def wall(self) -> float:
-        return EPOCH + self.loop.now
+        return EPOCH + self.loop.now + self.ahead
 
     def close(self) -> None:
         self.run(self.scheduler.drain(self.loop.time()))
