@@ -1,5 +1,6 @@
 # make run     a working server on 127.0.0.1:2525, kept in ./var
 # make test    every test; installs what it needs
+# make retest  what failed in the last run of the tests once more, alone, and named: at most five
 # make check   style, types, import rules
 # make bench   the duels against other servers, written to docs/benchmarks.md
 # make docs    the generated reference, and a check of the links
@@ -11,7 +12,7 @@ ARGS ?=
 # By files, in the order of their names: the long ones are not last, and what a file's tests share is made once.
 WORKERS ?= $(shell echo $$((2 * $$(nproc) < 16 ? 2 * $$(nproc) : 16)))
 
-.PHONY: run test test-crash check bench docs setup lock help fuzz
+.PHONY: run test retest test-crash check bench docs setup lock help fuzz
 help:
 	@sed -n 's/^# make /  make /p' Makefile
 
@@ -25,7 +26,11 @@ run: setup
 	@$(BIN)/upesi serve $(ARGS)
 
 test: setup-tests
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cache-clear $(ARGS)
+
+# Names what is unsteady instead of hiding it: a test that passes here, alone, failed for its neighbours' sake, and is a fault to mend
+retest: setup-tests
+	$(BIN)/python scripts/retest.py $(ARGS)
 
 test-crash: setup-tests
 	$(BIN)/python -m pytest -q -m crash tests/crash tests/integration $(ARGS)
