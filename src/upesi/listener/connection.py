@@ -200,6 +200,7 @@ class Connection(Parting):
         if self._delayed:
             self._context.delays.end()
         self._waiting = self._timer = None
+        self._unsent = b""
         self._shaken()
         self._home.closed(self)
         self._place.leave()
@@ -286,6 +287,7 @@ class Connection(Parting):
                 if self._parked or engine.over:
                     break
                 if len(out) > _GROUP:
+                    self.flush()
                     self._transport.write(out)
                     out = b""
                     if self._choked:
@@ -304,13 +306,21 @@ class Connection(Parting):
             except RemoteProtocolError as error:
                 answer = engine.violated(error)
         if out:
-            self._transport.write(out)
+            self._write(out)
         if engine.over:
             self._finish("quit")
         elif not self._parked:
             self._settle()
         elif self._shaking:
             self._shake()
+
+    def _write(self, out: bytes) -> None:
+        """Let `out` be written with the replies of others."""
+        if self._unsent:
+            self._unsent += out
+        else:
+            self._unsent = out
+            self._home.outbox.add(self)
 
     def _rest(self) -> None:
         """Let others run before going on: one client that pipelines without end must not have the loop for itself."""
@@ -394,7 +404,7 @@ class Connection(Parting):
         if self._closing:
             return
         self._parked = False
-        self._transport.write(self._last_words(reply))
+        self._write(self._last_words(reply))
         self._pump(None)
 
     # -- TLS
@@ -407,6 +417,8 @@ class Connection(Parting):
         self._shaking = self._parked = True
         self._held = 0
         self._deadline = self._loop.time() + self._context.settings.timeouts.handshake
+        # STARTTLS is answered in clear
+        self.flush()
         transport = TlsTransport(self._transport, self, context, server_side=True)
         if self._paused:
             self._paused = False

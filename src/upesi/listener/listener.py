@@ -13,6 +13,7 @@ from upesi.config.settings import Role
 from upesi.listener.admission import Admission
 from upesi.listener.arrival import Arrival
 from upesi.listener.connection import Connection
+from upesi.listener.outbox import Outbox
 from upesi.listener.proxied import Porch
 from upesi.session.context import SessionContext
 
@@ -34,7 +35,7 @@ class Listener:
 
     __slots__ = (
         "_admission", "_backlog", "_due", "_empty", "_loop", "_max_sessions", "_porch", "_server", "_slice", "_slices",
-        "_socket", "_timer", "accepted", "context", "draining", "patient", "sessions", "turned_away",
+        "_socket", "_timer", "accepted", "context", "draining", "outbox", "patient", "sessions", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +55,7 @@ class Listener:
         self._admission = admission or Admission(max_sessions)
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop)
         self._porch: Porch | None = None
         if proxies:
             self._porch = Porch(

@@ -17,7 +17,18 @@ _MAX_JUNK = 1024 * 1024
 class Parting(asyncio.Protocol):
     """The part of a connection that knows whether it is open, read from, and over; the conversation is `listener.connection`'s."""
 
-    __slots__ = ("_clean", "_closing", "_deadline", "_eof", "_held", "_loop", "_paused", "_reason", "_transport")
+    __slots__ = (
+        "_clean",
+        "_closing",
+        "_deadline",
+        "_eof",
+        "_held",
+        "_loop",
+        "_paused",
+        "_reason",
+        "_transport",
+        "_unsent",
+    )
 
     _transport: asyncio.Transport
 
@@ -36,6 +47,8 @@ class Parting(asyncio.Protocol):
         # when a handshake, or listening to a client that was sent away, ends
         self._deadline = 0.0
         self._reason = "lost"
+        # replies that wait in the outbox
+        self._unsent = b""
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -46,8 +59,16 @@ class Parting(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def flush(self) -> None:
+        """Write what waits in the outbox; whoever writes past it, or closes, does this first."""
+        unsent = self._unsent
+        if unsent:
+            self._unsent = b""
+            self._transport.write(unsent)
+
     def _dismiss(self, reply: Reply, reason: str) -> None:
         """Say `reply`, a 421, and close."""
+        self.flush()
         self._transport.write(reply.wire)
         self._finish(reason)
 
@@ -55,6 +76,7 @@ class Parting(asyncio.Protocol):
         """Close, so that what was written arrives."""
         if self._closing:
             return
+        self.flush()
         self._closing = True
         self._reason = reason
         self._deadline = self._loop.time() + _LINGER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from upesi.listener.outbox import Outbox
 from upesi.mail.reply import Reply
 from upesi.session import replies
 from upesi.session.context import SessionContext
@@ -20,6 +21,8 @@ class Home(Protocol):
     draining: bool
     # whether a session that has brought no message yet may bring one first
     patient: bool
+    # where replies wait to be written together
+    outbox: Outbox
 
     def opened(self, connection: Connection, *, known: bool) -> bool:
         """Take note of a session, if there is room for it; the last places are for `known` clients."""

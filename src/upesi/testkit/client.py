@@ -20,6 +20,7 @@ from upesi.config.settings import Role, SmtpSettings
 from upesi.hooks.loading import LoadedPlugin
 from upesi.hooks.registry import Hooks
 from upesi.listener.connection import Connection
+from upesi.listener.outbox import Outbox
 from upesi.mail.address import Address
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.envelope import Recipient
@@ -98,6 +99,9 @@ class _Home:
 
     draining = False
     patient = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.outbox = Outbox(loop)
 
     def opened(self, connection: Connection, *, known: bool = True) -> bool:
         return True
@@ -200,7 +204,7 @@ class ScriptedClient:
         )
         self._heard = asyncio.Event()
         self._wire = _Wire(ip, self._heard)
-        self._connection = Connection(_Home(), context, self._loop)
+        self._connection = Connection(_Home(self._loop), context, self._loop)
         self._read = 0
         self._connection.connection_made(self._wire)
 

@@ -14,6 +14,7 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import accept
 from upesi.listener.connection import Connection
+from upesi.listener.outbox import Sender
 from upesi.mail.address import Address
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.envelope import Recipient
@@ -224,12 +225,20 @@ class MemoryTransport:
         self.aborted = self.closed = True
 
 
+class AtOnce:
+    """An outbox in which nothing waits."""
+
+    def add(self, sender: Sender) -> None:
+        sender.flush()
+
+
 class Home:
     """A listener that only counts."""
 
     def __init__(self) -> None:
         self.draining = False
         self.patient = False
+        self.outbox = AtOnce()
         self.open: set[Connection] = set()
 
     def opened(self, connection: Connection, *, known: bool = True) -> bool:
