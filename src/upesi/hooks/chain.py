@@ -14,7 +14,7 @@ import msgspec
 from upesi.hooks.begun import Begun
 from upesi.hooks.hook import Hook, Running
 from upesi.hooks.points import Point
-from upesi.hooks.recipients import named, sign
+from upesi.hooks.recipients import Signatures, named
 from upesi.hooks.session import NULL_SENDER, Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind, accept
 
@@ -75,7 +75,7 @@ class Chain(Generic[A]):
         vote: Verdict | None = None
         rest = iter(self.hooks)
         votes = self._votes
-        signed = tx if self._signs else None
+        signed = Signatures(tx) if self._signs and tx is not None else None
         for hook in rest:
             # the same as `hook.call`, without its frame: a plain hook of a plugin in good health must cost next to nothing
             if hook.guard.troubled:
@@ -87,7 +87,7 @@ class Chain(Generic[A]):
                     answer = hook.failed(error)
                 else:
                     if signed is not None:
-                        sign(signed, hook.guard.name)
+                        signed.sign(hook.guard.name)
                     if answer is None:
                         continue
                     if answer is _VOTE and votes:
@@ -96,7 +96,7 @@ class Chain(Generic[A]):
                     answer = hook.begun(answer, arguments)
             if answer is None:
                 continue
-            steps = self._steps(session, tx, arguments, rest, hook, answer, vote)
+            steps = self._steps(session, tx, arguments, rest, hook, answer, vote, signed)
             try:
                 waiting = next(steps)
             except StopIteration as end:
@@ -113,15 +113,15 @@ class Chain(Generic[A]):
         hook: Hook,
         answer: object,
         vote: Verdict | None,
+        signed: Signatures | None,
     ) -> _Steps:
         """Judge `answer` of `hook` and run the rest: the whole meaning of verdicts is in this function."""
         final = False
-        signed = tx if self._signs else None
         while True:
             if type(answer) is Running:
                 answer = yield hook, answer
             if signed is not None:
-                sign(signed, hook.guard.name)
+                signed.sign(hook.guard.name)
             answer = hook.checked(answer)
             if type(answer) is Verdict:
                 if answer.kind is VerdictKind.ACCEPT:
@@ -152,7 +152,7 @@ class Chain(Generic[A]):
                     if answer is not None:
                         break
                     if signed is not None:
-                        sign(signed, hook.guard.name)
+                        signed.sign(hook.guard.name)
             else:
                 return vote
 

@@ -8,7 +8,7 @@ import pytest
 from sessionkit import Dialogue
 
 from upesi.hooks.chain import Denial
-from upesi.hooks.session import Session, Transaction
+from upesi.hooks.session import Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
 from upesi.mail.address import Address
 from upesi.mail.reply import Reply
@@ -105,6 +105,20 @@ def test_a_refused_recipient_passes_the_denied_hooks() -> None:
     (delivery,) = talk.intake.accepted[0].deliveries
     assert [who.address.local for who in delivery.recipients] == ["b", "d"]
     assert len(heard) == 3
+
+
+def test_what_stood_in_a_recipient_before_is_nobody_s_who_runs_now() -> None:
+    """A verdict that was left at RCPT is not the first message plugin's, however often it is told of."""
+    heard: list[Denial] = []
+
+    def rcpt(tx: Transaction, recipient: TransactionRecipient) -> Verdict:
+        recipient.verdict = reject("5.7.1", "Not you")
+        return accept()
+
+    talk = Dialogue(rcpt=rcpt, message=lambda tx: None, denied=lambda session, denial: heard.append(denial))
+    talk.begin("b@example.net")
+    assert talk.send() == ["550 5.7.1 Not you"]
+    assert [denial.verdict.plugin for denial in heard] == [""]
 
 
 def test_an_exemption_that_fails_defers_the_recipient() -> None:
