@@ -34,6 +34,7 @@ from upesi.mail.body import Body
 from upesi.mail.dates import moment_of
 from upesi.mail.envelope import Recipient
 from upesi.mail.errors import ServiceFailed
+from upesi.mail.handling import Handling, Labels
 from upesi.mail.headers import Headers
 from upesi.mail.mime import Mime, Part
 from upesi.mail.mime_defects import Defect
@@ -99,11 +100,13 @@ __all__ = [
     "DnsLists",
     "Duration",
     "FilePath",
+    "Handling",
     "Headers",
     "HostRoute",
     "Http",
     "HttpAnswer",
     "KeyCache",
+    "Labels",
     "ListError",
     "ListZoneSettings",
     "Listener",

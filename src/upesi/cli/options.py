@@ -126,6 +126,9 @@ _SELECTORS = (
     click.option("--queue", metavar="KEY", help="A queue that `upesi queue summary` shows."),
     click.option("--older-than", type=DurationOption(), metavar="DURATION", help="Received longer ago than this."),
     click.option("--younger-than", type=DurationOption(), metavar="DURATION", help="Received within this time."),
+    click.option("--tenant", metavar="LABEL", help="Labelled so by a plugin."),
+    click.option("--campaign", metavar="LABEL", help="Labelled so by a plugin."),
+    click.option("--pool", metavar="LABEL", help="Labelled so by a plugin."),
     click.option("--state", type=click.Choice(["routing", "ready", "active", "held"]), help="In this state."),
 )
 

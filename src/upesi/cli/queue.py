@@ -16,7 +16,19 @@ __all__ = ["queue"]
 
 # one page of a listing; a frame of the control socket holds thousands of rows
 _PAGE = 1000
-_CONDITIONS = ("message", "sender", "recipient", "domain", "queue", "older_than", "younger_than", "state")
+_CONDITIONS = (
+    "message",
+    "sender",
+    "recipient",
+    "domain",
+    "queue",
+    "older_than",
+    "younger_than",
+    "state",
+    "pool",
+    "tenant",
+    "campaign",
+)
 
 Selector = dict[str, object]
 
@@ -55,7 +67,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
         for row in found
     ]
     columns = ["id", "state", "age", "size", "sender", "recipients", "tries", "next", "last reply"]
-    Output(as_json=as_json).table(columns, rows, found)
+    Output(as_json=as_json).table(*_with_labels(columns, rows, found), found)
     if total > len(found) and not as_json:
         click.echo(f"{len(found)} of {total:.0f}; more with --limit", err=True)
 
@@ -119,7 +131,19 @@ def show(target: Target, as_json: bool, id: str) -> None:
         ]
         for row in deliveries
     ]
-    output.table(["queue", "state", "recipients", "tries", "next", "last reply"], rows, deliveries)
+    columns = ["queue", "state", "recipients", "tries", "next", "last reply"]
+    output.table(*_with_labels(columns, rows, deliveries), deliveries)
+
+
+def _with_labels(
+    columns: list[str], rows: list[list[object]], found: list[dict[str, object]]
+) -> tuple[list[str], list[list[object]]]:
+    """Return the table with what plugins called the mail, where they called any of it something."""
+    labels = [table_of(row.get("labels") or {}) for row in found]
+    if not any(labels):
+        return columns, rows
+    said = [" ".join(f"{name}={value}" for name, value in given.items()) for given in labels]
+    return [*columns, "labels"], [[*row, text or None] for row, text in zip(rows, said, strict=True)]
 
 
 @queue.command(short_help="Say why a message waits, and when it is tried next.")

@@ -13,6 +13,7 @@ from upesi.mail.address import Address
 from upesi.mail.body import Body
 from upesi.mail.edits import Edits
 from upesi.mail.envelope import Notify, Recipient, Transmission
+from upesi.mail.handling import Handling
 from upesi.mail.headers import Headers, header_field
 from upesi.mail.ids import MessageId
 from upesi.mail.mime import Mime, Part
@@ -148,10 +149,11 @@ class Session:
 class TransactionRecipient:
     """One accepted recipient; `verdict` set at `message` counts for this one alone.
 
-    `aliased` are the addresses that get the mail in its place: set at RCPT by a plugin that replaces the recipient at `message`.
+    `aliased` are the addresses that get the mail in its place: set at RCPT by a plugin that replaces the recipient at `message`. `handling`
+    is how this copy is handled; what it does not say, the transaction's says.
     """
 
-    __slots__ = ("_address", "aliased", "notify", "original", "route", "verdict")
+    __slots__ = ("_address", "aliased", "handling", "notify", "original", "route", "verdict")
 
     def __init__(self, address: Address, original: str | None = None, notify: int | None = None) -> None:
         self.address = address
@@ -159,6 +161,7 @@ class TransactionRecipient:
         self.notify = notify
         self.aliased: tuple[Address, ...] | None = None
         self.route: Route | None = None
+        self.handling: Handling | None = None
         self.verdict: Verdict | None = None
 
     @property
@@ -186,7 +189,8 @@ class Transaction:
     `edits` are the changes that plugins made: the message stays as it came in (`body`, `headers`), and `edited` is what will be stored and
     sent below our Received field. `timing` is what the
     client asked of time, and got; None for nearly all mail. `submitter` is who submitted it first, as a trusted client says (AUTH of MAIL,
-    RFC 4954 section 5): "" where that is not known, None where nothing was said.
+    RFC 4954 section 5): "" where that is not known, None where nothing was said. `handling` is a plugin's word
+    on the whole message: priority, lifetime, labels.
     """
 
     __slots__ = (
@@ -200,6 +204,7 @@ class Transaction:
         "_results",
         "body",
         "declared_size",
+        "handling",
         "hold",
         "id",
         "listeners",
@@ -228,6 +233,7 @@ class Transaction:
         self.submitter: str | None = None
         # why it is to wait for an operator once it is accepted; "" for all mail that may go
         self.hold = ""
+        self.handling: Handling | None = None
         self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None

@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from upesi.mail.address import Address
+from upesi.mail.handling import NO_LABELS, Labels
 from upesi.mail.timing import DeliverBy
 
 __all__ = ["TOLD", "BodyType", "Notify", "Recipient", "ReturnContent", "Transmission"]
@@ -44,12 +45,14 @@ class Recipient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `original` is the ORCPT value ("rfc822;a@b", xtext decoded); None where none was given. `notify` None means the default.
     `tell_delay` is when the sender is told that the mail still waits (RFC 2852, mode N): None by the general rule, TOLD never again.
+    `labels` are what plugins called this mail.
     """
 
     address: Address
     original: str | None = None
     notify: int | None = None
     tell_delay: float | None = None
+    labels: Labels = NO_LABELS
 
 
 class Transmission(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

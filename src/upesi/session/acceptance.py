@@ -15,9 +15,11 @@ from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import VerdictKind
 from upesi.mail.address import Address
 from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.handling import NO_LABELS, Handling
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.mail.route import DiscardRoute, Route, relaxing_tls, requiring_tls
+from upesi.mail.timing import HEAD_START, Timing
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
 from upesi.session.changes import stored_form
@@ -99,11 +101,27 @@ class Acceptance:
             records.append(report)
 
     def _deliveries(self, now: float) -> tuple[NewDelivery, ...]:
-        """Return one delivery for each distinct route of those who get the mail."""
+        """Return one delivery for each distinct route, and way to handle it, of those who get the mail."""
+        lifetime = self._engine.context.intake.lifetime
+        by_route, handled = self._grouped()
+        timing = self._tx.timing
+        due, expires, held = now, now + lifetime, False
+        if timing is not None:
+            due, expires, held = timing.due(now), timing.expires(now, lifetime), timing.held(now)
+        made = [self._delivery(route, who, due, expires, held=held) for route, who in by_route.items()]
+        for (route, handling), who in handled.items():
+            due, expires = _times(timing, handling, now, lifetime)
+            made.append(self._delivery(route, who, due, expires, held=held))
+        return tuple(made)
+
+    def _grouped(self) -> tuple[dict[Route, list[Recipient]], dict[tuple[Route, Handling], list[Recipient]]]:
+        """Sort those who get the mail by where it goes: nearly everybody, and those for whom a plugin wants something more."""
         intake = self._engine.context.intake
         relaxed = self._engine.context.settings.relax_tls and wants_no_tls(self._tx)
         refused = {id(who) for who, _, _ in self._refused} if self._refused else ()
+        general = self._tx.handling
         by_route: dict[Route, list[Recipient]] = {}
+        handled: dict[tuple[Route, Handling], list[Recipient]] = {}
         for recipient in self._tx.recipients:
             if refused and id(recipient) in refused:
                 continue
@@ -112,32 +130,32 @@ class Acceptance:
                 route = requiring_tls(route)
             elif relaxed:
                 route = relaxing_tls(route)
+            handling = general if recipient.handling is None else recipient.handling.over(general)
             if type(route) is DiscardRoute:
                 self._discarded += 1
-            else:
+            elif handling is None:
                 by_route.setdefault(route, []).append(recipient.recipient())
+            else:
+                handled.setdefault((route, handling), []).append(_labelled(recipient.recipient(), handling))
+        return by_route, handled
+
+    def _delivery(
+        self, route: Route, recipients: list[Recipient], due: float, expires: float, *, held: bool
+    ) -> NewDelivery:
+        place = self._engine.context.intake.place(route)
         timing = self._tx.timing
-        due, expires, held = now, now + intake.lifetime, False
-        if timing is not None:
-            due, expires, held = timing.due(now), timing.expires(now, intake.lifetime), timing.held(now)
-            if timing.notice is not None:
-                by_route = {route: _to_be_told(who, timing.notice) for route, who in by_route.items()}
-        made = []
-        for route, recipients in by_route.items():
-            place = intake.place(route)
-            made.append(
-                NewDelivery(
-                    place.queue,
-                    route,
-                    tuple(recipients),
-                    due,
-                    expires,
-                    place.state,
-                    claim=place.claim and not held,
-                    held=bool(self._tx.hold),
-                )
-            )
-        return tuple(made)
+        if timing is not None and timing.notice is not None:
+            recipients = _to_be_told(recipients, timing.notice)
+        return NewDelivery(
+            place.queue,
+            route,
+            tuple(recipients),
+            due,
+            expires,
+            place.state,
+            claim=place.claim and not held,
+            held=bool(self._tx.hold),
+        )
 
     def _record(self, deliveries: tuple[NewDelivery, ...], now: float) -> NewMessage:
         engine, tx = self._engine, self._tx
@@ -159,6 +177,8 @@ class Acceptance:
             "size": body.size,
             "session": session.id,
         }
+        if tx.handling is not None:
+            fields.update(tx.handling.labels.given)
         return NewMessage(
             tx.id, now, tx.reverse_path, tx.transmission, prefix, body, deliveries, origin, tx.queued_notes,
             self._events(now, fields),
@@ -229,6 +249,10 @@ def _check(tx: Transaction) -> None:
     for recipient in tx.recipients:
         if type(recipient) is not TransactionRecipient or type(recipient.route) not in _ROUTES:
             raise TypeError("a plugin left a recipient or a route that is none")
+        if recipient.handling is not None and type(recipient.handling) is not Handling:
+            raise TypeError("a recipient's handling must be None or a Handling")
+    if tx.handling is not None and type(tx.handling) is not Handling:
+        raise TypeError("handling must be None or a Handling")
     if type(tx.hold) is not str:
         raise TypeError("hold must be the reason, a string")
     if type(tx.transmission) is not Transmission or len(tx.id) != _ID_OCTETS:
@@ -236,6 +260,22 @@ def _check(tx: Transaction) -> None:
     for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():
         if type(name) is not str or type(note) is not bytes:
             raise TypeError(f"queued note {name!r} must be bytes")
+
+
+def _labelled(recipient: Recipient, handling: Handling) -> Recipient:
+    labels = handling.labels
+    return recipient if labels is NO_LABELS else msgspec.structs.replace(recipient, labels=labels)
+
+
+def _times(timing: Timing | None, handling: Handling, now: float, lifetime: float) -> tuple[float, float]:
+    """Return when the first attempt is due and when the last may be; a deadline that the sender was granted stands."""
+    timing = timing or Timing()
+    if handling.priority is not None:
+        timing = msgspec.structs.replace(timing, head_start=handling.priority * HEAD_START)
+    if handling.lifetime is not None:
+        # not beyond the configured: retries and notices of delay are reckoned from that (`scheduler.delays`)
+        lifetime = min(lifetime, handling.lifetime)
+    return timing.due(now), timing.expires(now, lifetime)
 
 
 def _to_be_told(recipients: list[Recipient], at: float) -> list[Recipient]:

@@ -60,7 +60,7 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One line of a listing. `problem` says why a row cannot be read, where it cannot."""
+    """One line of a listing. `problem` says why a row cannot be read, where it cannot; `labels` are what plugins called the mail."""
 
     delivery: int
     message: str
@@ -75,6 +75,7 @@ class Listed(msgspec.Struct, frozen=True):
     size: int
     last: Outcome | None = None
     problem: str = ""
+    labels: dict[str, str] = {}
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -190,7 +191,7 @@ def _listed(row: Sequence[Value]) -> Listed:
         cast(int, number), cast(bytes, message).hex(), cast(str, queue), DeliveryState(cast(int, state)).name.lower(), cast(str, sender),
         tuple(str(recipient.address) for recipient in delivery.recipients) if delivery else (),
         cast(float, received), cast(float, due), cast(float, expires), cast(int, attempts), cast(int, size),
-        delivery.last if delivery else None, problem,
+        delivery.last if delivery else None, problem, delivery.labels.given if delivery and delivery.recipients else {},
     )  # fmt: skip
 
 

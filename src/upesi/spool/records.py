@@ -10,6 +10,7 @@ import msgspec
 from upesi.mail.address import Address
 from upesi.mail.body import Body
 from upesi.mail.envelope import Recipient, Transmission
+from upesi.mail.handling import Labels
 from upesi.mail.ids import MessageId
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import Route
@@ -104,6 +105,11 @@ class Delivery(msgspec.Struct, frozen=True):
     attempts: int = 0
     size: int = 0
     last: Outcome | None = None
+
+    @property
+    def labels(self) -> Labels:
+        """What plugins called this mail: all recipients of one delivery have the same."""
+        return self.recipients[0].labels
 
 
 class StoredMessage(msgspec.Struct, frozen=True):

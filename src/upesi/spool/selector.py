@@ -28,6 +28,9 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None = None
     older_than: float | None = None
     younger_than: float | None = None
+    pool: str | None = None
+    tenant: str | None = None
+    campaign: str | None = None
 
 
 def where(selector: Selector, now: float) -> tuple[str, list[Value]]:
@@ -44,6 +47,9 @@ def where(selector: Selector, now: float) -> tuple[str, list[Value]]:
         ("received >= ?", None if selector.younger_than is None else now - selector.younger_than),
         ("has_recipient(data, ?)", None if selector.recipient is None else _address(selector.recipient)),
         ("has_domain(data, ?)", None if selector.domain is None else selector.domain.lower()),
+        ("has_label(data, 'pool', ?)", selector.pool),
+        ("has_label(data, 'tenant', ?)", selector.tenant),
+        ("has_label(data, 'campaign', ?)", selector.campaign),
     ]
     given = [(text, value) for text, value in conditions if value is not None]
     if not given:
@@ -67,9 +73,10 @@ def _address(text: str) -> str:
 
 
 def define_functions(database: Database) -> None:
-    """Make the two functions known that look into a delivery's recipients."""
+    """Make the functions known that look into a delivery's recipients."""
     database.define("has_recipient", 2, _has_recipient)
     database.define("has_domain", 2, _has_domain)
+    database.define("has_label", 3, _has_label)
 
 
 def _has_recipient(data: bytes, wanted: str) -> bool:
@@ -80,3 +87,7 @@ def _has_domain(data: bytes, wanted: str) -> bool:
     if wanted.startswith("."):
         return any(f".{recipient.address.domain}".endswith(wanted) for recipient in recipients_of(data))
     return any(recipient.address.domain == wanted for recipient in recipients_of(data))
+
+
+def _has_label(data: bytes, name: str, wanted: str) -> bool:
+    return any(recipient.labels.given.get(name) == wanted for recipient in recipients_of(data))

@@ -166,7 +166,11 @@ def _instead_of(
     recipient.address, recipient.original = addresses[0], original
     # the route was the alias's
     recipient.aliased = recipient.route = None
-    return [recipient, *(TransactionRecipient(address, original, recipient.notify) for address in addresses[1:])]
+    others = [TransactionRecipient(address, original, recipient.notify) for address in addresses[1:]]
+    for other in others:
+        # whose mail it is does not change with its addresses
+        other.handling = recipient.handling
+    return [recipient, *others]
 
 
 def _entries(settings: Aliases.Settings) -> Iterator[tuple[str, str, tuple[str, ...]]]:
