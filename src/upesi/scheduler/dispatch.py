@@ -221,10 +221,7 @@ class Dispatch:
         if len(charge.entries) == 1:
             self._settlement.record(charge.entries[0], path.site, outcomes, charge.counts[0])
             return
-        start = 0
-        for entry, count in zip(charge.entries, charge.counts, strict=True):
-            self._settlement.record(entry, path.site, outcomes[start : start + count], count)
-            start += count
+        self._settlement.record_all(charge.entries, path.site, outcomes, charge.counts)
 
     def gone(self, connection: Connection, ending: Ending, outcome: Outcome | None) -> None:
         """Take note of a connection's end, and of what it says about the site."""

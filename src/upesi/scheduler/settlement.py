@@ -78,10 +78,18 @@ class Settlement:
         # told when an entry is settled for good
         self.settled: Callable[[Entry], None] = _nothing
 
-    def record(self, entry: Entry, site: str, outcomes: Sequence[Outcome], number: int | None = None) -> None:
+    def record(
+        self,
+        entry: Entry,
+        site: str,
+        outcomes: Sequence[Outcome],
+        number: int | None = None,
+        succeeded: tuple[tuple[Recipient, Outcome], ...] | None = None,
+    ) -> None:
         """Record the outcomes of the first `number` recipients of `entry` (all of them without it); the message must be in memory.
 
-        The other recipients go on as a delivery of their own, untried.
+        The other recipients go on as a delivery of their own, untried. `succeeded` is whose success the sender is told with this entry
+        where other deliveries of the message were in the same transaction; without it, this entry's own.
         """
         now = self._wall()
         delivery = entry.delivery
@@ -89,7 +97,8 @@ class Settlement:
             len(outcomes) == 1 == len(delivery.recipients)
             and outcomes[0].kind is OutcomeKind.DELIVERED
             and self._consultation is None
-            and not tells_success(delivery.recipients[0], outcomes[0])
+            and not succeeded
+            and (succeeded is not None or not tells_success(delivery.recipients[0], outcomes[0]))
         ):
             # nearly every message, at half the cost of the general way
             self._begin(entry)
@@ -107,7 +116,28 @@ class Settlement:
             return
         dues = (due,) * len(sent)
         conclusion = conclude(delivery, site, sent, outcomes, now=now, dues=dues, expires=expires)
+        if succeeded is not None:
+            conclusion.succeeded = succeeded
         self._conclude(entry, site, conclusion, conclusion.failed, len(sent), now)
+
+    def record_all(
+        self, entries: Sequence[Entry], site: str, outcomes: Sequence[Outcome], counts: Sequence[int]
+    ) -> None:
+        """Record one transaction that carried deliveries of one message: the first `counts` recipients of each, in their order.
+
+        One notice tells of all that succeeded, as a sender with NOTIFY=SUCCESS would have it. It is born with the first delivery: a crash
+        between the commits of two tells something twice, not never. With plugins that hear of outcomes each delivery has its own notice,
+        since the first may wait for them long after the others are recorded.
+        """
+        sent = [who for entry, count in zip(entries, counts, strict=True) for who in entry.delivery.recipients[:count]]
+        pairs = zip(sent, outcomes, strict=True)
+        told = [pair for pair in pairs if pair[1].kind is OutcomeKind.DELIVERED and tells_success(*pair)]
+        succeeded = tuple(told) if self._consultation is None else None
+        start = 0
+        for entry, count in zip(entries, counts, strict=True):
+            self.record(entry, site, outcomes[start : start + count], count, succeeded)
+            start += count
+            succeeded = None if succeeded is None else ()
 
     def postpone(self, entry: Entry, site: str, outcome: Outcome, delay: float) -> None:
         """Try `entry` again after `delay` seconds, no attempt counted; what expires before that has failed.

@@ -29,9 +29,10 @@ def take_in(
     tell: float | None = None,
     attempts: int = 0,
     waiting: bool = False,
+    queue: str | None = None,
 ) -> NewMessage:
     """Accept a message whose recipients have NOTIFY and the time of a notice; `waiting`: it lies in the spool, and nobody was told."""
-    plain = world.message(*recipients, expires=expires, attempts=attempts)
+    plain = world.message(*recipients, expires=expires, attempts=attempts, queue=queue)
     deliveries = tuple(
         msgspec.structs.replace(
             each,
@@ -90,6 +91,32 @@ def test_success_and_failure_of_one_attempt_are_two_notices_in_its_transaction(w
     assert len(completion.spawn) == 2
     assert len({message.id for message in completion.spawn}) == 2
     assert {"message.bounced", "message.confirmed"} <= {event.kind for event in completion.events}
+
+
+def test_success_of_one_transaction_is_one_notice(world: World) -> None:
+    """RFC 3461 section 6: deliveries of a message that went to one site together are told of together, what failed in its own notice."""
+    outcomes = {"bad": FAILED, "onward": ONWARD}
+    world.site("x.example").outcome = lambda recipient: outcomes.get(recipient.address.local, RELAYED)
+    asked = Notify.SUCCESS | Notify.FAILURE
+    who = ("bad@x.example", "onward@v.example", "a@w.example", "b@y.example")
+    message = take_in(world, *who, notify=asked, queue="host:x.example:25")
+    world.pass_time(1)
+    assert len(world.site("x.example").attempts) == 1
+    assert len([each for each in world.store.completions if each.message == message.id]) == 4
+    assert [sorted(who) for _, who in told(world, "succeeded")] == [["a@w.example", "b@y.example"]]
+    assert [[str(who.address) for who, _ in failed] for _, failed in world.reporter.reports] == [["bad@x.example"]]
+    assert world.kinds("message.").count("message.confirmed") == 1
+    assert [row.queue for row in world.rows()] == []
+
+
+def test_success_at_another_attempt_is_told_at_once(world: World) -> None:
+    """RFC 3461 section 6: nothing is kept back for those who were put off; they are told of when their own time has come."""
+    world.site("x.example").outcome = lambda who: DEFERRED if who.address.local == "b" else RELAYED
+    # where it waits for its second attempt: its route's own site
+    world.site("y.example").outcome = lambda who: RELAYED
+    take_in(world, "a@x.example", "b@y.example", notify=Notify.SUCCESS, queue="host:x.example:25")
+    world.pass_time(HOUR)
+    assert [who for _, who in told(world, "succeeded")] == [["a@x.example"], ["b@y.example"]]
 
 
 def test_delay_is_told_once_at_the_attempt_nearest_to_the_time_set(world: World) -> None:
