@@ -54,6 +54,7 @@ from upesi.mailauth.canonical import Canonicalization
 from upesi.mailauth.dkim import DkimOutcome, DkimTerms, DkimVerifier
 from upesi.mailauth.dmarc import DmarcOutcome, check_dmarc
 from upesi.mailauth.dmarc_record import DmarcRecords, Policy
+from upesi.mailauth.failure import MAX_FAILURE_HEADER, Failure, failure_of, failure_sought
 from upesi.mailauth.from_domain import Author, AuthorFault, author_of
 from upesi.mailauth.generic_names import looks_generic, same_site
 from upesi.mailauth.iprev import iprev_result
@@ -70,6 +71,7 @@ from upesi.spool.records import Delivery, StoredMessage
 __all__ = [
     "API_VERSION",
     "ARC_TERMS",
+    "MAX_FAILURE_HEADER",
     "NULL_SENDER",
     "Address",
     "AddressError",
@@ -99,6 +101,7 @@ __all__ = [
     "Dns",
     "DnsLists",
     "Duration",
+    "Failure",
     "FilePath",
     "Handling",
     "Headers",
@@ -173,6 +176,8 @@ __all__ = [
     "comparable",
     "defer",
     "domain_from",
+    "failure_of",
+    "failure_sought",
     "helo_identity",
     "hook",
     "iprev_result",

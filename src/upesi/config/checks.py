@@ -224,6 +224,10 @@ def _reports(config: Config) -> Found:
     # later than that a day's rows would be forgotten before they are sent
     if config.reports.spread > _DAY:
         yield ("reports", "spread"), "cannot be more than a day"
+    for name in ("failures_of_domain", "failures_to_destination", "failures"):
+        if not getattr(config.reports, name).count:
+            # RFC 9991 section 2: a MUST
+            yield ("reports", name), "needs a limit: whoever forges mail could have any number of reports sent"
 
 
 def _address(address: str, path: KeyPath) -> Found:

@@ -421,7 +421,7 @@ class DnsSettings(Section, frozen=True, kw_only=True):
 
 
 class ReportsSettings(Section, frozen=True, kw_only=True):
-    """Daily reports to domains whose DMARC record asks for them (RFC 9990), of what the plugin dmarc kept (docs/senders.md)."""
+    """Reports to domains whose DMARC record asks for them (RFC 9990, RFC 9991), of what the plugin dmarc found (docs/senders.md)."""
 
     # whether they are sent. What the plugin keeps is forgotten after three days all the same
     send: bool = True
@@ -432,6 +432,13 @@ class ReportsSettings(Section, frozen=True, kw_only=True):
     organization: str = ""
     # they are sent within so long behind midnight (UTC), each domain's always at the same time: not all servers at once
     spread: Duration = Duration("4h")
+    # failure reports (RFC 9991), for which the plugin dmarc has a switch. Each rate holds over all workers, and cannot be "none":
+    # about mail of one policy domain
+    failures_of_domain: Rate = Rate("10/1h")
+    # to addresses at one domain
+    failures_to_destination: Rate = Rate("30/1h")
+    # in all
+    failures: Rate = Rate("100/1h")
 
 
 class LogFormat(StrEnum):

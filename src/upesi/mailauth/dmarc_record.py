@@ -78,6 +78,8 @@ class DmarcRecord(msgspec.Struct, frozen=True):
     faulty: bool = False
     # some URI in rua, of whatever scheme, can be read
     wants_reports: bool = False
+    # and in ruf
+    wants_failures: bool = False
 
     @property
     def applies(self) -> bool:
@@ -135,7 +137,7 @@ class DmarcRecords:
 
 def _record(tags: dict[str, str]) -> DmarcRecord:
     policies = {name: _policy(tags[name]) for name in ("p", "sp", "np") if name in tags}
-    rua = tags.get("rua", "")
+    rua, ruf = tags.get("rua", ""), tags.get("ruf", "")
     return DmarcRecord(
         policy=policies.get("p"),
         sp=policies.get("sp"),
@@ -145,10 +147,11 @@ def _record(tags: dict[str, str]) -> DmarcRecord:
         psd=_one_of(tags.get("psd", ""), "yn", "u"),
         testing=tags.get("t", "").lower() == "y",
         rua=tuple(_uris(rua)),
-        ruf=tuple(_uris(tags.get("ruf", ""))),
+        ruf=tuple(_uris(ruf)),
         fo=_options(tags.get("fo", "")),
         faulty="p" not in tags or None in policies.values(),
-        wants_reports=any(_URI.fullmatch(uri.strip(" \t")) for uri in rua.split(",")),
+        wants_reports=_names_any(rua),
+        wants_failures=_names_any(ruf),
     )
 
 
@@ -167,6 +170,10 @@ def _options(value: str) -> str:
     if len(distinct) < len(options) or not distinct <= {"0", "1", "d", "s"} or {"0", "1"} <= distinct:
         return ""
     return value.lower()
+
+
+def _names_any(value: str) -> bool:
+    return any(_URI.fullmatch(uri.strip(" \t")) for uri in value.split(","))
 
 
 def _one_of(value: str, letters: str, default: str) -> str:

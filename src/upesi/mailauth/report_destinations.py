@@ -12,14 +12,19 @@ from those that are not.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from upesi.mail.answers import Status
 from upesi.mailauth.asking import Asking, Question
-from upesi.mailauth.dmarc_record import ReportUri, dmarc_record
+from upesi.mailauth.dmarc_record import DmarcRecord, ReportUri, dmarc_record
 from upesi.mailauth.dmarc_walk import DnsTrouble, Walker, organizational_domain
 
-__all__ = ["Destinations", "report_destinations"]
+__all__ = ["Destinations", "ReportTag", "report_destinations"]
+
+# which reports: those of a day, or of single messages
+ReportTag = Literal["rua", "ruf"]
 
 _MAX_NAME = 253
 
@@ -31,21 +36,21 @@ class Destinations(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
-def report_destinations(domain: str, wanted: tuple[ReportUri, ...]) -> Asking[Destinations]:
-    """Return which of `wanted`, named by the policy record of `domain`, may get reports."""
+def report_destinations(domain: str, wanted: tuple[ReportUri, ...], tag: ReportTag = "rua") -> Asking[Destinations]:
+    """Return which of `wanted`, named by the policy record of `domain` in `tag`, may get reports (RFC 9991 section 5 for "ruf")."""
     walker = Walker()
     allowed: dict[str, ReportUri] = {}
     trouble = ""
     for uri in wanted:
         try:
-            for agreed in (yield from _allowed(walker, domain, uri)):
+            for agreed in (yield from _allowed(walker, domain, uri, tag)):
                 allowed.setdefault(agreed.address.key, agreed)
         except DnsTrouble as error:
             trouble = str(error)
     return Destinations(tuple(allowed.values()), trouble)
 
 
-def _allowed(walker: Walker, domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
+def _allowed(walker: Walker, domain: str, uri: ReportUri, tag: ReportTag) -> Asking[tuple[ReportUri, ...]]:
     """Return `uri`, what it is replaced by, or nothing; raise DnsTrouble."""
     host = uri.address.domain
     # an address literal is nobody's domain, and nobody there could have asked
@@ -56,10 +61,10 @@ def _allowed(walker: Walker, domain: str, uri: ReportUri) -> Asking[tuple[Report
     own = organizational_domain(domain, (yield from walker.walk(domain)))
     if organizational_domain(host, (yield from walker.walk(host))) == own:
         return (uri,)
-    return (yield from _agreed(domain, uri))
+    return (yield from _agreed(domain, uri, tag))
 
 
-def _agreed(domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
+def _agreed(domain: str, uri: ReportUri, tag: ReportTag) -> Asking[tuple[ReportUri, ...]]:
     """Return the addresses at a place elsewhere that wants these reports: `uri`, or those that its record names instead."""
     host = uri.address.domain
     name = f"{domain}._report._dmarc.{host}"
@@ -72,10 +77,18 @@ def _agreed(domain: str, uri: ReportUri) -> Asking[tuple[ReportUri, ...]]:
     if not records:
         return ()
     # the right to reports cannot be passed on: if that is tried, neither address gets any
-    instead = tuple(other for record in records for other in record.rua)
+    instead = tuple(other for record in records for other in _named(record, tag))
     if any(other.address.domain != host for other in instead):
         return ()
     # what we cannot serve replaces the address too
-    if not instead and any(record.wants_reports for record in records):
+    if not instead and any(_names_any(record, tag) for record in records):
         return ()
     return instead[:1] or (uri,)
+
+
+def _named(record: DmarcRecord, tag: ReportTag) -> tuple[ReportUri, ...]:
+    return record.rua if tag == "rua" else record.ruf
+
+
+def _names_any(record: DmarcRecord, tag: ReportTag) -> bool:
+    return record.wants_reports if tag == "rua" else record.wants_failures

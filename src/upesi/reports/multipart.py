@@ -13,9 +13,10 @@ from upesi.reports.fields import status_part
 from upesi.reports.returned import returned_part
 from upesi.reports.wording import subject, text_part
 
-__all__ = ["notice"]
+__all__ = ["PartOctets", "boundary_of", "joined", "notice"]
 
-_Part = tuple[str, bytes]
+# the media type of a part, and what is in it
+PartOctets = tuple[str, bytes]
 
 
 def notice(case: Case, to: Address, id: MessageId, hostname: str) -> bytes:
@@ -26,9 +27,14 @@ def notice(case: Case, to: Address, id: MessageId, hostname: str) -> bytes:
         status_part(case, hostname),
         returned_part(case),
     )
-    boundary = _boundary(id, parts)
+    boundary = boundary_of(id, parts)
     eight_bit = any(not data.isascii() for _, data in parts)
-    out = bytearray(_header(case, to, id, hostname, boundary, eight_bit=eight_bit))
+    return _header(case, to, id, hostname, boundary, eight_bit=eight_bit) + joined(parts, boundary)
+
+
+def joined(parts: tuple[PartOctets, ...], boundary: str) -> bytes:
+    """Return the body of a multipart."""
+    out = bytearray()
     for content_type, data in parts:
         out += f"--{boundary}\r\nContent-Type: {content_type}\r\n".encode()
         if not data.isascii():
@@ -38,7 +44,7 @@ def notice(case: Case, to: Address, id: MessageId, hostname: str) -> bytes:
     return bytes(out)
 
 
-def _boundary(id: MessageId, parts: tuple[_Part, ...]) -> str:
+def boundary_of(id: MessageId, parts: tuple[PartOctets, ...]) -> str:
     """Return a boundary that stands in no part (RFC 2046 section 5.1.1).
 
     A stranger cannot know the id of a notice; one who has guessed it cannot end the part that his message is in all the same.

@@ -17,6 +17,7 @@ from upesi.runtime.observer import Observer
 from upesi.runtime.plugin_services import PluginServices
 from upesi.spool.sqlite import SqliteStore
 from upesi.store.aggregates import Aggregates
+from upesi.store.failures import Failures
 from upesi.store.lifetimes import SqliteKeys
 from upesi.store.machine import MachineCounters
 
@@ -39,6 +40,8 @@ class Ground(msgspec.Struct, frozen=True):
     keys: SqliteKeys
     # and what DMARC's reports will say: the plugin dmarc asks for it as "reports"
     aggregates: Aggregates
+    # and which messages it wants told of at once, as "failures"; this worker's alone
+    failures: Failures
     resolver: Resolver
     routes: RouteTable
     services: PluginServices

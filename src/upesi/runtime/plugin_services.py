@@ -67,6 +67,7 @@ def checked_services(folder: Path) -> dict[str, object]:
         "connect": Peers(_nowhere, time.monotonic),
         "http": Unused() if find_spec("aiohttp") is not None else _NO_HTTP,
         "reports": Unused(),
+        "failures": Unused(),
     }
 
 

@@ -20,8 +20,6 @@ from upesi.database.sqlite import Database
 from upesi.hooks.asking import Dns, answered
 from upesi.hooks.guard import Emit
 from upesi.mail.address import Address
-from upesi.mail.body import MemoryBody
-from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
 from upesi.mail.errors import UpesiError
 from upesi.mail.ids import MessageId
 from upesi.mailauth.dmarc_record import ReportUri
@@ -29,9 +27,9 @@ from upesi.mailauth.report_destinations import report_destinations
 from upesi.reports.aggregate import AggregateReport
 from upesi.reports.aggregate_mail import MAX_REPORT, report_id, report_mail, report_message_id, zipped
 from upesi.runtime.ground import Ground
+from upesi.runtime.report_queue import ReportQueue
 from upesi.session.intake import Intake
 from upesi.spool.listing import trace
-from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
 from upesi.spool.schema import DATABASE_NAME
 from upesi.spool.store import SpoolError
 from upesi.store.aggregates import AggregateDay, Aggregates
@@ -47,8 +45,6 @@ _LEASE = 900.0
 _RETRY = 3600.0
 # tries after which a destination of which DNS still cannot say whether it wants reports has not said so: the others get theirs
 _PATIENCE = 4
-# for which a report is tried: what a mailbox for reports does not take in two days it does not want
-_LIFETIME = 2 * 86_400.0
 
 
 def report_delay(hostname: str, spread: float) -> Callable[[str], float]:
@@ -87,7 +83,7 @@ class ReportSender:
         """`queued` says whether a message was queued already; it is called in a thread. Raises ValueError for a sender that is none."""
         self._aggregates = aggregates
         self._dns = dns
-        self._intake = intake
+        self._queue = ReportQueue(intake, now)
         self._queued = queued
         self._sender = Address.parse(settings.sender or f"postmaster@{hostname}")
         self._organization = settings.organization or hostname
@@ -131,7 +127,7 @@ class ReportSender:
             if found.trouble and day.tries < _PATIENCE:
                 await self._defer(day, found.trouble)
                 return
-            told = await self._queue(day, found.uris)
+            told = await self._queue_all(day, found.uris)
         except UpesiError as trouble:
             await self._defer(day, str(trouble))
             return
@@ -144,7 +140,7 @@ class ReportSender:
         self._emit("report.deferred", {"domain": day.domain, "day": day.day, "tries": day.tries, "text": text})
         await self._aggregates.later(day, _RETRY)
 
-    async def _queue(self, day: AggregateDay, uris: tuple[ReportUri, ...]) -> int:
+    async def _queue_all(self, day: AggregateDay, uris: tuple[ReportUri, ...]) -> int:
         """Queue the report for each address; return how many it goes to."""
         if not uris or not day.rows:
             return 0
@@ -166,39 +162,8 @@ class ReportSender:
             except DatabaseError as error:
                 raise SpoolError(str(error)) from error
             if not known:
-                await self._accepted(self._message(id, uri.address, octets))
+                await self._queue.put(id, uri.address, octets)
         return told
-
-    async def _accepted(self, message: NewMessage) -> None:
-        """Wait until the message is durable; raise SpoolError."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def committed(error: SpoolError | None) -> None:
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        if self._intake.full():
-            raise SpoolError("the spool is full")
-        self._intake.accept(message, committed)
-        await done
-
-    def _message(self, id: MessageId, to: Address, octets: bytes) -> NewMessage:
-        now = self._now()
-        route = self._intake.default_route(to)
-        place = self._intake.place(route)
-        expires = now + min(self._intake.lifetime, _LIFETIME)
-        # a report that cannot be delivered is nobody's business (RFC 9990 section 3.5)
-        recipient = Recipient(to, notify=Notify.NEVER)
-        delivery = NewDelivery(place.queue, route, (recipient,), now, expires, place.state, claim=place.claim)
-        fields: dict[str, str | int | float] = {"recipients": 1, "size": len(octets), "session": "dmarc-report"}
-        return NewMessage(
-            id, now, None, Transmission(BodyType.SEVEN_BIT), b"", MemoryBody(octets), (delivery,),
-            {"report-for": "dmarc"}, events=(SpoolEvent(now, "message.accepted", id, fields),),
-        )  # fmt: skip
 
 
 # beside the spool; the number is that of the layout

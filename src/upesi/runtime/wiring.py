@@ -25,6 +25,7 @@ from upesi.observe.setup import make_events, report_loop_errors, report_unraisab
 from upesi.runtime.accounts import make_accounts
 from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
+from upesi.runtime.failure_reporting import make_failure_sender
 from upesi.runtime.ground import Ground
 from upesi.runtime.house import House
 from upesi.runtime.intake import SpoolIntake
@@ -42,6 +43,7 @@ from upesi.runtime.shared import open_counters
 from upesi.runtime.tasks import OwnTasks
 from upesi.runtime.tokens import make_tokens
 from upesi.spool.sqlite import SqliteStore
+from upesi.store.failures import Failures
 from upesi.store.lifetimes import SqliteKeys
 
 __all__ = ["build", "build_hooks", "build_routes"]
@@ -116,7 +118,7 @@ async def build(
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)
     reports = make_report_sender(ground, intake, sends=configure.slot == 0)
-    closing = [reports, ground.aggregates.close, ground.services.tables.close, web.close]
+    closing = [reports, make_failure_sender(ground, intake), ground.aggregates.close, ground.services.tables.close, web.close]
     if accounts is not None:
         closing.insert(0, accounts.close)
     return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)
@@ -155,10 +157,11 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     services = make_services(loop, emit, resolver, keys, source.parent if source else Path(), allowance)
     aggregates = make_aggregates(config)
     services.by_name["reports"] = aggregates
+    services.by_name["failures"] = failures = Failures(loop.time)
     hooks = build_hooks(config, source, services.by_name, emit)
     ids = MessageIds(time.time, Entropy())
     counters = open_counters(Path(config.spool.path), emit)
     return Ground(
-        config, loop, events, metrics, emit, ids, store, counters, keys, aggregates, resolver, build_routes(config),
-        services, hooks,
+        config, loop, events, metrics, emit, ids, store, counters, keys, aggregates, failures, resolver,
+        build_routes(config), services, hooks,
     )  # fmt: skip

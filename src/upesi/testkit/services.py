@@ -11,6 +11,7 @@ import msgspec
 from upesi.hooks.services import Clock, LookupTable, Peer, PeerStream
 from upesi.lookup.words import read_words
 from upesi.mail.errors import ServiceFailed
+from upesi.mailauth.failure import Failure
 from upesi.mailauth.observation import Observation, Published
 
 __all__ = ["FakeAnswer", "FakeConnect", "FakeHttp", "FakeLookup", "FileLookup", "MemoryReports", "MemoryStore"]
@@ -61,6 +62,17 @@ class MemoryReports:
     def note(self, published: Published, observation: Observation) -> None:
         """Keep one message's row."""
         self.rows.append((published, observation))
+
+
+class MemoryFailures:
+    """The service `failures`: `noted` are the messages that a failure report was wanted of."""
+
+    def __init__(self) -> None:
+        self.noted: list[Failure] = []
+
+    def note(self, failure: Failure) -> None:
+        """Keep one message."""
+        self.noted.append(failure)
 
 
 class FakeLookup:

@@ -31,7 +31,15 @@ from upesi.mail.route import Route
 from upesi.session.listening import ListenedWriter
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
-from upesi.testkit.services import FakeConnect, FakeHttp, FakeLookup, FileLookup, MemoryReports, MemoryStore
+from upesi.testkit.services import (
+    FakeConnect,
+    FakeHttp,
+    FakeLookup,
+    FileLookup,
+    MemoryFailures,
+    MemoryReports,
+    MemoryStore,
+)
 
 __all__ = ["Event", "Step", "Trial", "load", "trial_services", "try_plugin"]
 
@@ -372,6 +380,7 @@ def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, obje
         "http": FakeHttp({}),
         "connect": FakeConnect({}),
         "reports": MemoryReports(),
+        "failures": MemoryFailures(),
     }
 
 

@@ -6,12 +6,15 @@ from collections.abc import Awaitable, Iterable
 from typing import Literal, Protocol
 
 from upesi.plugin import (
+    MAX_FAILURE_HEADER,
     ArcOutcome,
     Author,
     AuthorFault,
+    Clock,
     DmarcOutcome,
     DmarcRecords,
     Dns,
+    Failure,
     MethodResult,
     Networks,
     Observation,
@@ -27,6 +30,8 @@ from upesi.plugin import (
     check_dmarc,
     defer,
     domain_from,
+    failure_of,
+    failure_sought,
     hook,
     observation_of,
     reject,
@@ -51,9 +56,16 @@ _KNOBS = {
 # what reports call what was done
 _DISPOSITIONS = {"mark": "none", "quarantine": "quarantine", "reject": "reject", "defer": "reject"}
 
+# and failure reports (RFC 6591 section 3.2.2); of mail that goes on, plugins behind this one decide
+_DELIVERIES = {"reject": "reject", "quarantine": "policy"}
+
 
 class _Reports(Protocol):
     def note(self, published: Published, observation: Observation) -> None: ...
+
+
+class _Failures(Protocol):
+    def note(self, failure: Failure) -> None: ...
 
 
 class Dmarc(Plugin):
@@ -85,12 +97,19 @@ class Dmarc(Plugin):
         trusted_sealers: tuple[str, ...] = ()
         # keep what was found for the daily reports that domains ask for (RFC 9990)
         reports: bool = True
+        # tell domains that ask for it of single messages that fail, redacted (RFC 9991): who mails whom is nobody's business unless you
+        # and those whose mail it is have agreed
+        failure_reports: bool = False
 
-    def __init__(self, settings: Settings, dns: Dns, reports: _Reports, log: PluginLog) -> None:
+    def __init__(
+        self, settings: Settings, dns: Dns, reports: _Reports, failures: _Failures, clock: Clock, log: PluginLog
+    ) -> None:
         super().__init__(settings)
         self._settings = settings
         self._dns = dns
         self._reports = reports if settings.reports else None
+        self._failures = failures if settings.failure_reports else None
+        self._clock = clock
         self._log = log
         self._records = DmarcRecords()
         self._trusted = Networks(settings.trusted)
@@ -135,6 +154,8 @@ class Dmarc(Plugin):
         tx.results["dmarc"] = (outcome.result, _evidence(outcome, action, comment))
         self._keep(tx, outcome, action, override, comment)
         tx.authentication.append(_method_result(outcome))
+        if self._failures is not None:
+            self._tell(self._failures, tx, outcome, action)
         if outcome.result == "fail" and action == "defer" and unsure:
             return defer("4.7.26", "A check of the message could not be finished, please try again later")
         return _verdict(tx, action, "5.7.1" if outcome.result == "permerror" else f"5{_FAILED}", _text(outcome))
@@ -192,6 +213,26 @@ class Dmarc(Plugin):
         if noted is not None:
             self._reports.note(*noted)
 
+    def _tell(self, failures: _Failures, tx: Transaction, outcome: DmarcOutcome, action: Action) -> None:
+        """Have the author's domain told of this message, if it asks for that; of mail that is put off when it comes again."""
+        results = tx.authentication
+        kind = failure_sought(outcome, results)
+        if kind is None or (action == "defer" and outcome.result == "fail") or _is_automatic(tx):
+            return
+        session, envelope_id = tx.session, tx.transmission.envid
+        failure = failure_of(
+            outcome,
+            kind,
+            results,
+            client=(session.client.address, session.client.port),
+            reverse_path=tx.reverse_path,
+            envelope_id=envelope_id or "",
+            arrived=self._clock.now(),
+            header=tx.body.read(0, min(tx.headers.size, MAX_FAILURE_HEADER)) if tx.body is not None else b"",
+            delivery=_DELIVERIES.get(action, ""),
+        )
+        failures.note(failure)
+
 
 def _is_stranger(session: Session) -> bool:
     """Whether the client speaks for its own mail: those that relay or have logged in send for us, LMTP clients have taken it already."""
@@ -207,8 +248,21 @@ def _passed(results: Iterable[MethodResult], method: str) -> list[str]:
 
 def _is_report(tx: Transaction, outcome: DmarcOutcome) -> bool:
     """Whether this is somebody's report to us: two that report on each other's reports would never stop. A forged one is reported."""
-    subject = (tx.headers.get("Subject") or "").lower()
-    return outcome.result == "pass" and subject.startswith("report domain:")
+    return outcome.result == "pass" and _is_named_report(tx)
+
+
+def _is_named_report(tx: Transaction) -> bool:
+    """Whether the Subject is that of an aggregate report (RFC 9990 section 3.5.2)."""
+    return (tx.headers.get("Subject") or "").lower().startswith("report domain:")
+
+
+def _is_automatic(tx: Transaction) -> bool:
+    """Whether a program wrote this: two that report on each other's reports would never stop (RFC 9991 section 5.1, RFC 3834)."""
+    if tx.reverse_path is None or _is_named_report(tx):
+        return True
+    said = (tx.headers.get("Auto-Submitted") or "no").partition(";")[0].strip().lower()
+    kind = (tx.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+    return said != "no" or kind in ("multipart/report", "message/feedback-report")
 
 
 def _disposition(outcome: DmarcOutcome, action: Action) -> str:
