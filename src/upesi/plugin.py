@@ -34,6 +34,7 @@ from upesi.mail.body import Body
 from upesi.mail.dates import moment_of
 from upesi.mail.envelope import Recipient
 from upesi.mail.errors import ServiceFailed
+from upesi.mail.feedback import FeedbackError, FeedbackReport, read_feedback
 from upesi.mail.handling import Handling, Labels
 from upesi.mail.headers import Headers
 from upesi.mail.mime import Mime, Part
@@ -42,7 +43,7 @@ from upesi.mail.mime_scan import scan
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.patterns import Pattern, PatternError
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, QuarantineRoute, Route
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.mailauth.arc import ArcOutcome, ArcValidator
 from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
@@ -102,6 +103,8 @@ __all__ = [
     "DnsLists",
     "Duration",
     "Failure",
+    "FeedbackError",
+    "FeedbackReport",
     "FilePath",
     "Handling",
     "Headers",
@@ -140,6 +143,7 @@ __all__ = [
     "PluginSettings",
     "Policy",
     "Published",
+    "QuarantineRoute",
     "Question",
     "Recipient",
     "Reply",
@@ -185,6 +189,7 @@ __all__ = [
     "mail_identity",
     "moment_of",
     "observation_of",
+    "read_feedback",
     "read_list",
     "received_spf",
     "reject",

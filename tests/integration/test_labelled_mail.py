@@ -70,3 +70,30 @@ def test_labels_go_with_mail_from_its_route_to_its_end(upesi_server: MakeServer,
     assert set(seen.read_text().splitlines()) == {
         "attempt acme", "attempt none", "deferred spring/2027", "deferred none",
     }  # fmt: skip
+
+
+_SETTING_ASIDE = """\
+from upesi.plugin import QuarantineRoute, hook
+
+@hook.route
+def aside(tx, recipient):
+    if recipient.address.local == "odd":
+        return QuarantineRoute("odd links")
+"""
+
+
+def test_a_quarantined_copy_waits_until_an_operator_releases_it(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """PLUGINS.md, `route`: quarantine; the other recipient's copy goes at once."""
+    server = upesi_server(started=False)
+    (server.folder / "plugins").mkdir()
+    (server.folder / "plugins" / "aside.py").write_text(_SETTING_ASIDE)
+    server.configure('[plugins]\nenabled = ["aside", "relay"]\n' + route_to(receiver.port))
+    server.start()
+    server.send(numbered(1), to="odd@example.org")
+    server.send(numbered(2), to="fine@example.org")
+    assert [number_of(message.data) for message in receiver.wait_for(1)] == [2]
+    (held,) = json.loads(server.command("queue", "list", "--json", "--state", "held"))
+    assert held["recipients"] == ["odd@example.org"]
+    assert "odd links" in server.command("trace", str(held["message"]))
+    server.command("queue", "release", "--id", str(held["message"]), "--yes")
+    assert {number_of(message.data) for message in receiver.wait_for(2)} == {1, 2}

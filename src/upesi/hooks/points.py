@@ -15,7 +15,7 @@ from upesi.config.problems import nearest
 from upesi.config.units import Duration
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute
+from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, QuarantineRoute
 
 __all__ = ["POINTS", "Point", "Report", "point_named"]
 
@@ -99,7 +99,7 @@ POINTS = _table(
     Point("command", ("session", "verb", "argument"), answers=(Reply,)),
     Point("mail", ("tx", "sender"), _JUDGED),
     Point("rcpt", ("tx", "recipient"), _JUDGED),
-    Point("route", ("tx", "recipient"), answers=_ROUTES),
+    Point("route", ("tx", "recipient"), answers=(*_ROUTES, QuarantineRoute)),
     Point("data", ("tx",), _REFUSED),
     Point("message", ("tx",), _JUDGED),
     Point("queued", ("tx",), defers=False),

@@ -17,7 +17,7 @@ from upesi.hooks.order import Cycle, Placed, in_order
 from upesi.hooks.points import POINTS, Report
 from upesi.hooks.verdict import Verdict
 from upesi.mail.reply import Reply
-from upesi.mail.route import HostRoute, Route
+from upesi.mail.route import HostRoute, QuarantineRoute, Route
 
 __all__ = ["Hooks"]
 
@@ -38,7 +38,7 @@ class Hooks:
     command: Chain[Reply]
     mail: Chain[Verdict]
     rcpt: Chain[Verdict]
-    route: Chain[Route]
+    route: Chain[Route | QuarantineRoute]
     data: Chain[Verdict]
     message: Chain[Verdict]
     queued: Chain[None]

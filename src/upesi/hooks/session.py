@@ -19,7 +19,7 @@ from upesi.mail.ids import MessageId
 from upesi.mail.mime import Mime, Part
 from upesi.mail.mime_edits import PartEdits
 from upesi.mail.mime_scan import scan
-from upesi.mail.route import Route
+from upesi.mail.route import QuarantineRoute, Route
 from upesi.mail.security import TlsInfo
 from upesi.mail.timing import Timing
 from upesi.mailauth.results import MethodResult
@@ -160,7 +160,7 @@ class TransactionRecipient:
         self.original = original
         self.notify = notify
         self.aliased: tuple[Address, ...] | None = None
-        self.route: Route | None = None
+        self.route: Route | QuarantineRoute | None = None
         self.handling: Handling | None = None
         self.verdict: Verdict | None = None
 

@@ -16,6 +16,7 @@ __all__ = [
     "LmtpRoute",
     "MaildirRoute",
     "MxRoute",
+    "QuarantineRoute",
     "Route",
     "decode_route",
     "encode_route",
@@ -77,6 +78,16 @@ class MaildirRoute(msgspec.Struct, frozen=True, gc=False, tag="maildir"):
 
 class DiscardRoute(msgspec.Struct, frozen=True, gc=False, tag="discard"):
     """Accepted and thrown away, on purpose and with an event that says so."""
+
+
+class QuarantineRoute(msgspec.Struct, frozen=True, gc=False, tag="quarantine"):
+    """Into the queue, and no further until an operator releases it: then by `route`, without one as the configuration says.
+
+    Plugins say this of new mail. It is no `Route`: the spool keeps the state of the delivery, and where it goes then.
+    """
+
+    reason: str = "quarantined by a plugin"
+    route: Route | None = None
 
 
 Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | DiscardRoute

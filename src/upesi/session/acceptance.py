@@ -17,8 +17,8 @@ from upesi.mail.address import Address
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.handling import NO_LABELS, Handling
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
-from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, Route, relaxing_tls, requiring_tls
+from upesi.mail.reply import Reply, printable
+from upesi.mail.route import DiscardRoute, QuarantineRoute, Route, relaxing_tls, requiring_tls
 from upesi.mail.timing import HEAD_START, Timing
 from upesi.session import replies
 from upesi.session.answers import COMMITTING, Answer
@@ -37,19 +37,26 @@ Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 # RFC 3461 section 5.2.7.3 (c)
 _EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
 _ID_OCTETS = 16
-_ROUTES = frozenset((*get_args(Route), type(None)))
+# characters of why a recipient is held, in its event and in listings
+_MAX_REASON = 200
+_STORED = frozenset((*get_args(Route), type(None)))
+_ROUTES = _STORED | {QuarantineRoute}
+# what a recipient gets that is no plain delivery: where, how handled, and why it is held (empty: it is not)
+_Special = tuple[Route, Handling | None, str]
 
 
 class Acceptance:
     """One message between its last hook and the answer to its end."""
 
-    __slots__ = ("_answer", "_discarded", "_engine", "_error", "_open", "_refused", "_starting", "_tx")
+    __slots__ = ("_answer", "_discarded", "_engine", "_error", "_held", "_open", "_refused", "_starting", "_tx")
 
     def __init__(self, engine: SessionEngine, tx: Transaction, refused: Refused | None = None) -> None:
         self._engine = engine
         self._tx = tx
         self._refused = refused
         self._discarded = 0
+        # who is held for a reason of their own
+        self._held: dict[str, list[Recipient]] = {}
         # commits that have not come back
         self._open = 0
         self._error: SpoolError | None = None
@@ -103,29 +110,35 @@ class Acceptance:
     def _deliveries(self, now: float) -> tuple[NewDelivery, ...]:
         """Return one delivery for each distinct route, and way to handle it, of those who get the mail."""
         lifetime = self._engine.context.intake.lifetime
-        by_route, handled = self._grouped()
+        by_route, special = self._grouped()
         timing = self._tx.timing
         due, expires, held = now, now + lifetime, False
         if timing is not None:
             due, expires, held = timing.due(now), timing.expires(now, lifetime), timing.held(now)
-        made = [self._delivery(route, who, due, expires, held=held) for route, who in by_route.items()]
-        for (route, handling), who in handled.items():
-            due, expires = _times(timing, handling, now, lifetime)
-            made.append(self._delivery(route, who, due, expires, held=held))
+        made = [self._delivery(route, who, due, expires, later=held) for route, who in by_route.items()]
+        for (route, handling, reason), who in special.items():
+            first, last = (due, expires) if handling is None else _times(timing, handling, now, lifetime)
+            made.append(self._delivery(route, who, first, last, later=held, reason=reason))
+            if reason:
+                self._held.setdefault(reason, []).extend(who)
         return tuple(made)
 
-    def _grouped(self) -> tuple[dict[Route, list[Recipient]], dict[tuple[Route, Handling], list[Recipient]]]:
+    def _grouped(self) -> tuple[dict[Route, list[Recipient]], dict[_Special, list[Recipient]]]:
         """Sort those who get the mail by where it goes: nearly everybody, and those for whom a plugin wants something more."""
         intake = self._engine.context.intake
         relaxed = self._engine.context.settings.relax_tls and wants_no_tls(self._tx)
         refused = {id(who) for who, _, _ in self._refused} if self._refused else ()
         general = self._tx.handling
         by_route: dict[Route, list[Recipient]] = {}
-        handled: dict[tuple[Route, Handling], list[Recipient]] = {}
+        special: dict[_Special, list[Recipient]] = {}
         for recipient in self._tx.recipients:
             if refused and id(recipient) in refused:
                 continue
-            route = recipient.route or intake.default_route(recipient.address)
+            wanted, reason = recipient.route, ""
+            if isinstance(wanted, QuarantineRoute):
+                reason = printable(wanted.reason[:_MAX_REASON])
+                wanted = wanted.route
+            route = wanted or intake.default_route(recipient.address)
             if self._tx.transmission.requiretls:
                 route = requiring_tls(route)
             elif relaxed:
@@ -133,14 +146,14 @@ class Acceptance:
             handling = general if recipient.handling is None else recipient.handling.over(general)
             if type(route) is DiscardRoute:
                 self._discarded += 1
-            elif handling is None:
+            elif handling is None and not reason:
                 by_route.setdefault(route, []).append(recipient.recipient())
             else:
-                handled.setdefault((route, handling), []).append(_labelled(recipient.recipient(), handling))
-        return by_route, handled
+                special.setdefault((route, handling, reason), []).append(_labelled(recipient.recipient(), handling))
+        return by_route, special
 
     def _delivery(
-        self, route: Route, recipients: list[Recipient], due: float, expires: float, *, held: bool
+        self, route: Route, recipients: list[Recipient], due: float, expires: float, *, later: bool, reason: str = ""
     ) -> NewDelivery:
         place = self._engine.context.intake.place(route)
         timing = self._tx.timing
@@ -153,8 +166,8 @@ class Acceptance:
             due,
             expires,
             place.state,
-            claim=place.claim and not held,
-            held=bool(self._tx.hold),
+            claim=place.claim and not later,
+            held=bool(self._tx.hold or reason),
         )
 
     def _record(self, deliveries: tuple[NewDelivery, ...], now: float) -> NewMessage:
@@ -187,9 +200,17 @@ class Acceptance:
     def _events(self, now: float, fields: dict[str, str | int | float]) -> tuple[SpoolEvent, ...]:
         tx = self._tx
         accepted = SpoolEvent(now, "message.accepted", tx.id, fields)
-        if not tx.hold:
+        if tx.hold:
+            held: dict[str, str | int | float] = {"recipients": len(tx.recipients), "reason": tx.hold}
+            return accepted, SpoolEvent(now, "delivery.held", tx.id, held)
+        if not self._held:
             return (accepted,)
-        return accepted, SpoolEvent(now, "delivery.held", tx.id, {"recipients": len(tx.recipients), "reason": tx.hold})
+        return accepted, *(
+            SpoolEvent(now, "delivery.held", tx.id, {
+                "recipients": len(who), "to": " ".join(str(each.address) for each in who), "reason": reason,
+            })
+            for reason, who in self._held.items()
+        )  # fmt: skip
 
     def _done(self, error: SpoolError | None) -> None:
         """Take note of one commit; behind the last one, answer."""
@@ -249,6 +270,8 @@ def _check(tx: Transaction) -> None:
     for recipient in tx.recipients:
         if type(recipient) is not TransactionRecipient or type(recipient.route) not in _ROUTES:
             raise TypeError("a plugin left a recipient or a route that is none")
+        if type(recipient.route) is QuarantineRoute:
+            _check_quarantine(recipient.route)
         if recipient.handling is not None and type(recipient.handling) is not Handling:
             raise TypeError("a recipient's handling must be None or a Handling")
     if tx.handling is not None and type(tx.handling) is not Handling:
@@ -262,8 +285,15 @@ def _check(tx: Transaction) -> None:
             raise TypeError(f"queued note {name!r} must be bytes")
 
 
-def _labelled(recipient: Recipient, handling: Handling) -> Recipient:
-    labels = handling.labels
+def _check_quarantine(route: QuarantineRoute) -> None:
+    if type(route.reason) is not str or not route.reason:
+        raise TypeError("a quarantine has a reason, a text")
+    if type(route.route) not in _STORED:
+        raise TypeError("a quarantine's route must be None or a Route")
+
+
+def _labelled(recipient: Recipient, handling: Handling | None) -> Recipient:
+    labels = NO_LABELS if handling is None else handling.labels
     return recipient if labels is NO_LABELS else msgspec.structs.replace(recipient, labels=labels)
 
 

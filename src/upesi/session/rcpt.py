@@ -7,7 +7,7 @@ from upesi.hooks.verdict import Verdict
 from upesi.mail.address import Address
 from upesi.mail.envelope import Notify
 from upesi.mail.reply import Reply
-from upesi.mail.route import MaildirRoute, Route
+from upesi.mail.route import MaildirRoute, QuarantineRoute, Route
 from upesi.protocol.smtp.events import RcptCommand
 from upesi.session import replies
 from upesi.session.answers import Answer
@@ -66,7 +66,9 @@ def _judged(engine: SessionEngine, recipient: TransactionRecipient, opinion: Ver
     return engine.ask(engine.context.hooks.route, _routed, recipient, recipient)
 
 
-def _routed(engine: SessionEngine, recipient: TransactionRecipient, opinion: Route | Verdict | None) -> Answer:
+def _routed(
+    engine: SessionEngine, recipient: TransactionRecipient, opinion: Route | QuarantineRoute | Verdict | None
+) -> Answer:
     tx = engine.session.transaction
     if tx is None:
         return replies.BAD_SEQUENCE

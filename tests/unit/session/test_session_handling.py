@@ -9,7 +9,7 @@ from sessionkit import NOW, Dialogue
 
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.mail.handling import NO_LABELS, Handling, Labels
-from upesi.mail.route import DiscardRoute, MxRoute, Route
+from upesi.mail.route import DiscardRoute, MxRoute, QuarantineRoute, Route
 from upesi.mail.timing import HEAD_START
 from upesi.protocol.smtp.limits import ServerLimits
 
@@ -92,6 +92,54 @@ def test_what_is_discarded_needs_no_handling() -> None:
     )
     talk.begin()
     assert talk.send()[0].startswith("250")
+    assert talk.intake.accepted == []
+
+
+def test_a_quarantined_copy_waits_for_an_operator_and_others_go() -> None:
+    """PLUGINS.md, `route`: quarantine; acknowledged, held with its reason, and its route is kept for its release."""
+
+    def route(tx: Transaction, recipient: TransactionRecipient) -> Route | QuarantineRoute | None:
+        return {
+            "odd": QuarantineRoute("odd\x1b links"),
+            "elsewhere": QuarantineRoute("odd\x1b links", MxRoute("other.example")),
+        }.get(recipient.address.local)
+
+    talk = Dialogue(route=route)
+    talk.begin("a@one.example", "odd@one.example", "elsewhere@one.example")
+    assert talk.send()[0].startswith("250")
+    (stored,) = talk.intake.accepted
+    assert [(str(each.recipients[0].address), each.held, each.route) for each in stored.deliveries] == [
+        ("a@one.example", False, MxRoute("one.example")),
+        ("odd@one.example", True, MxRoute("one.example")),
+        ("elsewhere@one.example", True, MxRoute("other.example")),
+    ]
+    (event,) = [event for event in stored.events if event.kind == "delivery.held"]
+    assert event.fields["to"] == "odd@one.example elsewhere@one.example"
+    assert (event.fields["recipients"], event.fields["reason"]) == (2, "odd? links")
+
+
+def test_a_quarantine_at_message_counts_as_one_of_its_route() -> None:
+    """A hook at `message` may change a route to a quarantine; what is discarded then is discarded."""
+
+    def message(tx: Transaction) -> None:
+        tx.recipients[0].route = QuarantineRoute("why", DiscardRoute())
+
+    talk = Dialogue(message=message)
+    talk.begin()
+    assert talk.send()[0].startswith("250")
+    assert talk.intake.accepted == []
+
+
+@pytest.mark.parametrize(
+    "route",
+    [QuarantineRoute(""), QuarantineRoute(7), QuarantineRoute("x", "mx")],  # type: ignore[arg-type]
+    ids=["empty", "number", "text"],
+)
+def test_a_quarantine_that_cannot_be_is_never_acknowledged(route: QuarantineRoute) -> None:
+    """PLG-06: without a reason nobody could judge it, and without a route it could not be released."""
+    talk = Dialogue(route=lambda tx, recipient: route)
+    talk.begin()
+    assert talk.send()[0].startswith("421 4.3.0")
     assert talk.intake.accepted == []
 
 

@@ -14,6 +14,7 @@ from upesi.plugin import (
     Plugin,
     PluginLog,
     PluginSettings,
+    QuarantineRoute,
     Transaction,
     TransactionRecipient,
     Verdict,
@@ -106,7 +107,8 @@ class ForwardedSenders(Plugin):
     def _goes_on(self, recipient: TransactionRecipient) -> bool:
         if recipient.address.domain in self._local or recipient.verdict is not None:
             return False
-        return not isinstance(recipient.route, (MaildirRoute, LmtpRoute, DiscardRoute))
+        route = recipient.route.route if isinstance(recipient.route, QuarantineRoute) else recipient.route
+        return not isinstance(route, (MaildirRoute, LmtpRoute, DiscardRoute))
 
 
 def _secrets(path: str) -> list[bytes]:
