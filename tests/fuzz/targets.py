@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tests.fuzz.authentication import authres, spf
 from tests.fuzz.content import changed_once, mime, mime_edits, scanned, words
+from tests.fuzz.feedback import arf, redaction
 from tests.fuzz.policies import authors, dmarc, lists
 from tests.fuzz.signatures import arc, dkim
 from tests.scenarios.acceptor import LIMITS, Acceptor, in_transaction
@@ -234,6 +235,8 @@ _READERS: dict[str, Target] = {
         authors,
         dmarc,
         lists,
+        arf,
+        redaction,
     )
 }
 TARGETS: dict[str, Target] = {**{name: _server(name) for name in _SERVERS}, **_READERS}
