@@ -1,9 +1,7 @@
 """Final delivery into Maildirs: one file per message, visible only when it is whole and on the disk.
 
 Written to tmp/, fsynced, renamed into new/, the folder fsynced: after that, and not before, the recipient counts as delivered. A
-crash in between leaves a file in tmp/ that no reader shows. Adds Return-Path, dropping older ones (RFC 5321 section 4.4, C08), and
-Delivered-To (RFC 9228), which also ends loops (C116). CRLF becomes LF, as readers of Maildir expect, but not in BINARYMIME (RFC 3030):
-there it may be anything but the end of a line, so such a message is written as it came.
+crash in between leaves a file in tmp/ that no reader shows. What is written is the `final_form`.
 
 Runs in threads of its own, few: a slow disk delays mail, never the event loop (STO-12).
 """
@@ -15,15 +13,15 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, count
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 
+from upesi.delivery.agents.final_form import final_form
 from upesi.delivery.agents.local import LocalSending
 from upesi.delivery.mailboxes import folder_name
 from upesi.delivery.outcomes import deferred, failed
-from upesi.mail.envelope import BodyType, Recipient
+from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
-from upesi.mail.reply import printable
 from upesi.mail.route import MaildirRoute
 from upesi.scheduler.work import Attempt, Running, Work
 from upesi.spool.records import StoredMessage
@@ -33,9 +31,6 @@ __all__ = ["MaildirAgent"]
 # Threads; an fsync is waiting, not work, and four waiting keep one disk busy
 THREADS = 4
 
-# Octets of the header that are looked through for Return-Path and Delivered-To
-MAX_HEADER = 256 * 1024
-
 _DELIVERED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "delivered to the mailbox", action=Action.DELIVERED)
 _LOOP = failed("5.4.6", "mail loops: it has been delivered to this mailbox before")
 
@@ -44,11 +39,6 @@ _PROBLEMS = {
     errno.ENOSPC: deferred("4.3.1", "no space left for mailboxes"),
 }
 _OTHER_PROBLEM = deferred("4.3.0", "the mailbox cannot be written")
-
-# The fields at the start of a message; the empty line ends them, or the first line that is no field (RFC 5322 section 2.2)
-_FIELDS = re.compile(rb"(?:[!-9;-~\x80-\xff]++[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+)*+")
-_RETURN_PATH = re.compile(rb"^return-path[ \t]*:.*\r?\n(?:[ \t].*\r?\n)*", re.IGNORECASE | re.MULTILINE)
-_DELIVERED_TO = re.compile(rb"^delivered-to[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 class MaildirAgent:
@@ -86,7 +76,31 @@ class MaildirAgent:
 
     async def _deliver(self, root: str, attempt: Attempt) -> tuple[Outcome, ...]:
         names = [self._file_name() for _ in attempt.recipients]
-        return await self._loop.run_in_executor(self._executor, _deliver_all, root, attempt, names)
+        return await self._in_thread(lambda: _deliver_all(root, attempt, names))
+
+    async def _in_thread(self, write: Callable[[], tuple[Outcome, ...]]) -> tuple[Outcome, ...]:
+        """Return what `write` returns, in a thread; raise RuntimeError where the system has no thread for us, and nothing is written then.
+
+        An executor that can start no thread keeps what it was given, says that it failed, and does it when it has a thread again: the
+        message was in the mailbox twice (RES-02).
+        """
+        done: Future[tuple[Outcome, ...]] = Future()
+
+        def once() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                done.set_result(write())
+            except BaseException as error:
+                done.set_exception(error)
+
+        try:
+            self._executor.submit(once)
+        except RuntimeError:
+            # unless another thread has begun with it
+            if done.cancel():
+                raise
+        return await asyncio.wrap_future(done)
 
     def _file_name(self) -> str:
         """Return a name that no other delivery on this or another machine uses."""
@@ -101,16 +115,9 @@ def _deliver_all(root: str, attempt: Attempt, names: list[str]) -> tuple[Outcome
 
 
 def _deliver_one(root: str, message: StoredMessage, recipient: Recipient, name: str) -> Outcome:
-    head, rest_from = _header(message)
-    # a plugin may have made these addresses: no octet of theirs ends a line
-    address = printable(str(recipient.address))
-    sender = printable(str(message.reverse_path or ""))
-    if address.lower().encode() in (value.strip().lower() for value in _DELIVERED_TO.findall(head)):
+    pieces = final_form(message, recipient)
+    if pieces is None:
         return _LOOP
-    added = f"Return-Path: <{sender}>\r\nDelivered-To: {address}\r\n".encode()
-    pieces: Iterator[bytes] = chain((added, _RETURN_PATH.sub(b"", head)), _rest(message, rest_from))
-    if message.transmission.body is not BodyType.BINARY:
-        pieces = _with_lf(pieces)
     try:
         folder = os.path.join(root, folder_name(recipient.address.local))
         _make_maildir(folder)
@@ -118,32 +125,6 @@ def _deliver_one(root: str, message: StoredMessage, recipient: Recipient, name: 
     except OSError as error:
         return _PROBLEMS.get(error.errno or 0, _OTHER_PROBLEM)
     return _DELIVERED
-
-
-def _header(message: StoredMessage) -> tuple[bytes, int]:
-    """Return the fields with the prefix in front, and where in the body they end (before MAX_HEADER, if they go on)."""
-    start = message.body.read(0, MAX_HEADER)
-    found = _FIELDS.match(start)
-    end = found.end() if found else 0
-    return message.prefix + start[:end], end
-
-
-def _rest(message: StoredMessage, start: int) -> Iterator[bytes]:
-    """Yield the body from `start`."""
-    for piece in message.body.chunks():
-        if start < len(piece):
-            yield piece[start:]
-        start = max(0, start - len(piece))
-
-
-def _with_lf(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield `pieces` with LF for every CRLF, also one that is cut in two."""
-    carry = b""
-    for piece in pieces:
-        text = carry + piece
-        carry = b"\r" if text.endswith(b"\r") else b""
-        yield (text[:-1] if carry else text).replace(b"\r\n", b"\n")
-    yield carry
 
 
 def _make_maildir(folder: str) -> None:
