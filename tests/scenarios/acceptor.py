@@ -24,6 +24,7 @@ from upesi.protocol.smtp.events import (
     UnknownCommand,
     VrfyCommand,
 )
+from upesi.protocol.smtp.known import KnownLines
 from upesi.protocol.smtp.refusals import unknown_verb
 from upesi.protocol.smtp.server import ServerConnection, ServerLimits
 
@@ -43,8 +44,8 @@ class Acceptor:
     Recipients whose local part begins with "nobody" are refused.
     """
 
-    def __init__(self, limits: ServerLimits = LIMITS, *, lmtp: bool = False) -> None:
-        self.connection = ServerConnection(limits, lmtp=lmtp)
+    def __init__(self, limits: ServerLimits = LIMITS, *, lmtp: bool = False, known: KnownLines | None = None) -> None:
+        self.connection = ServerConnection(limits, lmtp=lmtp, known=known)
         self.events: list[Event | Reply] = []
         self.messages: list[bytes] = []
         self.output = self.connection.send(GREETING)

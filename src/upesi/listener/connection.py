@@ -17,7 +17,7 @@ from upesi.listener.patience import Patience
 from upesi.listener.place import Home, Place
 from upesi.mail.errors import RemoteProtocolError
 from upesi.mail.reply import Reply
-from upesi.protocol.smtp.events import NEED_DATA, PAUSED
+from upesi.protocol.smtp.events import Pause
 from upesi.protocol.smtp.server import ServerConnection
 from upesi.protocol.smtp.states import State
 from upesi.session import replies
@@ -70,7 +70,7 @@ class Connection(Parting):
         self._context = context
         # what a proxy said of the client
         self._arrival = arrival
-        self._protocol = ServerConnection(context.limits, lmtp=context.lmtp)
+        self._protocol = ServerConnection(context.limits, lmtp=context.lmtp, known=context.known)
         # a command waits for a hook, the spool or the delay of errors
         self._parked = False
         # the client does not read
@@ -267,13 +267,21 @@ class Connection(Parting):
 
     def _pump(self, answer: Answer) -> None:
         try:
-            self._run(answer)
+            out = self._answers(answer)
+            if out:
+                self._write(out)
+            if self._engine.over:
+                self._finish("quit")
+            elif not self._parked:
+                self._settle()
+            elif self._shaking:
+                self._shake()
         # as in `session.verbs.handle`: plugins have their hands in the session
         except BaseException as error:
             self._dismiss(self._engine.failed(error), "failed")
 
-    def _run(self, answer: Answer) -> None:
-        """Say `answer`, then take events until there are none or one must wait; replies go out in one write."""
+    def _answers(self, answer: Answer) -> bytes:
+        """Say `answer`, then take events until there are none or one must wait; return the replies, for one write."""
         engine, protocol = self._engine, self._protocol
         session = engine.session
         out = b""
@@ -285,34 +293,26 @@ class Connection(Parting):
                 else:
                     out += self._say(answer)
                 if self._parked or engine.over:
-                    break
+                    return out
                 if len(out) > _GROUP:
                     self.flush()
                     self._transport.write(out)
                     out = b""
                     if self._choked:
-                        return
+                        return out
                 if protocol.idle:
-                    break
+                    return out
             turns -= 1
             if not turns:
                 self._rest()
-                break
+                return out
             try:
                 event = protocol.next_event()
-                if event is NEED_DATA or event is PAUSED:
-                    break
+                if type(event) is Pause:
+                    return out
                 answer = handle(engine, cast("Event", event))
             except RemoteProtocolError as error:
                 answer = engine.violated(error)
-        if out:
-            self._write(out)
-        if engine.over:
-            self._finish("quit")
-        elif not self._parked:
-            self._settle()
-        elif self._shaking:
-            self._shake()
 
     def _write(self, out: bytes) -> None:
         """Let `out` be written with the replies of others."""

@@ -9,6 +9,7 @@ from upesi.config.settings import Role, SmtpSettings
 from upesi.hooks.registry import Hooks
 from upesi.mail.ids import MessageIds
 from upesi.mail.reply import Reply
+from upesi.protocol.smtp.known import KnownLines
 from upesi.protocol.smtp.limits import ServerLimits
 from upesi.sasl.authenticator import Authenticator
 from upesi.session.clients import Clients
@@ -58,6 +59,7 @@ class SessionContext:
         "ids",
         "intake",
         "keywords",
+        "known",
         "limits",
         "listener",
         "lmtp",
@@ -101,6 +103,7 @@ class SessionContext:
     ) -> None:
         self.hooks = hooks
         self.limits = limits
+        self.known = KnownLines()
         self.settings = settings
         self.hostname = hostname
         self.ids = ids

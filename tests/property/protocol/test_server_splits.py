@@ -12,6 +12,7 @@ from tests.scenarios.acceptor import GO_AHEAD, LIMITS, Acceptor, in_transaction
 
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import NEED_DATA, Pause
+from upesi.protocol.smtp.known import KnownLines
 from upesi.protocol.smtp.server import ServerConnection, ServerLimits
 from upesi.protocol.smtp.states import State
 
@@ -31,9 +32,11 @@ dialogues = st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join)
 starts = st.sampled_from([b"", b"EHLO c\r\n", GOOD_START, GOOD_START + b"DATA\r\n", GOOD_START + b"BDAT 6\r\n"])
 
 
-def outcome(segments: list[bytes], limits: ServerLimits, lmtp: bool) -> tuple[object, ...]:
+def outcome(
+    segments: list[bytes], limits: ServerLimits, lmtp: bool, known: KnownLines | None = None
+) -> tuple[object, ...]:
     """Return all that may be told apart from outside."""
-    acceptor = Acceptor(limits, lmtp=lmtp)
+    acceptor = Acceptor(limits, lmtp=lmtp, known=known)
     acceptor.feed(*segments)
     return acceptor.events, acceptor.messages, acceptor.output, acceptor.connection.state
 
@@ -52,6 +55,28 @@ def test_cuts_do_not_matter(start: bytes, rest: bytes, cuts: list[int], limits: 
     assert outcome([segment for segment in [*segments, wire[at:]] if segment], limits, lmtp) == whole
     if len(wire) < 2000:
         assert outcome([wire[i : i + 1] for i in range(len(wire))], limits, lmtp) == whole
+
+
+@given(starts, dialogues, starts, dialogues, st.sampled_from([LIMITS, SMALL]), st.booleans())
+@example(
+    GOOD_START,
+    b"DATA\r\n.\r\n",
+    b"EHLO c\r\nMAIL FROM:<a@b> BODY=BINARYMIME\r\nRCPT TO:<a@b>\r\n",
+    b"DATA\r\n",
+    LIMITS,
+    False,
+)
+@example(GOOD_START, b"", b"EHLO c\r\nx\nMAIL FROM:<a@b>\r\n", b"", LIMITS, False)
+@example(GOOD_START, b"", b"", b"x" * 3000 + b"MAIL FROM:<a@b>\r\n", LIMITS, False)
+def test_what_others_have_said_does_not_matter(
+    before: bytes, others: bytes, start: bytes, rest: bytes, limits: ServerLimits, lmtp: bool
+) -> None:
+    """A line means the same whether the listener has read it before or not, for this client or for others."""
+    known = KnownLines()
+    outcome([before + others], limits, lmtp, known)
+    fresh = outcome([start + rest], limits, lmtp)
+    assert outcome([start + rest], limits, lmtp, known) == fresh
+    assert outcome([start + rest], limits, lmtp, known) == fresh
 
 
 @given(starts, st.one_of(st.binary(max_size=300), dialogues), st.booleans())

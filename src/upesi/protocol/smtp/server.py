@@ -41,6 +41,7 @@ from upesi.protocol.smtp.events import (
     Event,
     Pause,
 )
+from upesi.protocol.smtp.known import KnownLines
 from upesi.protocol.smtp.limits import (
     MAX_AUTH_LINE,
     MAX_COMMAND_LINE,
@@ -102,6 +103,7 @@ class ServerConnection:
         "_discarded",
         "_due",
         "_eof",
+        "_known",
         "_limits",
         "_lmtp",
         "_pending",
@@ -110,8 +112,10 @@ class ServerConnection:
         "_utf8",
     )
 
-    def __init__(self, limits: ServerLimits, *, lmtp: bool = False) -> None:
+    def __init__(self, limits: ServerLimits, *, lmtp: bool = False, known: KnownLines | None = None) -> None:
+        """`known` are the lines that other sessions with these `limits` have said."""
         self._limits = limits
+        self._known = KnownLines() if known is None else known
         self._lmtp = lmtp
         self._buffer = ReceiveBuffer()
         self._state = State.GREETING
@@ -184,9 +188,21 @@ class ServerConnection:
         try:
             if self._content is not None:
                 return self._next_content(self._content) or self._starved()
-            line = self._line() if self._buffer.data else None
-            if line is not None:
-                return self._command(line)
+            buffer = self._buffer
+            if buffer.data:
+                first = buffer.data[buffer.pos]
+                line = buffer.take_line()
+                known = self._known.get(line)
+                if (
+                    known is not None
+                    and (self._state, known[0]) in ACCEPTED
+                    and not (self._binary or self._utf8 or self._broken_line or self._discarded)
+                ):
+                    self._pending, event = known
+                    self._due = 1
+                    return event
+                if self._complete(line, first):
+                    return self._command(line)
             return self._starved() if self._eof else NEED_DATA
         except RemoteProtocolError:
             self._due = 1
@@ -278,19 +294,17 @@ class ServerConnection:
 
     # -- command lines
 
-    def _line(self) -> bytes | None:
-        """Take the next line, without its CRLF; None if it is not complete."""
-        buffer = self._buffer
+    def _complete(self, line: bytes, first: int) -> bool:
+        """Whether there is a whole line, which begins with the octet `first`; raise what is to be said about a bad one."""
         self._pending = _MALFORMED
         if self._state is _START and not self._discarded:
-            self._check_protocol(buffer.data[buffer.pos])
-        line = buffer.take_line()
+            self._check_protocol(first)
         if not line:
             self._check_unended()
-            return None
+            return False
         if self._discarded or self._broken_line or len(line) > MAX_COMMAND_LINE or not line.endswith(b"\r\n"):
             self._check_line(line)
-        return line[:-2]
+        return True
 
     def _check_unended(self) -> None:
         """Throw away what is too long to become a command; give up on what never ends."""
@@ -352,11 +366,13 @@ class ServerConnection:
 
     def _command(self, line: bytes) -> Event | Pause:
         """Turn a line into an event that is in sequence."""
+        octets = line[:-2]
         if self._state is _AUTH_STATE:
-            return self._answer(line)
-        text = line.decode("latin-1")
-        if not (text.isascii() and text.isprintable()):
-            text = self._text(line)
+            return self._answer(octets)
+        text = octets.decode("latin-1")
+        plain = text.isascii() and text.isprintable()
+        if not plain:
+            text = self._text(octets)
         verb, blank, argument = text.partition(" ")
         if blank and (text[-1] == " " or argument[:1] == " "):
             # RFC 5321 section 4.1.1: blanks at the end should be tolerated; others are not
@@ -370,6 +386,8 @@ class ServerConnection:
         if (self._state, kind) not in ACCEPTED:
             self._refuse_sequence(kind)
         event = read(argument) if read is not None else self._with_context(kind, verb, argument)
+        if plain and not self._utf8:
+            self._known.remember(line, kind, event)
         self._pending = kind
         self._due = 1
         return event
