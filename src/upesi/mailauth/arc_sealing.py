@@ -62,7 +62,8 @@ def _message_signature(
 ) -> bytes:
     names = signed_names(fields, terms.signed, terms.oversigned)
     start = f"ARC-Message-Signature: a={key.algorithm};\r\n\tb=".encode()
-    end = ";\r\n\t".join(
+    # A blank before i=, not a tab: dkimpy, with which mailing lists validate, looks for the set's field by " i=1;"
+    end = ";\r\n ".join(
         (
             f"; bh={base64.b64encode(body.digest).decode()}",
             f"c={terms.header.value}/{terms.body.value}; d={key.domain}",

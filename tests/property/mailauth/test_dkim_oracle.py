@@ -18,8 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unit.mailauth.dkimkit import signed_by, verified, zone_of
+from unit.mailauth.dkimkit import NOW, signed_by, verified, zone_of
+from upesi.mailauth.arc import ArcOutcome
+from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
 from upesi.mailauth.canonical import Canonicalization
+from upesi.mailauth.hashing import MessageHashing
+from upesi.mailauth.signature import BodyHash
 from upesi.mailauth.signing import SignatureTerms, SigningKey
 
 RSA = generate_private_key(65537, 2048)
@@ -93,3 +97,26 @@ def test_both_say_the_same_of_a_message_that_was_changed(fields: list[tuple[str,
     assert [each.result == "pass" for each in verified(field + changed, ZONE)] == [
         dkim.verify(field + changed, dnsfunc=txt)
     ]
+
+
+@given(fields=FIELDS, body=BODY, sets=st.integers(1, 3))
+@settings(max_examples=20)
+def test_dkimpy_validates_what_we_seal(fields: list[tuple[str, str]], body: str, sets: int) -> None:
+    """ARC-01, C82: chains of one to three sets; dkimpy finds the signature of a set by the blank in front of its "i="."""
+    content = message(fields, body)
+    for number in range(sets):
+        content = sealed(content, ArcOutcome("pass" if number else "none", sets=number)) + content
+    validity, _, reason = dkim.arc_verify(content, dnsfunc=txt)
+    assert (validity, reason) == (dkim.CV_Pass, "success")
+
+
+def sealed(content: bytes, outcome: ArcOutcome) -> bytes:
+    terms = BodyHash(ARC_TERMS.body)
+    hashing = MessageHashing(lambda _: (terms,))
+    hashing.feed(content)
+    hashing.finish()
+    digest = hashing.digest(terms)
+    assert hashing.fields is not None
+    assert digest is not None
+    key = KEYS["rsa-sha256"]
+    return b"".join(arc_set(key, ARC_TERMS, hashing.fields, digest, "mx.example.org; dmarc=pass", outcome, NOW))
