@@ -22,6 +22,8 @@ RECORDS = {
 }
 FIVE = ", ".join(f"{name}@{name}.example" for name in "abcde")
 REJECTED = "550 5.7.26 bank.example asks to refuse mail that is not authenticated as its own (DMARC)"
+SET_ASIDE = "shop.example asks to set aside mail that is not authenticated as its own (DMARC)"
+UNPROVED = "550 5.7.26 This mail is not authenticated as mild.example's own (DMARC)"
 
 
 class Judged:
@@ -90,9 +92,9 @@ async def test_mail_that_spf_or_dkim_vouches_for_passes(vouched: MethodResult):
         ("x@bank.example", {"overrides": {"bank.example": "mark"}}, "", "fail"),
         ("x@a.bank.example", {"overrides": {".bank.example": "mark"}}, "", "fail"),
         ("x@shop.example", {}, "", "fail"),
-        ("x@shop.example", {"quarantine": "reject"}, REJECTED.replace("bank", "shop"), "fail"),
+        ("x@shop.example", {"quarantine": "reject"}, f"550 5.7.26 {SET_ASIDE}", "fail"),
         ("x@mild.example", {}, "", "fail"),
-        ("x@mild.example", {"overrides": {"mild.example": "reject"}}, REJECTED.replace("bank", "mild"), "fail"),
+        ("x@mild.example", {"overrides": {"mild.example": "reject"}}, UNPROVED, "fail"),
         ("x@test.example", {}, "", "fail"),
         ("x@none.example", {}, "", "none"),
         # RFC 9989 section 4.10.1: no DMARC for it, whatever is done with authors who cannot be read
@@ -126,7 +128,7 @@ async def test_several_from_fields_are_refused_whatever_passed():
 async def test_quarantine_leaves_a_note_for_whoever_quarantines():
     """RFC 9989 section 4.7: the mail is taken, and its suspicion with it."""
     found = await judged("x@shop.example")
-    assert str(found.trial.tx.notes["quarantine"]).startswith("dmarc: ")
+    assert found.trial.tx.notes["quarantine"] == f"dmarc: {SET_ASIDE}"
     assert "quarantine" not in (await judged("x@shop.example", dkim("shop.example"))).trial.tx.notes
 
 

@@ -12,7 +12,7 @@ from store_world import QUEUE, SqliteEngine, accept, complete, ids
 from upesi.mail.address import Address
 from upesi.mail.envelope import Transmission
 from upesi.spool.admin import Selector
-from upesi.spool.records import Completion, DeliveryState
+from upesi.spool.records import Completion, DeliveryState, SpoolEvent
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolError
 
@@ -178,8 +178,31 @@ async def test_a_delivery_can_be_born_held(engine: SqliteEngine, store: SqliteSt
     """What a plugin sets aside is nobody's to claim until an operator releases it, and then it waits as it would have (STO-16)."""
     new = msgspec.structs.replace(engine.delivery(claim=True), state=state, held=True)
     message = engine.message(new)
+    held = SpoolEvent(message.received, "delivery.held", message.id, {"recipients": 1, "reason": "spam: 9 points"})
+    message = msgspec.structs.replace(message, events=(held,))
     assert await accept(store, message) == []
+    assert [why.set_aside for why in engine.admin.why(message.id.hex())] == ["spam: 9 points"]
     assert await store.claim(QUEUE, engine.clock.now + 1, 10) == []
     assert engine.admin.release(Selector()).changed == 1
     (claimed,) = await store.claim(QUEUE, engine.clock.now + 1, 10)
     assert claimed.message == message.id
+
+
+async def test_what_was_born_held_says_why_until_an_operator_holds_it(engine: SqliteEngine, store: SqliteStore) -> None:
+    """Two deliveries of one message with reasons of their own; a later hold is the operator's, and no plugin's reason is told of it."""
+    first, second = engine.delivery(to=("bob@example.org",)), engine.delivery("host:other:25", to=("eve@example.net",))
+    new = [msgspec.structs.replace(each, held=True) for each in (first, second)]
+    message = engine.message(*new)
+    events = [
+        SpoolEvent(message.received, "delivery.held", message.id, {"recipients": 1, "to": to, "reason": reason})
+        for to, reason in (("bob@example.org", "a virus"), ("eve@example.net", "spam"))
+    ]
+    await accept(store, msgspec.structs.replace(message, events=tuple(events)))
+
+    def said() -> dict[str, str]:
+        return {why.recipients[0]: why.set_aside for why in engine.admin.why(message.id.hex())}
+
+    assert said() == {"bob@example.org": "a virus", "eve@example.net": "spam"}
+    engine.admin.release(Selector(domain="example.net"))
+    engine.admin.hold(Selector(domain="example.net"))
+    assert said() == {"bob@example.org": "a virus", "eve@example.net": ""}

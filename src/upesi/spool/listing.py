@@ -212,7 +212,7 @@ class _Moments:
     Attempts give a delivery a new number, so what happened before is found by its recipients.
     """
 
-    __slots__ = ("_asides", "_whole", "_words")
+    __slots__ = ("_asides", "_births", "_whole", "_words")
 
     def __init__(self, events: Iterable[SpoolEvent]) -> None:
         # the whole message's, and by (change, last word of an address): the addresses of an event are divided by blanks, which a quoted
@@ -221,12 +221,17 @@ class _Moments:
         self._words: dict[tuple[str, str], float] = {}
         # when and why a delivery, by its number, was last held: one that is held keeps its number
         self._asides: dict[int, tuple[float, str]] = {}
+        # what was accepted to be held had no number then: why, by the words of addresses, and by "" for the whole message
+        self._births: dict[str, str] = {}
         for event in events:
             change = _CHANGES[event.kind]
-            if change == "held":
-                number = cast(int, event.fields.get("delivery", 0))
+            if change == "held" and (number := event.fields.get("delivery")) is None:
+                self._births.update(
+                    dict.fromkeys(str(event.fields.get("to", "")).split(" "), str(event.fields.get("reason", "")))
+                )
+            elif change == "held":
                 aside = event.at, str(event.fields.get("reason", ""))
-                self._asides[number] = max(aside, self._asides.get(number, aside))
+                self._asides[cast(int, number)] = max(aside, self._asides.get(cast(int, number), aside))
             if (to := event.fields.get("to")) is None:
                 self._whole[change] = max(event.at, self._whole.get(change, 0.0))
                 continue
@@ -239,9 +244,12 @@ class _Moments:
         found = [self._words.get((change, address.rpartition(" ")[2])) for address in recipients]
         return max((at for at in (*found, self._whole.get(change)) if at is not None), default=None)
 
-    def set_aside(self, delivery: int) -> str:
+    def set_aside(self, delivery: int, recipients: Sequence[str]) -> str:
         """Return why a delivery that is held was set aside; empty where an operator holds it."""
-        return self._asides.get(delivery, (0.0, ""))[1]
+        if (aside := self._asides.get(delivery)) is not None:
+            return aside[1]
+        words = (address.rpartition(" ")[2] for address in recipients)
+        return next((self._births[word] for word in words if word in self._births), self._births.get("", ""))
 
 
 def _why(delivery: Listed, moments: _Moments) -> Why:
@@ -251,5 +259,6 @@ def _why(delivery: Listed, moments: _Moments) -> Why:
     retried = moments.last("retried", delivery.recipients) if waiting else None
     return Why(
         delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
-        delivery.due if waiting else None, delivery.expires, retried, moments.set_aside(delivery.delivery) if held else "",
+        delivery.due if waiting else None, delivery.expires, retried,
+        moments.set_aside(delivery.delivery, delivery.recipients) if held else "",
     )  # fmt: skip

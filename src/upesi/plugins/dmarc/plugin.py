@@ -56,6 +56,13 @@ _KNOBS = {
 # what reports call what was done
 _DISPOSITIONS = {"mark": "none", "quarantine": "quarantine", "reject": "reject", "defer": "reject"}
 
+# what the author's domain wants: told to clients, and to whoever looks at what was set aside
+_ASKED = {
+    Policy.REJECT: "{} asks to refuse mail that is not authenticated as its own (DMARC)",
+    Policy.QUARANTINE: "{} asks to set aside mail that is not authenticated as its own (DMARC)",
+    Policy.NONE: "This mail is not authenticated as {}'s own (DMARC)",
+}
+
 # and failure reports (RFC 6591 section 3.2.2); of mail that goes on, plugins behind this one decide
 _DELIVERIES = {"reject": "reject", "quarantine": "policy"}
 
@@ -261,8 +268,9 @@ def _is_automatic(tx: Transaction) -> bool:
     if tx.reverse_path is None or _is_named_report(tx):
         return True
     said = (tx.headers.get("Auto-Submitted") or "no").partition(";")[0].strip().lower()
-    kind = (tx.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return said != "no" or kind in ("multipart/report", "message/feedback-report")
+    # anywhere in it, comments or not: of what only looks like a report nobody is told either
+    kind = (tx.headers.get("Content-Type") or "").lower()
+    return said != "no" or "multipart/report" in kind or "feedback-report" in kind
 
 
 def _disposition(outcome: DmarcOutcome, action: Action) -> str:
@@ -304,4 +312,4 @@ def _text(outcome: DmarcOutcome) -> str:
         return f"The DMARC policy of {outcome.author} could not be looked up"
     if outcome.result == "permerror":
         return f"The From field cannot be checked: {outcome.reason}"
-    return f"{outcome.author} asks to refuse mail that is not authenticated as its own (DMARC)"
+    return _ASKED[outcome.policy].format(outcome.author)
