@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,7 +75,9 @@ def new(config_path: Path | None, overrides: tuple[str, ...], name: str, folder:
     except ScaffoldError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"wrote {plugin}\nwrote {test}")
-    click.echo(f"next: write it, try it with `python -m pytest {test}`, and add {name!r} to plugins.enabled")
+    # the Python that has upesi, which is seldom the `python` of a shell
+    trial = shlex.join((sys.executable, "-m", "pytest", str(test)))
+    click.echo(f"next: write it, try it with `{trial}`, and add {name!r} to plugins.enabled")
 
 
 @plugins.command("doc", short_help="Show what a plugin does, its settings and its hooks.")

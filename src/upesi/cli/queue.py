@@ -265,6 +265,7 @@ def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False
 
     @queue.command(name, help=help)
     @targeted
+    @click.argument("id", required=False)
     @selected
     @json_option
     @click.option("--all", "everything", is_flag=True, help="The whole queue; needed where nothing else selects.")
@@ -275,6 +276,7 @@ def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False
         target: Target,
         /,
         as_json: bool,
+        id: str | None,
         everything: bool,
         only_count: bool,
         yes: bool,
@@ -282,8 +284,12 @@ def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False
         **conditions: object,
     ) -> None:
         asked, become = ("bounce", "returned to sender") if bounce else (name, done)
+        if id is not None:
+            if conditions["message"] not in (None, id):
+                raise click.UsageError("two messages are named: ID and --id")
+            conditions["message"] = id
         if not everything and not _selector(conditions):
-            raise click.UsageError(f"say which messages to {verb} (--id, --domain, ...), or --all")
+            raise click.UsageError(f"say which messages to {verb} (an ID, --domain, ...), or --all")
         output = Output(as_json=as_json)
         with connected(target) as backend:
             number = int(number_of(_ask(backend, "queue.count", conditions)))

@@ -220,8 +220,16 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
     assert run("queue", "release", "--bounce", *one).exit_code == 2
-    assert answer("queue", "cancel", "-c", queue, "--all", "--yes") == {"changed": 1, "active": 0}
-    assert answer("queue", "count", "-c", queue) == {"count": 0}
+
+
+def test_a_message_is_named_by_its_id_alone(queue: str) -> None:
+    """As for `why` and `trace`, nothing but the id is needed; --id says the same, and two ids are a mistake."""
+    one = (FIRST.hex(), "-c", queue)
+    assert answer("queue", "hold", *one, "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "release", *one, "--id", FIRST.hex(), "--count") == {"count": 1}
+    refused = run("queue", "hold", *one, "--id", "0" * 32, "--yes")
+    assert refused.exit_code == 2
+    assert "two messages are named" in refused.output
 
 
 def test_nothing_is_changed_by_accident(queue: str) -> None:
