@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from upesi.config.networks import Networks
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 from upesi.hooks.api import API_VERSION, deprecated
 from upesi.hooks.asking import Dns, answered, then
 from upesi.hooks.chain import Denial
@@ -23,6 +23,7 @@ from upesi.hooks.services import (
     Peer,
     PeerStream,
     PluginLog,
+    Rates,
     Store,
 )
 from upesi.hooks.session import NULL_SENDER, Client, Listener, Result, Session, Transaction, TransactionRecipient
@@ -145,6 +146,8 @@ __all__ = [
     "Published",
     "QuarantineRoute",
     "Question",
+    "Rate",
+    "Rates",
     "Recipient",
     "Reply",
     "Report",

@@ -55,3 +55,45 @@ def test_what_a_plugin_remembers_all_workers_know_and_a_restart_keeps(
         server.send(numbered(number), sender=sender)
     messages = receiver.wait_for(12)
     assert {number_of(message.data) for message in messages} == set(range(12))
+
+
+_QUOTA = """\
+from upesi.plugin import Plugin, PluginSettings, Rate, defer, hook
+
+
+class Quota(Plugin):
+    class Settings(PluginSettings):
+        messages: Rate = Rate("none")
+
+    def __init__(self, settings, rates):
+        self.settings = settings
+        self.rates = rates
+
+    @hook.mail
+    def counted(self, tx, sender):
+        if not self.rates.take(f"quota:{sender}", self.settings.messages):
+            return defer("4.7.1", "That is enough for today")
+        return None
+"""
+
+
+def test_what_a_plugin_counts_is_counted_over_all_workers(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """PLUGINS.md, services: `rates` lets exactly as much through as its rate says, whichever workers are asked."""
+    server = upesi_server(started=False, workers=2)
+    (server.folder / "plugins").mkdir()
+    (server.folder / "plugins" / "quota.py").write_text(_QUOTA)
+    plugins = '[plugins]\nenabled = ["quota", "relay"]\n[plugins.quota]\nmessages = "%s"\n'
+    server.configure(plugins % "often" + route_to(receiver.port))
+    assert "is not a rate" in run_upesi("config", "check", "-c", server.file).stderr
+    server.configure(plugins % "4/1h" + route_to(receiver.port))
+    server.start()
+    taken = 0
+    for number in range(16):
+        try:
+            server.send(numbered(number))
+        except smtplib.SMTPSenderRefused as refusal:
+            assert refusal.smtp_code == 451
+        else:
+            taken += 1
+    assert taken == 4
+    server.send(numbered(100), sender="other@example.com")

@@ -8,6 +8,7 @@ from unit.mailauth.dkimkit import NOW, rsa_key, signed_by, zone_of
 from upesi.config.problems import ConfigError
 from upesi.hooks.verdict import Verdict
 from upesi.mail.answers import Status
+from upesi.plugin import Address, TransactionRecipient
 from upesi.plugins.dkim.plugin import Dkim
 from upesi.testkit import FakeClock, FakeResolver, Trial, message
 
@@ -116,3 +117,51 @@ def test_settings_have_bounds(signatures: int) -> None:
     """Each signature costs a question."""
     with pytest.raises(ConfigError, match="1 to 20"):
         trial({"signatures": signatures})
+
+
+async def brought(tried: Trial, content: bytes, recipients: int = 1) -> int | None:
+    """Bring a message once more, in a transaction of its own; return the code of a refusal."""
+    await tried.mail()
+    who = (TransactionRecipient(Address(f"u{number}", "example.net")) for number in range(recipients))
+    tried.tx.recipients.extend(who)
+    await tried.data()
+    return replied(await tried.message(content))
+
+
+async def test_a_signature_that_is_sent_again_and_again_is_put_off() -> None:
+    """DKIM-06: recipients of one valid signature are counted, over messages and however b= is folded; others are not touched."""
+    content, other = message(), message("Something else\n")
+    tried = trial({"replay": "5/1h"})
+    signature = signed_by(KEY, content)
+    assert await brought(tried, signature + content, 3) is None
+    assert await brought(tried, signature + content, 2) is None
+    # another field in front, other blanks in b=: the same signature
+    folded = signature[:-12] + b"\r\n " + signature[-12:]
+    assert await brought(tried, b"X-Seen: again\r\n" + folded + content) == 451
+    assert await brought(tried, signature + content) == 451
+    assert tried.tx.results["dkim"][1].startswith("replayed; d=example.org")
+    assert [name for name, _ in tried.events if name == "dkim.replayed"]
+    assert await brought(tried, signed_by(KEY, other) + other, 5) is None
+    tried.clock.advance(3601)
+    assert await brought(tried, signature + content, 5) is None
+
+
+async def test_only_what_is_valid_and_from_strangers_is_counted() -> None:
+    """DKIM-06: nobody uses up another's count with a copied b=, and our own people are not bounded here."""
+    content = message()
+    tried = trial({"replay": "1/1h"})
+    signature = signed_by(KEY, content)
+    for _ in range(3):
+        assert await brought(tried, signature + content.replace(b"Hello", b"Hallo")) is None
+    assert await brought(tried, signature + content) is None
+    assert await brought(tried, signature + content) == 451
+    tried.session.relaying = True
+    assert await brought(tried, signature + content) is None
+
+
+async def test_by_default_nothing_is_counted() -> None:
+    """DKIM-06: a list that signs once brings the same signature to every subscriber."""
+    content = message()
+    tried = trial()
+    signature = signed_by(KEY, content)
+    assert [await brought(tried, signature + content, 50) for _ in range(4)] == [None] * 4

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from upesi.config.units import Rate
 from upesi.hooks.guard import Emit
 
 __all__ = [
-    "SERVICES", "Absent", "Clock", "Connect", "Http", "HttpAnswer", "Lookup", "LookupTable", "Peer", "PeerStream", "PluginLog", "Store",
-    "SystemClock", "Unused",
+    "SERVICES", "Absent", "Clock", "Connect", "Http", "HttpAnswer", "Lookup", "LookupTable", "Peer", "PeerStream", "PluginLog", "Rates",
+    "Store", "SystemClock", "Unused",
 ]  # fmt: skip
 
 # every service of the plugin API; which of them a worker has depends on what it was built with. `node` is this server's name, as in [node]
-SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "node", "reports", "failures", "log")
+SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "node", "reports", "failures", "rates", "log")
 
 
 class Clock(Protocol):
@@ -50,6 +51,17 @@ class Store(Protocol):
 
     async def remove(self, key: str) -> None:
         """Forget `key`."""
+        ...
+
+
+class Rates(Protocol):
+    """The service `rates`: counts of what happens in a window of time, over all workers; forgotten when the machine starts anew.
+
+    A plugin begins its keys with its own name ("greylist:..."). A call takes some microseconds and fails never.
+    """
+
+    def take(self, key: str, rate: Rate, n: int = 1) -> bool:
+        """Count `n` events of `key` now; False, and nothing counted, where the window would then hold more than `rate` allows."""
         ...
 
 

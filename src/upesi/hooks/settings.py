@@ -11,7 +11,7 @@ import msgspec
 from upesi.config.lines import file_lines, line_of
 from upesi.config.loading import complaint, not_a
 from upesi.config.problems import KeyPath, Problem, key_text, nearest
-from upesi.config.units import Duration, Size
+from upesi.config.units import Duration, Rate, Size
 from upesi.hooks.declaration import FilePath, PluginSettings
 
 __all__ = ["Origin", "read_settings"]
@@ -79,6 +79,8 @@ def _units(folder: Path) -> Callable[[type, object], object]:
             return Duration(value)
         if kind is Size and isinstance(value, (str, int)) and not isinstance(value, bool):
             return Size(value)
+        if kind is Rate and isinstance(value, str):
+            return Rate(value)
         if kind is FilePath and isinstance(value, str):
             return FilePath(folder / value) if value else FilePath()
         raise ValueError("must be the path of a file in quotes" if kind is FilePath else not_a(kind, value))

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from upesi.client.peers import Peers
+from upesi.config.units import Rate
 from upesi.dns.resolver import Resolver
 from upesi.hooks.dns_budget import Allowance, BoundedDns
 from upesi.hooks.guard import Emit
@@ -18,9 +19,23 @@ from upesi.hooks.services import Absent, SystemClock, Unused
 from upesi.http.service import HttpService
 from upesi.lookup.tables import CheckedTables, Tables
 from upesi.runtime.web import Web
+from upesi.store.counters import Counters
 from upesi.store.lifetimes import SqliteKeys
 
 __all__ = ["PluginServices", "checked_services", "make_services"]
+
+
+class PluginRates:
+    """The service `rates`: the machine's counters, under names of their own."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def take(self, key: str, rate: Rate, n: int = 1) -> bool:
+        """Count `n` events of `key`, unless that were more than `rate`."""
+        return self._counters.take(b"plugin:" + key.encode(errors="surrogatepass"), rate, n)
 
 
 class PluginServices(msgspec.Struct, frozen=True):
@@ -38,6 +53,7 @@ def make_services(
     keys: SqliteKeys,
     folder: Path,
     allowance: Allowance,
+    counters: Counters,
 ) -> PluginServices:
     """Make what a worker has; nothing is connected yet. `folder` is the one that relative paths are relative to."""
     tables = Tables(loop, lambda name, fields: emit(name, dict(fields)), folder)
@@ -50,6 +66,7 @@ def make_services(
         "clock": SystemClock(),
         "dns": BoundedDns(resolver, allowance, loop.time, emit),
         "store": keys,
+        "rates": PluginRates(counters),
         "lookup": tables,
         "connect": Peers(addresses, loop.time),
         "http": _http(web, loop.time),
@@ -66,6 +83,7 @@ def checked_services(folder: Path) -> dict[str, object]:
         "lookup": CheckedTables(folder),
         "connect": Peers(_nowhere, time.monotonic),
         "http": Unused() if find_spec("aiohttp") is not None else _NO_HTTP,
+        "rates": Unused(),
         "reports": Unused(),
         "failures": Unused(),
     }

@@ -153,14 +153,14 @@ async def _ground(configure: Configure, broken: Callable[[BaseException], None])
     )
     source = Path(configure.source) if configure.source else None
     keys = SqliteKeys(Path(config.spool.path) / "keys.db", time.time)
+    counters = open_counters(Path(config.spool.path), emit)
     allowance = Allowance(config.dns.max_per_message, config.dns.message_timeout)
-    services = make_services(loop, emit, resolver, keys, source.parent if source else Path(), allowance)
+    services = make_services(loop, emit, resolver, keys, source.parent if source else Path(), allowance, counters)
     aggregates = make_aggregates(config)
     services.by_name["reports"] = aggregates
     services.by_name["failures"] = failures = Failures(loop.time)
     hooks = build_hooks(config, source, services.by_name, emit)
     ids = MessageIds(time.time, Entropy())
-    counters = open_counters(Path(config.spool.path), emit)
     return Ground(
         config, loop, events, metrics, emit, ids, store, counters, keys, aggregates, failures, resolver,
         build_routes(config), services, hooks,

@@ -8,13 +8,23 @@ from pathlib import Path
 
 import msgspec
 
+from upesi.config.units import Rate
 from upesi.hooks.services import Clock, LookupTable, Peer, PeerStream
 from upesi.lookup.words import read_words
 from upesi.mail.errors import ServiceFailed
 from upesi.mailauth.failure import Failure
 from upesi.mailauth.observation import Observation, Published
 
-__all__ = ["FakeAnswer", "FakeConnect", "FakeHttp", "FakeLookup", "FileLookup", "MemoryReports", "MemoryStore"]
+__all__ = [
+    "FakeAnswer",
+    "FakeConnect",
+    "FakeHttp",
+    "FakeLookup",
+    "FileLookup",
+    "MemoryRates",
+    "MemoryReports",
+    "MemoryStore",
+]
 
 
 class MemoryStore:
@@ -51,6 +61,23 @@ class MemoryStore:
     def _fail(self) -> None:
         if self.down:
             raise ServiceFailed("the store is down")
+
+
+class MemoryRates:
+    """The service `rates`; its windows end by `clock`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._events: dict[str, list[float]] = {}
+
+    def take(self, key: str, rate: Rate, n: int = 1) -> bool:
+        """Count `n` events of `key`, unless that were more than `rate`."""
+        now = self._clock.now()
+        events = [at for at in self._events.get(key, []) if at > now - rate.seconds]
+        if rate.count and len(events) + n > rate.count:
+            return False
+        self._events[key] = events + [now] * n
+        return True
 
 
 class MemoryReports:

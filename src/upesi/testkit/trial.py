@@ -37,6 +37,7 @@ from upesi.testkit.services import (
     FakeLookup,
     FileLookup,
     MemoryFailures,
+    MemoryRates,
     MemoryReports,
     MemoryStore,
 )
@@ -376,6 +377,7 @@ def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, obje
         "node": NODE,
         "dns": dns or FakeResolver(),
         "store": MemoryStore(clock),
+        "rates": MemoryRates(clock),
         "lookup": FakeLookup({}),
         "http": FakeHttp({}),
         "connect": FakeConnect({}),

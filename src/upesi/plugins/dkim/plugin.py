@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Awaitable
 from typing import Literal
 
@@ -16,7 +17,10 @@ from upesi.plugin import (
     KeyCache,
     MethodResult,
     Plugin,
+    PluginLog,
     PluginSettings,
+    Rate,
+    Rates,
     Transaction,
     Verdict,
     defer,
@@ -31,6 +35,9 @@ Policy = Literal["mark", "defer", "reject"]
 _LEAST_OCTETS = 8
 # what is said of several signatures is the best of them, in this order
 _RANKS = ("pass", "temperror", "neutral", "policy", "fail", "permerror")
+# what is said of signatures that are sent again and again, over all workers and all of them: who sends them could fill the log
+_TOLD = Rate("10/1m")
+_REPLAYED = defer("4.7.28", "Signature of this message was seen too often, try again later")
 _NONE = MethodResult("dkim", "none")
 
 
@@ -53,16 +60,21 @@ class Dkim(Plugin):
         clock_skew: Duration = Duration("2h")
         # whether a signature counts that leaves a part of the body unsigned (l=): anybody may have written that part
         partial_body: bool = False
+        # recipients for whom strangers may bring mail with one and the same valid signature; more are put off. Off: a list that signs once
+        # brings one message to each of its subscribers here
+        replay: Rate = Rate("none")
 
         def __post_init__(self) -> None:
             if not 1 <= self.signatures <= 20:
                 raise ValueError("signatures must be 1 to 20")
 
-    def __init__(self, settings: Settings, dns: Dns, clock: Clock) -> None:
+    def __init__(self, settings: Settings, dns: Dns, clock: Clock, rates: Rates, log: PluginLog) -> None:
         super().__init__(settings)
         self._settings = settings
         self._dns = dns
         self._clock = clock
+        self._rates = rates
+        self._log = log
         self._keys = KeyCache()
         self._terms = DkimTerms(settings.signatures, float(settings.clock_skew), settings.partial_body)
 
@@ -90,10 +102,28 @@ class Dkim(Plugin):
             return self._verdict(self._settings.none, "5.7.20", "Message has no DKIM signature")
         tx.results["dkim"] = (best.result, _evidence(best, len(outcomes), ignored))
         if best.result == "pass":
-            return None
+            return self._replayed(tx, outcomes) if self._settings.replay.count else None
         if best.result == "temperror":
             return self._verdict(self._settings.temperror, "5.7.20", "Key of a DKIM signature cannot be fetched")
         return self._verdict(self._settings.fail, "5.7.20", "No DKIM signature of the message is valid")
+
+    def _replayed(self, tx: Transaction, outcomes: tuple[DkimOutcome, ...]) -> Verdict | None:
+        """Count the recipients of each valid signature, which nobody can make anew without the key (RFC 6376 section 8.6)."""
+        if tx.session.relaying or tx.session.identity is not None:
+            return None
+        for outcome in outcomes:
+            if outcome.result != "pass":
+                continue
+            # the octets of b= and not its text, which may be folded in many ways
+            key = f"dkim:{outcome.domain}:{hashlib.sha256(outcome.octets).hexdigest()}"
+            if not self._rates.take(key, self._settings.replay, len(tx.recipients)):
+                tx.results["dkim"] = ("pass", f"replayed; d={outcome.domain} s={outcome.selector}")
+                if self._rates.take("dkim:told", _TOLD):
+                    self._log(
+                        "replayed", domain=outcome.domain, selector=outcome.selector, client=tx.session.client.address
+                    )
+                return _REPLAYED
+        return None
 
     def _verdict(self, policy: Policy, status: str, text: str) -> Verdict | None:
         # RFC 7372 section 3.1: X.7.20, no passing DKIM signature found
