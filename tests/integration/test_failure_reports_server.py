@@ -155,6 +155,7 @@ def expected(said: str, redacted: Redactor) -> str:
         f"Source-IP: {CLIENT}",
         "Source-Port: 4000",
         "Reported-Domain: bank.example",
+        "",
         f"--=_{id}",
         "Content-Type: text/rfc822-headers",
         "",
@@ -165,6 +166,7 @@ def expected(said: str, redacted: Redactor) -> str:
         f"Subject: {redacted.text('secretplans')}",
         f"X-Odd: {redacted.text('secretvalue')}",
         "Content-Type: text/plain",
+        "",
         f"--=_{id}--",
         "",
     ]

@@ -120,7 +120,9 @@ def read_feedback(body: Body) -> FeedbackReport:
 def _fields(part: Part) -> tuple[tuple[str, str], ...]:
     if part.size > MAX_FEEDBACK:
         raise FeedbackError("the part with the fields is too long")
-    headers = Headers(part.content(MAX_FEEDBACK))
+    octets = part.content(MAX_FEEDBACK)
+    # the last line end may be the delimiter's (RFC 2046 section 5.1.1), and often is
+    headers = Headers(octets if octets.endswith(b"\r\n") else octets + b"\r\n")
     if headers.bottom != headers.size:
         raise FeedbackError("a line of the report is no field")
     fields: list[tuple[str, str]] = []

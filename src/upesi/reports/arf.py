@@ -155,12 +155,12 @@ def _properties(result: MethodResult, redactor: Redactor) -> list[tuple[str, str
 
 
 def _section(fields: list[tuple[str, str]]) -> bytes:
-    """Return fields as lines; one that no line can hold is left out."""
+    """Return fields as lines, and the line end that belongs to the delimiter behind; a field that no line can hold is left out."""
     found = bytearray()
     for name, value in fields:
         with contextlib.suppress(ValueError):
             found += header_field(name, _ascii(printable(value, _MAX_VALUE)).decode())
-    return bytes(found)
+    return bytes(found + b"\r\n")
 
 
 def _ascii(text: str) -> bytes:
