@@ -227,7 +227,7 @@ def _reports(config: Config) -> Found:
     for name in ("failures_of_domain", "failures_to_destination", "failures"):
         if not getattr(config.reports, name).count:
             # RFC 9991 section 2: a MUST
-            yield ("reports", name), "needs a limit: whoever forges mail could have any number of reports sent"
+            yield ("reports", name), "needs a limit: forgers choose how much there is to report"
 
 
 def _address(address: str, path: KeyPath) -> Found:

@@ -65,6 +65,7 @@ MISTAKES = [
     ("[delivery]\njitter = 2", "upesi.toml:2: delivery.jitter: must be between 0 and 1"),
     ('[reports]\nsender = "nobody"', "upesi.toml:2: reports.sender: 'nobody' is no address: address has no domain"),
     ('[reports]\nspread = "2d"', "upesi.toml:2: reports.spread: cannot be more than a day"),
+    ('[reports]\nfailures = "none"', "upesi.toml:2: reports.failures: needs a limit: forgers choose how much there is to report"),
     ('[delivery]\nsmarthost = "relay.example"',
      "upesi.toml:2: delivery.smarthost: 'relay.example' is not of the form smtp://HOST:PORT or smtps://HOST:PORT"),
     ('[[destination]]\ntls = "verify"', "upesi.toml:1: destination[0].domains: is empty, and so is hosts: this would be about nobody"),
