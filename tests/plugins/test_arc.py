@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -18,7 +19,7 @@ from upesi.plugins.aliases.plugin import Aliases
 from upesi.plugins.arc.plugin import Arc
 from upesi.plugins.arc_seal.plugin import ArcSeal
 from upesi.plugins.dkim.plugin import Dkim
-from upesi.testkit import FakeClock, FakeResolver, Trial, message
+from upesi.testkit import FakeClock, FakeResolver, MemoryRates, Trial, message
 
 AUTHOR = rsa_key("example.com", "author")
 
@@ -37,7 +38,8 @@ class Site:
         dns.set(key.name, "TXT", [key.record])
 
     def plugins(self, arc: dict[str, object], seal: dict[str, object]) -> tuple[LoadedPlugin, ...]:
-        services = {"dns": self.dns, "clock": FakeClock(NOW), "node": f"mx.{self.name}"}
+        clock = FakeClock(NOW)
+        services = {"dns": self.dns, "clock": clock, "rates": MemoryRates(clock), "node": f"mx.{self.name}"}
         own = {"domain": self.name, "selector": "arc", "key": str(self.file), **seal}
         table = {
             "list@example.org": ["member@example.net", "other@example.org"],
@@ -183,4 +185,13 @@ async def test_a_key_that_cannot_be_used_stops_the_start(first: Site) -> None:
     """DKIM-05: as for dkim_sign."""
     first.file.chmod(0o644)
     with pytest.raises(ConfigError, match="others may read"):
+        first.plugins({}, {})
+
+
+async def test_a_key_that_few_validators_read_stops_the_start(first: Site) -> None:
+    """ARC-01, RFC 8617: chains are sealed with rsa-sha256; whoever knows no Ed25519 would call the chain broken for good."""
+    first.file.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    with pytest.raises(ConfigError, match="is no RSA key"):
         first.plugins({}, {})

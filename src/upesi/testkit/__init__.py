@@ -8,7 +8,7 @@ from upesi.testkit.clock import FakeClock
 from upesi.testkit.loop import Stalled, VirtualLoop, run_virtual
 from upesi.testkit.messages import message
 from upesi.testkit.resolver import FakeResolver
-from upesi.testkit.services import FakeAnswer, FakeConnect, FakeHttp, FakeLookup, MemoryStore
+from upesi.testkit.services import FakeAnswer, FakeConnect, FakeHttp, FakeLookup, MemoryRates, MemoryStore
 from upesi.testkit.trial import Event, Step, Trial, load, try_plugin
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "FakeHttp",
     "FakeLookup",
     "FakeResolver",
+    "MemoryRates",
     "MemoryStore",
     "ScriptedClient",
     "Stalled",

@@ -50,6 +50,9 @@ class ArcSeal(Plugin):
         self._id = settings.authserv_id or node
         authentication_results(self._id, ())
         self._key = signing_key(settings.domain, settings.selector, settings.key)
+        if self._key.algorithm != "rsa-sha256":
+            # RFC 8617 names no other algorithm: validators that hold to it (dkimpy) call the chain broken, and it stays so for good
+            raise ValueError(f"{settings.key}: is no RSA key, and few who validate ARC read another")
         self._outgoing = Outgoing("arc_seal.hashing", BodyHash(ARC_TERMS.body))
 
     @hook.rcpt(after=["aliases"])
