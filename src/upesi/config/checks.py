@@ -210,7 +210,7 @@ def _plugins(config: Config) -> Found:
         # settings of a plugin that is switched off are fine; a misspelt table would be ignored in silence
         close = get_close_matches(name, plugins.enabled, n=1, cutoff=0.8)
         if name not in plugins.enabled and close:
-            yield ("plugins", name), f"no plugin {name!r} is enabled, did you mean {close[0]}?"
+            yield ("plugins", name), f"no plugin {name!r} is enabled, but {close[0]!r} is: one of the names is wrong"
     if plugins.folder and Path(plugins.folder).is_file():
         yield ("plugins", "folder"), f"{plugins.folder} is a file, not a folder"
 
