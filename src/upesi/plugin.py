@@ -12,6 +12,7 @@ from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, h
 from upesi.hooks.dns_lists import DnsLists, Listing, ListZoneSettings
 from upesi.hooks.notes import Note
 from upesi.hooks.outgoing import Outgoing, signing_key
+from upesi.hooks.own_mail import OwnMail
 from upesi.hooks.points import Report
 from upesi.hooks.services import (
     Clock,
@@ -134,6 +135,7 @@ __all__ = [
     "Outcome",
     "OutcomeKind",
     "Outgoing",
+    "OwnMail",
     "Part",
     "Pattern",
     "PatternError",

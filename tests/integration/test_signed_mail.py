@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import smtplib
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from integration.conftest import MakeServer, route_to
 from integration.receiver import Receiver
 from integration.server import free_port
 from integration.test_mail_authentication import CLIENT, Proxied
-from unit.mailauth.dkimkit import answers
+from unit.mailauth.dkimkit import answers, verified
 from upesi.cli.main import upesi
 from upesi.mailauth.arc import ArcValidator
 from upesi.mailauth.asking import answered_from
@@ -22,21 +23,23 @@ from upesi.mailauth.keys import KeyCache
 from upesi.testkit.dns import FakeDns
 
 DOMAIN = "example.com"
+# what the tests' servers call themselves
+NODE = "upesi.test"
 CONTENT = (
     b"From: Anna <anna@example.com>\r\nTo: b@example.net\r\nSubject: Some\r\n\tfolded  subject\r\n"
     b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\nHello.  \r\n\r\n.dots\r\n\r\n\r\n"
 )
 
 
-def make_keys(folder: Path) -> tuple[str, dict[str, str]]:
+def make_keys(folder: Path, domain: str = DOMAIN) -> tuple[str, dict[str, str]]:
     """Return the lines of the configuration, and the zone, as the command prints them."""
     lines, zone = [], {}
     for selector, kind in (("r1", "rsa"), ("e1", "ed25519")):
-        said = CliRunner().invoke(upesi, ["dkim", "new", DOMAIN, selector, "--type", kind, "--folder", str(folder)])
+        said = CliRunner().invoke(upesi, ["dkim", "new", domain, selector, "--type", kind, "--folder", str(folder)])
         assert said.exit_code == 0, said.output
         lines.append(said.output.strip().rpartition("\n")[2])
         record, _, _ = said.output.partition("# in the configuration")
-        zone[f"{selector}._domainkey.{DOMAIN}"] = " ".join(re.findall(r'"[^"]*"', record))
+        zone[f"{selector}._domainkey.{domain}"] = " ".join(re.findall(r'"[^"]*"', record))
     return "\n".join(lines), zone
 
 
@@ -109,3 +112,20 @@ async def test_what_we_sign_is_valid_when_it_comes_back(
     texts = {name: re.sub(r'" "|"', "", record) for name, record in zone.items()}
     outcome = answered_from(validator.outcome(KeyCache()), lambda question: answers(texts, question))
     assert (outcome.result, outcome.reason, outcome.sealers) == ("pass", "", (DOMAIN,))
+
+
+@pytest.mark.slow
+def test_notices_of_ours_are_signed(upesi_server: MakeServer, receiver: Receiver, tmp_path: Path) -> None:
+    """DSN-03: a failure notice leaves with valid signatures of the server's own name."""
+    keys, zone = make_keys(tmp_path / "keys", NODE)
+    receiver.on_rcpt = lambda path: b"550 5.1.1 no such user" if "nobody" in path else b"250 2.1.5 ok"
+    server = upesi_server(
+        f'{route_to(receiver.port)}[plugins]\nenabled = ["relay", "dkim_sign"]\n[plugins.dkim_sign.keys."{NODE}"]\n{keys}\n'
+    )
+    server.send(CONTENT, to="nobody@example.net", sender="anna@example.com")
+    (notice,) = receiver.wait_for(1)
+    assert notice.reverse_path == ""
+    texts = {name: re.sub(r'" "|"', "", record) for name, record in zone.items()}
+    # behind the trace that no sender signs
+    found = verified(notice.data, texts, now=int(time.time()))
+    assert [(each.result, each.domain) for each in found] == [("pass", NODE)] * 2

@@ -15,6 +15,7 @@ from upesi.hooks.verdict import Verdict
 from upesi.mail.timing import Timing
 from upesi.mailauth.dkim import DkimOutcome
 from upesi.mailauth.signing import SigningKey
+from upesi.plugin import OwnMail
 from upesi.plugins.dkim_sign.plugin import DkimSign
 from upesi.testkit import FakeClock, Trial, message
 
@@ -274,3 +275,51 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, object], 
     """Each mistake is named when the server starts."""
     with pytest.raises(ConfigError, match=text):
         Trial.of(DkimSign, settings)
+
+
+def own_mail_of(files: dict[str, str], **settings: object) -> OwnMail:
+    own_mail = OwnMail(lambda name, fields: None)
+    keys = {"example.com": files}
+    Trial.of(DkimSign, {"keys": keys, **settings}, clock=FakeClock(NOW), services={"own_mail": own_mail})
+    return own_mail
+
+
+NOTICE = b"From: <MAILER-DAEMON@mx.example.com>\r\nTo: <a@example.net>\r\nSubject: Undelivered\r\n\r\nIt was not.\r\n"
+
+
+def test_what_the_server_writes_itself_is_signed_too(files: dict[str, str]) -> None:
+    """DSN-03: a notice from the server's own name has a valid signature of each key of its domain, or of the one above."""
+    signed = own_mail_of(files).finished(NOTICE)
+    assert signed.endswith(NOTICE)
+    found = verified(signed, ZONE, now=NOW + 60)
+    assert [(each.result, each.domain) for each in found] == [("pass", "example.com")] * 2
+
+
+@pytest.mark.parametrize(
+    ("notice", "settings"),
+    [
+        (NOTICE, {"notices": False}),
+        (NOTICE, {"subdomains": False}),
+        (NOTICE.replace(b"mx.example.com", b"mx.test"), {}),
+    ],
+    ids=["switched off", "no subdomains", "no key"],
+)
+def test_notices_without_a_key_are_as_they_were(
+    files: dict[str, str], notice: bytes, settings: dict[str, object]
+) -> None:
+    """A server whose name has no key sends its notices all the same."""
+    assert own_mail_of(files, **settings).finished(notice) == notice
+
+
+def test_a_plugin_that_fails_on_a_notice_leaves_it_as_it_is() -> None:
+    """A notice without a signature is better than none; the operator hears of it."""
+    events: list[tuple[str, dict[str, object]]] = []
+    own_mail = OwnMail(lambda name, fields: events.append((name, fields)))
+
+    def fails(message: bytes) -> bytes:
+        raise OSError("the key is gone")
+
+    own_mail.on_top(fails)
+    own_mail.on_top(lambda message: b"X-Seen: yes\r\n")
+    assert own_mail.finished(NOTICE) == b"X-Seen: yes\r\n" + NOTICE
+    assert events == [("notice.unsigned", {"error": "OSError"})]

@@ -15,6 +15,7 @@ from upesi.hooks.session import Transaction
 from upesi.lookup.pool import WorkPool
 from upesi.lookup.private import read_private
 from upesi.mail.address import domain_from
+from upesi.mail.body import Body, MemoryBody
 from upesi.mailauth.fields import Fields
 from upesi.mailauth.hashing import BodyDigest, MessageHashing, fields_of
 from upesi.mailauth.signature import BodyHash
@@ -64,6 +65,13 @@ class Outgoing:
         else:
             await self.run(again.read, message)
         return again.fields, again.digest(self._wanted)
+
+    def own(self, message: bytes) -> tuple[Body, Fields | None, BodyDigest | None]:
+        """Return a message that this server wrote itself, its fields and its body's hash; it is no larger than notices and reports are."""
+        body = MemoryBody(message)
+        hashing = MessageHashing(self._body_hashes)
+        hashing.read(body)
+        return body, hashing.fields, hashing.digest(self._wanted)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what `function` returns, in a thread; raise what it raises, LookupFailed where too much waits."""

@@ -43,7 +43,10 @@ class DsnReporter:
         place: Callable[[Route], tuple[str, DeliveryState]],
         route_for: Callable[[Address], Route],
         lifetime: float,
+        finished: Callable[[bytes], bytes] = bytes,
     ) -> None:
+        """`finished` puts the last touch to a notice, such as a signature."""
+        self._finished = finished
         self._hostname = hostname
         self._place = place
         self._route_for = route_for
@@ -76,7 +79,7 @@ class DsnReporter:
         if to is None or not told:
             return None
         case = Case(case.kind, case.message, told, case.now, case.until)
-        octets = notice(case, to, id, self._hostname)
+        octets = self._finished(notice(case, to, id, self._hostname))
         transmission = Transmission(
             BodyType.SEVEN_BIT if octets.isascii() else BodyType.EIGHT_BIT,
             smtputf8=case.international and not octets.isascii(),

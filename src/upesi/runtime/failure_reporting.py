@@ -156,8 +156,9 @@ def make_failure_sender(ground: Ground, intake: Intake) -> Callable[[], Awaitabl
     config = ground.config
     if not config.reports.send or "dmarc" not in config.plugins.enabled:
         return _nothing
+    queue = ReportQueue(intake, time.time, "dmarc-failure", ground.services.own_mail.finished)
     sender = FailureSender(
-        ground.failures, ground.resolver, ReportQueue(intake, time.time, "dmarc-failure"), ground.counters, ground.keys,
+        ground.failures, ground.resolver, queue, ground.counters, ground.keys,
         config.reports, config.node.name, ground.ids.next, urandom, time.time, ground.emit,
     )  # fmt: skip
     sender.start()

@@ -15,6 +15,7 @@ from upesi.config.units import Rate
 from upesi.dns.resolver import Resolver
 from upesi.hooks.dns_budget import Allowance, BoundedDns
 from upesi.hooks.guard import Emit
+from upesi.hooks.own_mail import OwnMail
 from upesi.hooks.services import Absent, SystemClock, Unused
 from upesi.http.service import HttpService
 from upesi.lookup.tables import CheckedTables, Tables
@@ -44,6 +45,8 @@ class PluginServices(msgspec.Struct, frozen=True):
     by_name: dict[str, object]
     tables: Tables
     web: Web
+    # what plugins put on top of notices and reports
+    own_mail: OwnMail
 
 
 def make_services(
@@ -70,8 +73,9 @@ def make_services(
         "lookup": tables,
         "connect": Peers(addresses, loop.time),
         "http": _http(web, loop.time),
+        "own_mail": (own_mail := OwnMail(emit)),
     }
-    return PluginServices(services, tables, web)
+    return PluginServices(services, tables, web, own_mail)
 
 
 def checked_services(folder: Path) -> dict[str, object]:
@@ -84,6 +88,7 @@ def checked_services(folder: Path) -> dict[str, object]:
         "connect": Peers(_nowhere, time.monotonic),
         "http": Unused() if find_spec("aiohttp") is not None else _NO_HTTP,
         "rates": Unused(),
+        "own_mail": OwnMail(lambda name, fields: None),
         "reports": Unused(),
         "failures": Unused(),
     }

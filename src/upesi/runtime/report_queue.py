@@ -22,10 +22,17 @@ _LIFETIME = 2 * 86_400.0
 class ReportQueue:
     """The way into the queue of one worker."""
 
-    __slots__ = ("_intake", "_now", "_session")
+    __slots__ = ("_finished", "_intake", "_now", "_session")
 
-    def __init__(self, intake: Intake, now: Callable[[], float], session: str = "dmarc-report") -> None:
-        """`session` is what the message's history says that it came from."""
+    def __init__(
+        self,
+        intake: Intake,
+        now: Callable[[], float],
+        session: str = "dmarc-report",
+        finished: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        """`session` is what the message's history says that it came from; `finished` puts the last touch to it, such as a signature."""
+        self._finished = finished
         self._intake = intake
         self._now = now
         self._session = session
@@ -44,6 +51,8 @@ class ReportQueue:
 
         if self._intake.full():
             raise SpoolError("the spool is full")
+        # a thread: some of these reports are megabytes, and a signature takes what it takes
+        octets = await asyncio.to_thread(self._finished, octets)
         self._intake.accept(self._message(id, to, octets), committed)
         await done
 

@@ -79,11 +79,12 @@ class ReportSender:
         hostname: str,
         now: Callable[[], float],
         emit: Emit,
+        finished: Callable[[bytes], bytes] = bytes,
     ) -> None:
         """`queued` says whether a message was queued already; it is called in a thread. Raises ValueError for a sender that is none."""
         self._aggregates = aggregates
         self._dns = dns
-        self._queue = ReportQueue(intake, now)
+        self._queue = ReportQueue(intake, now, finished=finished)
         self._queued = queued
         self._sender = Address.parse(settings.sender or f"postmaster@{hostname}")
         self._organization = settings.organization or hostname
@@ -184,7 +185,7 @@ def make_report_sender(ground: Ground, intake: Intake, *, sends: bool) -> Callab
     spool = Path(config.spool.path)
     sender = ReportSender(
         ground.aggregates, ground.resolver, intake, lambda id: was_queued(spool, id), config.reports, config.node.name, time.time,
-        ground.emit,
+        ground.emit, ground.services.own_mail.finished,
     )  # fmt: skip
     sender.start()
     return sender.close

@@ -100,8 +100,9 @@ def make_sending(
     smtp = SmtpAgent(loop, connector, securing, config.delivery, time.time)
     agents = AgentDeliverer(smtp, maildir, DiscardAgent(loop))
     reporter = DsnReporter(
-        config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire)
-    )
+        config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire),
+        ground.services.own_mail.finished,
+    )  # fmt: skip
     scheduler = Scheduler(
         ground.store,
         router,

@@ -19,6 +19,7 @@ from upesi.hooks.chain import Chain
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.discovery import file_source
 from upesi.hooks.loading import LoadedPlugin, load_plugin, plugin_from
+from upesi.hooks.own_mail import OwnMail
 from upesi.hooks.registry import Hooks
 from upesi.hooks.session import Client, Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
@@ -378,6 +379,7 @@ def trial_services(clock: FakeClock, dns: FakeResolver | None) -> dict[str, obje
         "dns": dns or FakeResolver(),
         "store": MemoryStore(clock),
         "rates": MemoryRates(clock),
+        "own_mail": OwnMail(lambda name, fields: None),
         "lookup": FakeLookup({}),
         "http": FakeHttp({}),
         "connect": FakeConnect({}),
