@@ -45,7 +45,16 @@ from upesi.mail.mime_scan import scan
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.patterns import Pattern, PatternError
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, QuarantineRoute, Route
+from upesi.mail.route import (
+    DiscardRoute,
+    HostRoute,
+    LmtpRoute,
+    MaildirRoute,
+    MxRoute,
+    PipeRoute,
+    QuarantineRoute,
+    Route,
+)
 from upesi.mail.tls import TlsLevel, TlsPolicy
 from upesi.mailauth.arc import ArcOutcome, ArcValidator
 from upesi.mailauth.arc_sealing import ARC_TERMS, arc_set
@@ -141,6 +150,7 @@ __all__ = [
     "PatternError",
     "Peer",
     "PeerStream",
+    "PipeRoute",
     "Plugin",
     "PluginLog",
     "PluginSettings",

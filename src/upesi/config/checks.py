@@ -14,6 +14,7 @@ from upesi.config.authentication import check_auth
 from upesi.config.bounds import check_bounds
 from upesi.config.destinations import check_destinations
 from upesi.config.problems import KeyPath
+from upesi.config.programs import check_programs
 from upesi.config.settings import ClientCertificates, Config, ListenerSettings, ListenerTls, Role
 from upesi.mail.address import Address, AddressError, domain_from
 
@@ -38,8 +39,8 @@ _POSITIVE: tuple[KeyPath, ...] = (
 )  # fmt: skip
 _HOST_PORT = re.compile(r"(smtps?|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
 _SMTP_PORT = 25
-_SCHEMES = ("mx", "smtp", "smtps", "lmtp", "maildir", "discard")
-_FORMS = "mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER or discard"
+_SCHEMES = ("mx", "smtp", "smtps", "lmtp", "maildir", "pipe", "discard")
+_FORMS = "mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER, pipe:NAME or discard"
 
 
 def cross_check(config: Config) -> Found:
@@ -52,6 +53,7 @@ def cross_check(config: Config) -> Found:
     yield from check_access(config)
     yield from check_bounds(config)
     yield from _routes(config)
+    yield from check_programs(config)
     yield from check_destinations(config)
     yield from _delivery(config)
     yield from _servers(config)
@@ -143,6 +145,8 @@ def _route_problem(to: str) -> str:
         return f"{scheme!r} takes nothing behind it" if rest or to != scheme else ""
     if scheme == "maildir":
         return "" if rest else "maildir: needs a folder behind it"
+    if scheme == "pipe":
+        return "" if rest else "pipe: needs the name of a [[program]] behind it"
     if to.startswith("lmtp:///"):
         return "" if len(to) > len("lmtp:///") else "lmtp:/// needs the path of a socket behind it"
     return _host_port_problem(to, scheme)

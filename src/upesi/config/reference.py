@@ -16,7 +16,7 @@ from io import StringIO
 
 import msgspec
 
-from upesi.config import account_settings, settings, timeouts
+from upesi.config import account_settings, route_settings, settings, timeouts
 from upesi.config.units import Duration, Rate, Size
 
 __all__ = ["reference"]
@@ -41,14 +41,14 @@ directory.
   Values are TOML; what is not TOML is taken as text.
 * An unknown key or section, or a value of the wrong type, stops the start (and changes nothing at a reload).
 
-This page is generated from `settings.py`, `account_settings.py` and `timeouts.py` in `src/upesi/config` by `make docs`.
+This page is generated from `settings.py`, `timeouts.py` and the `*_settings.py` beside them in `src/upesi/config` by `make docs`.
 """
 
 
 def reference() -> str:
     """Return the reference as Markdown."""
     comments: dict[tuple[str, str], str] = {}
-    for module in (settings, account_settings, timeouts):
+    for module in (settings, route_settings, account_settings, timeouts):
         comments |= _comments(inspect.getsource(module))
     lines = [_HEAD]
     for field in msgspec.structs.fields(settings.Config):

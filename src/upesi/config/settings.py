@@ -1,6 +1,6 @@
 """Every section of the configuration, with its defaults; each default that a reader could doubt is argued beside it.
 
-The structs are immutable; a reload builds new ones. `docs/reference/configuration.md` is generated from this file and
+The structs are immutable; a reload builds new ones. `docs/reference/configuration.md` is generated from this file, `route_settings.py` and
 `account_settings.py`: the docstring of a struct is the section's text, the comment above or beside a field is the field's.
 """
 
@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from upesi.config.account_settings import AuthMechanism, AuthSettings, CredentialsSettings, OauthSettings, SenderRule
+from upesi.config.route_settings import ProgramSettings, RouteSettings
 from upesi.config.section import Section
 from upesi.config.timeouts import Timeouts
 from upesi.config.units import Duration, Rate, Size
@@ -38,6 +39,7 @@ __all__ = [
     "OauthSettings",
     "OverloadSettings",
     "PluginsSettings",
+    "ProgramSettings",
     "Reaction",
     "ReportsSettings",
     "Role",
@@ -314,20 +316,6 @@ class PluginsSettings(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, dict[str, object]] = {}
 
 
-class RouteSettings(Section, frozen=True, kw_only=True):
-    """Where mail for some domains goes. The first match wins; without one it goes by MX, or to `delivery.smarthost`."""
-
-    # "example.com", ".example.com" (below it), "*" (all)
-    domains: tuple[str, ...]
-    # "mx", "smtp://HOST:PORT", "smtps://HOST:PORT" (TLS from the first octet, port 465), "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET",
-    # "maildir:FOLDER" (a Maildir per local part), "discard"
-    to: str
-    # log in there under this name, inside TLS only, and to a server whose certificate is right unless a `[[destination]]` says otherwise
-    user: str = ""
-    # a file, readable by its owner and group only, whose first line is the password; read for each connection
-    password_file: str = ""
-
-
 class DestinationSettings(Section, frozen=True, kw_only=True):
     """What is asked of TLS on the way to some destinations. The first table that names the domain decides; "*" is the default of all.
 
@@ -490,6 +478,7 @@ class Config(Section, frozen=True, kw_only=True):
     credentials: tuple[CredentialsSettings, ...] = ()
     plugins: PluginsSettings = PluginsSettings()
     route: tuple[RouteSettings, ...] = ()
+    program: tuple[ProgramSettings, ...] = ()
     destination: tuple[DestinationSettings, ...] = ()
     delivery: DeliverySettings = DeliverySettings()
     dns: DnsSettings = DnsSettings()

@@ -17,7 +17,7 @@ from upesi.config.settings import DeliverySettings, RouteSettings
 from upesi.delivery.domains import DomainTable, pattern_from
 from upesi.delivery.mailboxes import folder_name
 from upesi.mail.address import Address, AddressError, domain_from
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
 
 __all__ = ["RouteError", "RouteTable"]
 
@@ -30,6 +30,7 @@ _FORMS = {
     "smtps": "smtps://HOST:PORT",
     "lmtp": "lmtp://HOST:PORT or lmtp:///PATH",
     "maildir": "maildir:FOLDER",
+    "pipe": "pipe:PROGRAM",
     "discard": "discard",
 }
 # Domains whose targets are remembered; a look costs 2 us, so forgetting all of them costs little
@@ -148,12 +149,20 @@ def _read_maildir(rest: str) -> _Target:
     return lambda address: MaildirRoute(join(root, folder_name(address.local)))
 
 
+def _read_pipe(rest: str) -> _Target:
+    if not rest:
+        raise ValueError("the name of a [[program]] is missing")
+    route = PipeRoute(rest)
+    return lambda address: route
+
+
 _READERS: dict[str, Callable[[str], _Target]] = {
     "mx": _read_mx,
     "smtp": _read_smtp,
     "smtps": _read_smtps,
     "lmtp": _read_lmtp,
     "maildir": _read_maildir,
+    "pipe": _read_pipe,
     "discard": _read_discard,
 }
 

@@ -19,7 +19,7 @@ from upesi.delivery.policies import TlsPolicies
 from upesi.dns.cache import TtlCache
 from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.outcome import Outcome
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
 from upesi.mail.tls import TlsPolicy
 from upesi.scheduler.work import Destination, Host, Unroutable
 
@@ -141,6 +141,8 @@ class MxRouter:
             case MaildirRoute(path):
                 # one queue for all mailboxes below one root: they share a disk, not a receiver's limit
                 return Destination(f"maildir:{dirname(path)}", route)
+            case PipeRoute(program):
+                return Destination(f"pipe:{program}", route)
             case DiscardRoute():
                 return Destination("discard", route)
             case MxRoute(domain):

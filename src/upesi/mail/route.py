@@ -16,6 +16,7 @@ __all__ = [
     "LmtpRoute",
     "MaildirRoute",
     "MxRoute",
+    "PipeRoute",
     "QuarantineRoute",
     "Route",
     "decode_route",
@@ -76,6 +77,12 @@ class MaildirRoute(msgspec.Struct, frozen=True, gc=False, tag="maildir"):
     path: str
 
 
+class PipeRoute(msgspec.Struct, frozen=True, gc=False, tag="pipe"):
+    """To the program that the configuration has under this name: the queue never holds a command."""
+
+    program: str
+
+
 class DiscardRoute(msgspec.Struct, frozen=True, gc=False, tag="discard"):
     """Accepted and thrown away, on purpose and with an event that says so."""
 
@@ -90,7 +97,10 @@ class QuarantineRoute(msgspec.Struct, frozen=True, gc=False, tag="quarantine"):
     route: Route | None = None
 
 
-Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | DiscardRoute
+Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | PipeRoute | DiscardRoute
+
+# what does not leave this machine over a wire
+_LOCAL = MaildirRoute | PipeRoute | DiscardRoute
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
@@ -98,7 +108,7 @@ _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
 
 def requiring_tls(route: Route) -> Route:
     """Return `route` for mail that came with REQUIRETLS; what does not leave this machine is as it is."""
-    if isinstance(route, MaildirRoute | DiscardRoute) or (isinstance(route, LmtpRoute) and not route.port):
+    if isinstance(route, _LOCAL) or (isinstance(route, LmtpRoute) and not route.port):
         return route
     return msgspec.structs.replace(route, requiretls=True)
 
@@ -108,7 +118,7 @@ def relaxing_tls(route: Route) -> Route:
 
     A policy that a plugin has set stands, and so does the one that protects a password of ours.
     """
-    if isinstance(route, MaildirRoute | DiscardRoute) or route.tls is not None:
+    if isinstance(route, _LOCAL) or route.tls is not None:
         return route
     if isinstance(route, HostRoute) and route.user:
         return route

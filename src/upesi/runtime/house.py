@@ -118,6 +118,7 @@ class House:
         for close in self._closing:
             await close()
         self._sending.maildir.close()
+        self._sending.pipe.close()
         self._ground.resolver.close()
         await self._ground.store.close()
         self._ground.counters.close()

@@ -17,10 +17,12 @@ from upesi.config.problems import SOMEWHERE, ConfigError, Problem
 from upesi.config.settings import Config, DestinationSettings
 from upesi.delivery.agents.discard import DiscardAgent
 from upesi.delivery.agents.maildir import MaildirAgent
+from upesi.delivery.agents.pipe import PipeAgent
 from upesi.delivery.agents.securing import Securing
 from upesi.delivery.agents.smtp import SmtpAgent
 from upesi.delivery.deliverer import AgentDeliverer
 from upesi.delivery.policies import TlsPolicies, policy_of
+from upesi.delivery.programs import programs_of
 from upesi.delivery.routes import RouteTable
 from upesi.delivery.routing import MxRouter, own_names
 from upesi.limits.shares import Holder
@@ -43,6 +45,7 @@ class Sending(msgspec.Struct, frozen=True):
     reporter: DsnReporter
     scheduler: Scheduler
     maildir: MaildirAgent
+    pipe: PipeAgent
     connector: Connector
 
 
@@ -70,8 +73,19 @@ def check_sending(config: Config) -> None:
                 read_secret(Path(file))
         except UpesiError as error:
             problems.append(Problem(SOMEWHERE, 0, key, str(error)))
+    problems += _program_problems(config)
     if problems:
         raise ConfigError(problems)
+
+
+def _program_problems(config: Config) -> list[Problem]:
+    return [
+        Problem(
+            SOMEWHERE, 0, f"program[{index}].command", f"{program.command[0]} is no file that this user can execute"
+        )
+        for index, program in enumerate(config.program)
+        if not (os.path.isfile(program.command[0]) and os.access(program.command[0], os.X_OK))
+    ]
 
 
 _TLS_FILES = (("tls_authorities", "tls_certificate"), ("tls_certificate", "tls_authorities"))
@@ -98,7 +112,8 @@ def make_sending(
     maildir = MaildirAgent(loop, config.node.name, time.time, os.urandom)
     securing = Securing(TlsClient(loop.time), config.node.name, ground.emit, os.urandom)
     smtp = SmtpAgent(loop, connector, securing, config.delivery, time.time)
-    agents = AgentDeliverer(smtp, maildir, DiscardAgent(loop))
+    pipe = PipeAgent(loop, programs_of(config.program))
+    agents = AgentDeliverer(smtp, maildir, pipe, DiscardAgent(loop))
     reporter = DsnReporter(
         config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire),
         ground.services.own_mail.finished,
@@ -120,7 +135,7 @@ def make_sending(
         hooks=delivery_hooks(ground.hooks),
         current=mx.current,
     )
-    return Sending(router, reporter, scheduler, maildir, connector)
+    return Sending(router, reporter, scheduler, maildir, pipe, connector)
 
 
 def _routers(ground: Ground) -> tuple[MxRouter, Router]:

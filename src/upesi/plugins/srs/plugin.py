@@ -11,6 +11,7 @@ from upesi.plugin import (
     ListError,
     LmtpRoute,
     MaildirRoute,
+    PipeRoute,
     Plugin,
     PluginLog,
     PluginSettings,
@@ -108,7 +109,7 @@ class ForwardedSenders(Plugin):
         if recipient.address.domain in self._local or recipient.verdict is not None:
             return False
         route = recipient.route.route if isinstance(recipient.route, QuarantineRoute) else recipient.route
-        return not isinstance(route, (MaildirRoute, LmtpRoute, DiscardRoute))
+        return not isinstance(route, (MaildirRoute, LmtpRoute, PipeRoute, DiscardRoute))
 
 
 def _secrets(path: str) -> list[bytes]:
