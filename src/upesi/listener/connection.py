@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from upesi.listener.arrival import Arrival, peer
 from upesi.listener.parting import Parting
@@ -28,9 +28,6 @@ from upesi.session.greeting import early_talk, greet
 from upesi.session.starttls import secured
 from upesi.session.verbs import handle
 from upesi.tls.transport import TlsTransport
-
-if TYPE_CHECKING:
-    from upesi.protocol.smtp.events import Event
 
 __all__ = ["Connection"]
 
@@ -292,7 +289,9 @@ class Connection(Parting):
                     out += protocol.send(answer)
                 else:
                     out += self._say(answer)
-                if self._parked or engine.over:
+                    if self._parked or engine.over:
+                        return out
+                if protocol.idle:
                     return out
                 if len(out) > _GROUP:
                     self.flush()
@@ -300,17 +299,15 @@ class Connection(Parting):
                     out = b""
                     if self._choked:
                         return out
-                if protocol.idle:
-                    return out
             turns -= 1
             if not turns:
                 self._rest()
                 return out
             try:
                 event = protocol.next_event()
-                if type(event) is Pause:
+                if isinstance(event, Pause):
                     return out
-                answer = handle(engine, cast("Event", event))
+                answer = handle(engine, event)
             except RemoteProtocolError as error:
                 answer = engine.violated(error)
 

@@ -40,10 +40,11 @@ class Outbox:
     def add(self, sender: Sender) -> None:
         """Let `sender` write soon; once is enough until it was flushed."""
         waiting = self._waiting
-        if not waiting:
-            self._loop.call_soon(self._deliver)
         waiting.append(sender)
-        if len(waiting) >= _MOST:
+        count = len(waiting)
+        if count == 1:
+            self._loop.call_soon(self._deliver)
+        elif count == _MOST:
             self._deliver()
 
     def _deliver(self) -> None:

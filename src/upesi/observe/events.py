@@ -68,6 +68,7 @@ class Events:
         "_buffer",
         "_common",
         "_loop",
+        "_millisecond",
         "_now",
         "_prefix",
         "_render",
@@ -75,6 +76,7 @@ class Events:
         "_second",
         "_sink",
         "_size",
+        "_stamped",
         "_thread",
         "_timer",
     )
@@ -102,8 +104,8 @@ class Events:
         self._buffer: list[bytes] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._second = -1
-        self._prefix = ""
+        self._second = self._millisecond = -1
+        self._prefix = self._stamped = ""
         self._reported = 0
 
     def emit(self, name: str, fields: Mapping[str, Value]) -> None:
@@ -200,13 +202,16 @@ class Events:
         self.flush()
 
     def _stamp(self) -> str:
-        """Return the time as RFC 3339 with milliseconds; the date is formatted once a second."""
-        now = self._now()
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._prefix}.{int((now - second) * 1000):03d}Z"
+        """Return the time as RFC 3339 with milliseconds, formatted once for all events of one; the date once a second."""
+        millisecond = int(self._now() * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamped = f"{self._prefix}.{rest:03d}Z"
+        return self._stamped
 
 
 def _shown(error: BaseException) -> str:

@@ -29,7 +29,7 @@ def data(engine: SessionEngine, _: DataCommand) -> Answer:
 
 
 def _begin_data(engine: SessionEngine, _: None, opinion: Verdict | None) -> Answer:
-    refusal = engine.refusal(opinion)
+    refusal = None if opinion is None else engine.refusal(opinion)
     reply = engine.out_of_turn("DATA") or refusal or _open(engine)
     if reply is not None:
         return reply

@@ -317,10 +317,11 @@ class SessionEngine:
 
     def end_transaction(self, event: str, *, reason: str = "", size: int = 0, discarded: int = 0) -> None:
         """Close the mail transaction: forget what was received, tell its outcome once, fire `reset`."""
-        tx = self.session.transaction
+        session = self.session
+        tx = session.transaction
         if tx is None:
             return
-        self.session.transaction = None
+        session.transaction = None
         self.named = None
         self.receiving = self.storing = False
         self.rcpt_commands = None
@@ -329,16 +330,16 @@ class SessionEngine:
             self.writer = None
         fields: dict[str, object] = {
             "id": tx.id.hex(),
-            "session": self.session.id,
-            "client": self.session.client.address,
-            "helo": self.session.helo,
+            "session": session.id,
+            "client": session.client.address,
+            "helo": session.helo,
             "reverse_path": "" if tx.reverse_path is None else str(tx.reverse_path),
             # a plugin may have left anything there, and a session must be able to end
             "recipients": len(tx.recipients) if type(tx.recipients) is list else 0,
             "size": size,
         }
-        if self.session.identity is not None:
-            fields["identity"] = self.session.identity
+        if session.identity is not None:
+            fields["identity"] = session.identity
         if discarded:
             fields["discarded"] = discarded
         if reason:
@@ -354,8 +355,10 @@ class SessionEngine:
             said = (f"{name}={value or '[UNAVAILABLE]'}" for name, value in self.forwarded.items())
             fields["forwarded"] = " ".join(said)
             self.forwarded = None
-        self.context.emit(event, fields)
-        self.tell(self.context.hooks.reset, tx)
+        context = self.context
+        context.emit(event, fields)
+        if context.hooks.reset.hooks:
+            self.tell(context.hooks.reset, tx)
 
 
 def _protection(tls: TlsInfo) -> dict[str, object]:

@@ -68,7 +68,7 @@ def _over_limit(engine: SessionEngine) -> Reply | None:
 
 
 def _begun(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:
-    reply = engine.refusal(opinion)
+    reply = None if opinion is None else engine.refusal(opinion)
     if reply is None:
         return replies.MAIL_OK if tx.timing is None or not tx.timing.lowered else replies.PRIORITY_CHANGED
     engine.last_refusal = reply

@@ -69,7 +69,7 @@ def complete(engine: SessionEngine, size: int) -> Answer:
 
 
 def _judged(engine: SessionEngine, tx: Transaction, opinion: Verdict | None) -> Answer:
-    reply = engine.refusal(opinion)
+    reply = None if opinion is None else engine.refusal(opinion)
     if reply is not None:
         return refuse(engine, reply, _size(tx))
     denied = engine.context.hooks.denied

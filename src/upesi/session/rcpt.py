@@ -54,7 +54,7 @@ def _unasked(engine: SessionEngine, clients: Clients, notify: int) -> Reply | No
 
 
 def _judged(engine: SessionEngine, recipient: TransactionRecipient, opinion: Verdict | None) -> Answer:
-    reply = engine.refusal(opinion)
+    reply = None if opinion is None else engine.refusal(opinion)
     if reply is not None:
         return engine.refuse_recipient(recipient.address, reply)
     address = recipient.address

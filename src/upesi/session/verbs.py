@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from upesi.protocol.smtp import events
+from upesi.protocol.smtp.events import DataChunk
 from upesi.session import auth, data, etrn, forwarding, helo, mail, rcpt, replies, simple, starttls
 from upesi.session.answers import Answer
 from upesi.session.engine import SessionEngine
@@ -44,13 +45,14 @@ HANDLERS: MappingProxyType[type, _Handler] = MappingProxyType(
 
 def handle(engine: SessionEngine, event: events.Event) -> Answer:
     """Answer one event. An exception ends this session and no other."""
-    if type(event) is not events.DataChunk:
+    kind = type(event)
+    if kind is not DataChunk:
         engine.commands += 1
         # CMD-25: whatever the commands were, a session ends some time
         if engine.commands > engine.context.settings.max_commands:
             return replies.TOO_MANY_COMMANDS
     try:
-        return HANDLERS[type(event)](engine, event)
+        return HANDLERS[kind](engine, event)
     # what a plugin left in the session may do anything when it is looked at; SystemExit here would be the end of the worker
     except BaseException as error:
         return engine.failed(error)

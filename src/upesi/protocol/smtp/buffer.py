@@ -40,17 +40,17 @@ class ReceiveBuffer:
     def take_line(self) -> bytes:
         """Return the unread octets up to and with the first LF and count them as read; b"" if there is no LF."""
         data, start = self.data, self.pos
-        searched = self._searched
-        end = data.find(b"\n", searched if searched > start else start) + 1
+        end = data.find(b"\n", self._searched or start) + 1
+        if end == len(data):
+            self.data = b""
+            self.pos = self._searched = 0
+            # bytes() of a bytes object is that object
+            return bytes(data[start:] if start else data)
         if not end:
             self._searched = len(data)
             return b""
-        if end < len(data):
-            self.pos = end
-        else:
-            self.data = b""
-            self.pos = self._searched = 0
-        # bytes() of a bytes object is that object, and so is a slice that holds all of one
+        self.pos = end
+        self._searched = 0
         return bytes(data[start:end])
 
     def take(self, end: int) -> bytes:
@@ -67,6 +67,7 @@ class ReceiveBuffer:
             self.pos = self._searched = 0
         else:
             self.pos = end
+            self._searched = 0
 
     def clear(self) -> None:
         """Forget everything."""

@@ -80,6 +80,9 @@ class DataReader(_Content):
 
     def _begin(self, buffer: ReceiveBuffer) -> bool:
         """Deal with a dot that is the first octet of all; say whether to go on to `_cut`."""
+        if buffer.data and buffer.data[buffer.pos] != 46:
+            self._fresh = False
+            return True
         head = bytes(buffer.data[buffer.pos : buffer.pos + 3])
         if head == b".\r\n":
             buffer.drop(buffer.pos + 3)
@@ -87,8 +90,7 @@ class DataReader(_Content):
             return False
         if head in (b"", b".", b".\r"):
             return False
-        if head[0] == 46:
-            buffer.drop(buffer.pos + 1)
+        buffer.drop(buffer.pos + 1)
         self._fresh = False
         return True
 
@@ -117,7 +119,8 @@ class DataReader(_Content):
             self._nul = True
         if has_stray_newline(piece):
             self._stray = True
-        return self._passes()
+        # `_passes`, without its frame
+        return not (self._stray or self._nul or self._size > self._max_size)
 
 
 def _held_back(data: bytes | bytearray) -> int:

@@ -7,10 +7,15 @@ Content with a bare CR, bare LF or NUL cannot go this way: the next server might
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from io import IncrementalNewlineDecoder
 
 from upesi.mail.errors import UpesiError
 
 __all__ = ["UnsendableContent", "has_stray_newline", "is_text", "stuffed", "stuffed_whole"]
+
+
+# what the decoder says of text with no line end at all, or CR LF only
+_PAIRS = (None, "\r\n")
 
 
 class UnsendableContent(UpesiError):
@@ -23,10 +28,13 @@ class UnsendableContent(UpesiError):
 def has_stray_newline(piece: bytes) -> bool:
     """Whether a CR or LF stands alone in `piece`, which must not begin or end inside a CR LF.
 
-    Taking the pairs out and looking at what is left is faster in CPython than counting (4 kB: 2.4 us against 4.4, 50 kB: 28 against 100).
+    CPython's newline decoder notes in one pass over the octets which ends of lines it met: 50 kB 19 us, where taking the pairs out and
+    looking at what is left takes 26 to 37, and counting 92 (4 kB: 3.2, 3.4, 14).
     """
-    left = piece.replace(b"\r\n", b"")
-    return b"\r" in left or b"\n" in left
+    seen = IncrementalNewlineDecoder(None, translate=False)
+    # Latin-1 gives every octet a character of its own, so nothing but CR and LF can be taken for a line end
+    seen.decode(piece.decode("latin-1"), final=True)
+    return seen.newlines not in _PAIRS
 
 
 def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -149,7 +149,8 @@ class ServerConnection:
 
         Before the greeting that is early talk; behind HELO, EHLO, DATA and the like it is improper pipelining (RFC 2920 section 3.1).
         """
-        return len(self._buffer) > 0
+        # a buffer that has been read out is empty
+        return bool(self._buffer.data)
 
     @property
     def idle(self) -> bool:
@@ -168,7 +169,11 @@ class ServerConnection:
     def receive(self, data: bytes) -> None:
         """Take in what came from the client; after the end of the session it is ignored."""
         if self._state is not _CLOSED:
-            self._buffer.append(data)
+            buffer = self._buffer
+            if buffer.data:
+                buffer.append(data)
+            else:
+                buffer.data = data
 
     def eof(self) -> None:
         """Note that nothing more will come. Complete commands are still read and answered (the client may only have
@@ -218,12 +223,13 @@ class ServerConnection:
             LocalProtocolError: nothing waits for a reply, there are too many, or the code cannot answer this command.
         """
         count = len(replies)
+        if count == 1 == self._due:
+            (reply,) = replies
+            self._settle(reply.code)
+            self._due = 0
+            return reply.wire
         if not 0 < count <= self._due:
             raise LocalProtocolError(f"{count} replies given, {self._due} expected")
-        if self._due == 1:
-            self._settle(replies[0].code)
-            self._due = 0
-            return replies[0].wire
         self._due -= count
         if not self._due:
             self._settle(replies[-1].code)
