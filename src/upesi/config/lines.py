@@ -30,6 +30,9 @@ def key_lines(text: str) -> dict[KeyPath, int]:
             if header := _HEADER.match(line):
                 table = _resolve(_parts(header[2]), counts, appends=header[1] == "[[")
                 lines.setdefault(table, number)
+                if header[1] == "[[":
+                    # the list of tables itself stands where its first table does
+                    lines.setdefault(table[:-1], number)
             elif key := _KEY.match(line):
                 lines.setdefault(table + _parts(key[1]), number)
         if len(_LONG_STRING.findall(line)) % 2:
