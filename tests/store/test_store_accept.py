@@ -10,6 +10,7 @@ import pytest
 from store_world import QUEUE, SqliteEngine, accept, complete, ids
 
 from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Transmission
 from upesi.spool.admin import Selector
 from upesi.spool.records import Completion, DeliveryState, SpoolEvent
@@ -29,6 +30,17 @@ async def test_an_accepted_message_is_read_back_octet_for_octet(engine: SqliteEn
         {"client": "192.0.2.1"}, {"plugin": b"\0note"},
     )  # fmt: skip
     assert b"".join(loaded.body.chunks()) == body
+
+
+@pytest.mark.parametrize("text", [True, False])
+async def test_what_is_known_of_the_octets_is_kept(engine: SqliteEngine, store: SqliteStore, text: bool) -> None:
+    """FRM-23: a body found to be text comes back as such, and no other: what is not known is looked at before it leaves."""
+    message = msgspec.structs.replace(engine.message(), body=MemoryBody(b"a\r\n", text=text))
+    await accept(store, message)
+    loaded = await store.load(message.id)
+    assert loaded is not None
+    assert isinstance(loaded.body, MemoryBody)
+    assert loaded.body.text is text
 
 
 async def test_the_null_reverse_path_stays_null(engine: SqliteEngine, store: SqliteStore) -> None:

@@ -19,7 +19,7 @@ from upesi.mail.ids import MessageId
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.ledger import remove_ended
 from upesi.spool.records import Delivery, DeliveryState, QueueHead, SpoolEvent, StoredMessage, shard_of
-from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_row, message_meta
+from upesi.spool.rows import DELIVERY_COLUMNS, MessageMeta, UnknownFormat, delivery_from, event_row, message_meta
 from upesi.spool.schema import EVENT
 from upesi.spool.store import SpoolDamaged, SpoolError
 from upesi.spool.suspects import ALONE, one_is_held
@@ -189,16 +189,16 @@ def _message(bodies: BodyFolder, id: MessageId, row: Sequence[Value]) -> StoredM
         stored.verify()
         body = stored
     else:
-        body = _inline(inline, meta.body_size, meta.body_sum)
+        body = _inline(inline, meta)
     return StoredMessage(
         id, meta.received, meta.reverse_path, meta.transmission, cast(bytes, prefix), body, meta.origin, meta.notes
     )
 
 
-def _inline(data: object, size: int, sum: int) -> MemoryBody:
-    if not isinstance(data, bytes) or len(data) != size or crc32(data) != sum:
+def _inline(data: object, meta: MessageMeta) -> MemoryBody:
+    if not isinstance(data, bytes) or len(data) != meta.body_size or crc32(data) != meta.body_sum:
         raise SpoolDamaged("message body failed its checksum")
-    return MemoryBody(data)
+    return MemoryBody(data, text=meta.text)
 
 
 def quarantine_message(database: Database, tally: Tally, id: MessageId, reason: str, now: float) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+
 import pytest
 
 from upesi.protocol.smtp.framing import UnsendableContent, has_stray_newline, is_text, stuffed
@@ -72,3 +75,12 @@ def test_small_message_is_one_piece() -> None:
 def test_stray_newlines_are_found(piece: bytes, stray: bool) -> None:
     """Only CR LF pairs pass; other characters that end lines elsewhere (VT, FF, NEL) are text."""
     assert has_stray_newline(piece) is stray
+
+
+def test_stray_newlines_are_those_without_their_partner() -> None:
+    """FRM-23: over all short contents, a CR without LF behind it or an LF without CR before it is stray, and nothing else is."""
+    stray = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+    for size in range(7):
+        for octets in product(b"\r\na\x85", repeat=size):
+            piece = bytes(octets)
+            assert has_stray_newline(piece) is bool(stray.search(piece))
