@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import smtplib
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "session"))
 
 from tests.unit.session.authkit import AuthDialogue, MemoryCredentials, authenticator
 
-from integration.conftest import program
+from integration.conftest import MakeServer, program
+from integration.server import UPESI, free_port, run_upesi
 from integration.tls_server import write
 from upesi.listener.listener import Listener
 from upesi.lookup import scram
@@ -73,3 +76,51 @@ async def test_msmtp_with_a_proof(port: int, tmp_path: Path, method: str) -> Non
         message = f"From: {USER}\nSubject: x\n\nHello\n".encode()
         code, output = await run(program("msmtp"), "-C", str(config), "-d", "b@example.net", said=message)
         assert code == status, output
+
+
+_SERVER = """\
+[[listener]]
+port = {port}
+auth.without_tls = true
+
+[[credentials]]
+source = "file:accounts"
+scram_sha1 = true
+cram_md5 = true
+
+[auth]
+mechanisms = ["SCRAM-SHA-1", "CRAM-MD5"]
+
+[[route]]
+domains = ["*"]
+to = "discard"
+"""
+
+
+def test_a_file_of_accounts_serves_what_old_clients_know(upesi_server: MakeServer) -> None:
+    """RFC 2195, RFC 5802: a real server with a file that `upesi passwd` wrote; smtplib by CRAM-MD5, msmtp by SCRAM-SHA-1."""
+    server, listener = upesi_server(started=False), free_port()
+    server.configure(_SERVER.format(port=listener))
+    argv = [UPESI, "passwd", "accounts", USER, "--stdin", "--cram-md5", "--scram-sha1"]
+    subprocess.run(argv, input=PASSWORD, text=True, cwd=server.folder, check=True, capture_output=True)
+    assert "cram_md5" not in run_upesi("config", "check", "-c", server.file).stderr
+    server.start()
+    for password, code in ((PASSWORD, 235), ("wrong", 535)):
+        with smtplib.SMTP("127.0.0.1", listener, timeout=60) as client:
+            client.ehlo()
+            assert client.esmtp_features["auth"].split() == ["SCRAM-SHA-1", "CRAM-MD5"]
+            client.user, client.password = USER, password
+            if code == 235:
+                assert client.auth("CRAM-MD5", client.auth_cram_md5)[0] == code
+            else:
+                with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+                    client.auth("CRAM-MD5", client.auth_cram_md5)
+                assert refused.value.smtp_code == code
+    config = write(server.folder, "msmtprc", (
+        f"defaults\ntls off\naccount default\nhost 127.0.0.1\nport {listener}\nfrom {USER}\n"
+        f'auth scram-sha-1\nuser {USER}\npassword "{PASSWORD}"\n'
+    ).encode())  # fmt: skip
+    argv = [program("msmtp"), "-C", str(config), "-d", "b@example.net"]
+    done = subprocess.run(argv, input="Subject: x\n\nHello\n", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert PASSWORD not in server.log.read_text()

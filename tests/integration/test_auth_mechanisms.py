@@ -27,7 +27,7 @@ from integration.server import UpesiServer, free_port, wait_until
 from integration.tls_server import Authority, write
 from upesi.lookup.account_file import changing
 from upesi.lookup.accounts import new_words
-from upesi.sasl.credentials import Identity
+from upesi.sasl.credentials import Ability, Identity
 
 PASSWORD = "canary-9f31 schlüssel"
 USER = "anna@example.org"
@@ -118,7 +118,7 @@ class World:
     @staticmethod
     def _accounts(path: Path) -> None:
         with changing(path) as accounts:
-            accounts.put(USER, new_words(Identity(USER), PASSWORD, scram_keys=True))
+            accounts.put(USER, new_words(Identity(USER), PASSWORD, kept=(Ability.SCRAM_SHA_256,)))
 
     def count(self, mechanism: str) -> int:
         """How often somebody has come in with `mechanism`, as the log says; it is written a moment later."""

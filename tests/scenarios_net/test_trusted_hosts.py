@@ -99,7 +99,7 @@ class Server(UpesiServer):
         pair.touch(mode=0o600)
         pair.write_bytes(self_signed("test.example"))
         with changing(self.folder / "accounts") as accounts:
-            accounts.put(USER, new_words(Identity(USER), PASSWORD, scram_keys=False))
+            accounts.put(USER, new_words(Identity(USER), PASSWORD))
         self.file.write_text(_CONFIG.format(folder=self.folder, listeners=listeners, hop=self._hop.port))
 
     def last_session(self, client: str, listener: str) -> dict[str, object]:

@@ -147,7 +147,7 @@ class ScenarioServer(UpesiServer):
         pair.touch(mode=0o600)
         pair.write_bytes(self_signed("test.example"))
         with changing(self.folder / "accounts") as accounts:
-            accounts.put(USER, new_words(Identity(USER), PASSWORD, scram_keys=False))
+            accounts.put(USER, new_words(Identity(USER), PASSWORD))
         crowd = ", ".join(f'"c{number}"' for number in range(100))
         deep = "\n".join(f'deep{number} = ["deep{number + 1}"]' for number in range(1000))
         self.file.write_text(

@@ -16,6 +16,7 @@ from upesi.sasl.saslprep import PrepError, saslprep
 
 if TYPE_CHECKING:
     from upesi.lookup.account_file import AccountFile
+    from upesi.sasl.credentials import Ability
 
 __all__ = ["passwd"]
 
@@ -31,9 +32,17 @@ _LONGEST_PASSWORD = 1024
 @click.option(
     "--scram", is_flag=True, help="Keep keys for SCRAM-SHA-256 too (an account that has them keeps having them)."
 )
+@click.option("--scram-sha1", is_flag=True, help="Keep keys for SCRAM-SHA-1 too, in the same way.")
+@click.option(
+    "--cram-md5",
+    is_flag=True,
+    help="Keep the password itself too, readable, for CRAM-MD5: whoever reads the file has it.",
+)
 @click.option("--verify", "action", flag_value="verify", help="Say whether the password is right: exit code 0 or 1.")
 @click.option("--remove", "action", flag_value="remove", help="Remove the account.")
-def passwd(file: Path, user: str, from_stdin: bool, scram: bool, action: str | None) -> None:
+def passwd(
+    file: Path, user: str, from_stdin: bool, scram: bool, scram_sha1: bool, cram_md5: bool, action: str | None
+) -> None:
     """Add USER to FILE, or give an account that is there another password.
 
     A running server takes the file over when it changes. FILE is made if it is not there, readable by its owner only.
@@ -55,17 +64,25 @@ def passwd(file: Path, user: str, from_stdin: bool, scram: bool, action: str | N
         elif action == "verify":
             _verify(accounts, user, password)
         else:
-            _put(accounts, user, password, scram)
+            _put(accounts, user, password, _kept(scram, scram_sha1, cram_md5))
 
 
-def _put(accounts: AccountFile, user: str, password: str, scram: bool) -> None:
+def _kept(scram: bool, scram_sha1: bool, cram_md5: bool) -> frozenset[Ability]:
+    from upesi.sasl.credentials import Ability
+
+    wanted = ((Ability.SCRAM_SHA_256, scram), (Ability.SCRAM_SHA_1, scram_sha1), (Ability.SHARED_SECRET, cram_md5))
+    return frozenset(ability for ability, said in wanted if said)
+
+
+def _put(accounts: AccountFile, user: str, password: str, kept: frozenset[Ability]) -> None:
     from upesi.lookup.accounts import new_words
     from upesi.sasl.credentials import Identity
 
     old = accounts.find(user)
     identity = old.identity if old else Identity(user)
-    keys = scram or bool(old and old.scram)
-    words = new_words(identity, password, scram_keys=keys, disabled=bool(old and old.disabled))
+    if old is not None:
+        kept |= old.kept
+    words = new_words(identity, password, kept=kept, disabled=bool(old and old.disabled))
     accounts.put(identity.name, words)
     click.echo(f"{identity.name} {'changed' if old else 'added'}")
 

@@ -131,6 +131,10 @@ class CredentialsSettings(Section, frozen=True, kw_only=True):
     plaintext: bool = False
     # every account has keys for SCRAM-SHA-256 (file, SQL); a client that is offered it tries nothing else
     scram: bool = False
+    # every account has keys for SCRAM-SHA-1 (file, SQL)
+    scram_sha1: bool = False
+    # every account has its password itself (file, SQL), for CRAM-MD5, which auth.mechanisms must name too: whoever reads it has it
+    cram_md5: bool = False
     # for an answer; later it is none: 454, and the client comes again
     timeout: Duration = Duration("5s")
     # questions at once, of one worker

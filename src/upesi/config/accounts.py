@@ -22,13 +22,14 @@ from upesi.mail.address import AddressError, domain_from
 __all__ = ["SCHEMES", "SourceUrl", "check_credentials", "is_this_machine", "source_url"]
 
 _TLS = frozenset(("ca_file", "plaintext"))
+_KEPT = frozenset(("scram", "scram_sha1", "cram_md5"))
 _LDAP = frozenset(("dn", "base", "filter", "bind_dn", "secret_file", "name_attribute", "address_attribute"))
 # the keys that only some sources know, by scheme
 SCHEMES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "file": frozenset(("scram",)),
-        "sqlite": frozenset(("scram", "query")),
-        "postgresql": frozenset(("scram", "query", "secret_file")) | _TLS,
+        "file": _KEPT,
+        "sqlite": _KEPT | {"query"},
+        "postgresql": _KEPT | {"query", "secret_file"} | _TLS,
         "ldap": _LDAP | _TLS,
         "ldaps": _LDAP | {"ca_file"},
         "dovecot": frozenset(("plaintext",)),

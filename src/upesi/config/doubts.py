@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from upesi.config.origin import Origin
 from upesi.config.problems import KeyPath, Problem
-from upesi.config.settings import Config, ListenerTls, Role
+from upesi.config.settings import AuthMechanism, Config, ListenerTls, Role
 
 __all__ = ["doubts"]
 
@@ -20,6 +20,8 @@ def doubts(config: Config, origin: Origin, *, judged_by_plugins: bool) -> Iterat
     oauth = config.auth.oauth
     judged = judged_by_plugins or bool(config.credentials or oauth.introspection or oauth.keys)
     for path, text in _submission(config, judged):
+        yield origin.problem(path, text)
+    for path, text in _unserved(config):
         yield origin.problem(path, text)
     for path, text, other in _never(config):
         yield origin.problem(path, f"{text} {origin.place(other)}")
@@ -39,6 +41,21 @@ def _submission(config: Config, judged: bool) -> Iterator[tuple[KeyPath, str]]:
                 "AUTH is never offered here: it needs tls, or auth.without_tls = true where nobody else is on the way"
             )
             yield (*here, "tls"), text
+
+
+def _unserved(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is needed for CRAM-MD5, which nobody says by mistake, and is not there: the only mechanism that is off by itself."""
+    asked = AuthMechanism.CRAM_MD5 in config.auth.mechanisms
+    for index, table in enumerate(config.credentials):
+        if asked and not table.cram_md5:
+            yield (
+                ("auth", "mechanisms"),
+                f"CRAM-MD5 is not offered: it needs cram_md5 = true in every [[credentials]], and number {index + 1} lacks it",
+            )
+            return
+        if table.cram_md5 and not asked:
+            text = "passwords that are kept readable serve nobody: auth.mechanisms has no CRAM-MD5"
+            yield ("credentials", index, "cram_md5"), text
 
 
 def _never(config: Config) -> Iterator[tuple[KeyPath, str, KeyPath]]:

@@ -15,7 +15,7 @@ import re
 from upesi.sasl.credentials import Ability, Identity, ScramKeys
 from upesi.sasl.scram import FICTITIOUS_ITERATIONS, MAX_ITERATIONS, MIN_ITERATIONS
 
-__all__ = ["derive", "make", "matches", "read", "written"]
+__all__ = ["ABILITIES", "derive", "make", "matches", "read", "written"]
 
 # Of new keys: those of users that do not exist, or their number would tell them apart. A client spends this once for each password, 30 ms
 # on a computer; whoever stole the file, for every guess. A guess is far cheaper than argon2id's all the same: it needs no memory
@@ -28,13 +28,14 @@ _PREFIXES = {
     "SCRAM-SHA-1$": (Ability.SCRAM_SHA_1, "sha1"),
 }
 _HASHES = dict(_PREFIXES.values())
+ABILITIES = tuple(_HASHES)
 _TEXT = re.compile(r"(\d{1,7}):([A-Za-z0-9+/=]{1,344})\$([A-Za-z0-9+/=]{28,44}):([A-Za-z0-9+/=]{28,44})")
 
 
-def make(identity: Identity, password: str) -> ScramKeys:
-    """Return new keys for SCRAM-SHA-256 from a prepared password."""
+def make(identity: Identity, password: str, ability: Ability = Ability.SCRAM_SHA_256) -> ScramKeys:
+    """Return new keys from a prepared password."""
     salt = os.urandom(_SALT_OCTETS)
-    return ScramKeys(identity, salt, _ITERATIONS, *derive(password, salt, _ITERATIONS, Ability.SCRAM_SHA_256))
+    return ScramKeys(identity, salt, _ITERATIONS, *derive(password, salt, _ITERATIONS, ability))
 
 
 def derive(password: str, salt: bytes, iterations: int, ability: Ability) -> tuple[bytes, bytes]:

@@ -6,33 +6,38 @@ differ in cost cannot be made equal; `upesi passwd` writes one cost.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from upesi.lookup import scram
 from upesi.lookup.accounts import NAME, Account, parse_account, password_matches
 from upesi.lookup.failures import LookupFailed
 from upesi.lookup.passwords import cost_of, spend
 from upesi.lookup.pool import WorkPool
 from upesi.lookup.table import Table
-from upesi.sasl.credentials import Ability, Identity, Origin, Reason, Refused, ScramKeys
+from upesi.sasl.credentials import Ability, Identity, Origin, Reason, Refused, ScramKeys, SharedSecret
 
 __all__ = ["StoredCredentials"]
 
 
 class StoredCredentials:
-    """Accounts in `table`; raises LookupFailed, which `guard` makes an answer. `scram_keys`: whether every account has keys."""
+    """Accounts in `table`; raises LookupFailed, which `guard` makes an answer.
+
+    `kept` is what every account has for mechanisms that show no password.
+    """
 
     __slots__ = ("_pool", "_sample", "_table", "abilities")
 
-    def __init__(self, table: Table, pool: WorkPool, *, scram_keys: bool) -> None:
+    def __init__(self, table: Table, pool: WorkPool, *, kept: Collection[Ability] = ()) -> None:
         self._table = table
         self._pool = pool
         # the last account that was found: what comparing costs here
         self._sample: Account | None = None
-        self.abilities = frozenset({Ability.VERIFY, Ability.KNOWN} | ({Ability.SCRAM_SHA_256} if scram_keys else set()))
+        self.abilities = frozenset((Ability.VERIFY, Ability.KNOWN, *kept))
 
     async def verify(self, user: str, password: str, origin: Origin) -> Identity | Refused:
         """Compare the password with the user's hash, or with nothing at the same price."""
         account = await self._find(user)
-        if account is None or not (account.password_hash or account.scram):
+        if account is None or not (account.password_hash or account.kept):
             await self._pool.run(_spend_like, self._sample, password)
             return Refused()
         self._sample = account
@@ -40,12 +45,14 @@ class StoredCredentials:
             return Refused()
         return Refused(Reason.DISABLED) if account.disabled else account.identity
 
-    async def stored(self, user: str, ability: Ability, origin: Origin) -> ScramKeys | Refused | None:
-        """Return the user's keys."""
+    async def stored(self, user: str, ability: Ability, origin: Origin) -> ScramKeys | SharedSecret | Refused | None:
+        """Return the user's keys, or password."""
         account = await self._find(user)
         if account is None or account.disabled:
             # the caller makes up keys for both: that an account is disabled is only for whoever knows its password
             return None
+        if ability is Ability.SHARED_SECRET:
+            return SharedSecret(account.identity, account.secret) if account.secret else None
         return account.scram.get(ability)
 
     async def known(self, user: str, origin: Origin) -> Identity | Refused:

@@ -18,6 +18,7 @@ from upesi.lookup.private import FileRefused
 from upesi.lookup.sql import SqliteTable
 from upesi.lookup.stored import StoredCredentials
 from upesi.lookup.table import Table
+from upesi.sasl.credentials import Ability
 
 if TYPE_CHECKING:
     from upesi.lookup.build import Surroundings
@@ -34,7 +35,16 @@ HASHES_WAITING = 32
 def make(table: CredentialsSettings, url: SourceUrl, surroundings: Surroundings) -> StoredCredentials:
     """Return the source; raise LookupFailed."""
     pool = WorkPool(surroundings.loop, "hash", threads=HASH_THREADS, waiting=HASHES_WAITING)
-    return StoredCredentials(_table(table, url, pool, surroundings), pool, scram_keys=table.scram)
+    return StoredCredentials(_table(table, url, pool, surroundings), pool, kept=_kept(table))
+
+
+def _kept(table: CredentialsSettings) -> tuple[Ability, ...]:
+    said = (
+        (Ability.SCRAM_SHA_256, table.scram),
+        (Ability.SCRAM_SHA_1, table.scram_sha1),
+        (Ability.SHARED_SECRET, table.cram_md5),
+    )
+    return tuple(ability for ability, every in said if every)
 
 
 def _table(table: CredentialsSettings, url: SourceUrl, pool: WorkPool, surroundings: Surroundings) -> Table:

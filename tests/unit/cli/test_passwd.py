@@ -55,6 +55,16 @@ def test_a_change_keeps_what_else_is_known_of_the_account(file: Path) -> None:
     assert "disabled" in passwd(file, "anna", "--verify", stdin="other\n").output
 
 
+def test_what_is_kept_for_other_mechanisms_stays(file: Path) -> None:
+    """AUT-08: --scram-sha1 and --cram-md5 add to what an account has, and the next password is kept for them too."""
+    passwd(file, "anna", "--scram-sha1")
+    passwd(file, "anna", "--cram-md5", stdin="other\n")
+    passwd(file, "anna", stdin="third\n")
+    account = parse_account("anna", read_file(file)[0]["anna"])
+    assert account.kept == {Ability.SCRAM_SHA_1, Ability.SHARED_SECRET}
+    assert account.secret == "third"
+
+
 def test_the_password_is_prepared_as_at_login(file: Path) -> None:
     """RFC 4013: two keyboards that type the same letters in other code points mean one password (AUT-02)."""
     passwd(file, "anna", stdin="caf\u00e9\n")

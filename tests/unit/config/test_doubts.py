@@ -121,3 +121,15 @@ def test_config_check_says_doubts_and_takes_the_configuration(tmp_path: Path) ->
     checked = CliRunner().invoke(upesi, ["config", "check", "-c", str(file)])
     assert checked.exit_code == 0, checked.stderr
     assert "log in" not in checked.stderr
+
+
+def test_half_of_what_cram_md5_needs_is_doubted(tmp_path: Path) -> None:
+    """RFC 2195: a mechanism that no source can serve is not offered, and passwords kept readable for nothing are worse than none."""
+    asked = '[auth]\nmechanisms = ["PLAIN", "CRAM-MD5"]\n'
+    kept = f"{_ACCOUNTS}cram_md5 = true\n"
+    (said,) = warnings(tmp_path, asked + _ACCOUNTS)
+    assert "auth.mechanisms: CRAM-MD5 is not offered: it needs cram_md5 = true" in said
+    (said,) = warnings(tmp_path, kept)
+    assert "credentials[0].cram_md5: passwords that are kept readable serve nobody" in said
+    assert warnings(tmp_path, asked + kept) == []
+    assert warnings(tmp_path, _ACCOUNTS) == []

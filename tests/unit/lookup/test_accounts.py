@@ -62,7 +62,9 @@ def test_scram_keys_survive_writing() -> None:
 
 def test_every_word_of_a_record_has_its_meaning() -> None:
     """A record is a hash, keys, addresses, a flag and a name, in any order."""
-    words = new_words(Identity("anna", ("anna@example.org", "@example.net")), "sesame", scram_keys=True, disabled=True)
+    words = new_words(
+        Identity("anna", ("anna@example.org", "@example.net")), "sesame", kept=(Ability.SCRAM_SHA_256,), disabled=True
+    )
     account = parse_account("ANNA", ["name=anna", *reversed(words)])
     assert account.identity == Identity("anna", ("@example.net", "anna@example.org"))
     assert account.disabled
@@ -78,6 +80,19 @@ def test_a_password_is_compared_with_scram_keys_where_there_is_no_hash() -> None
     account = parse_account("anna", [keys])
     assert password_matches(account, "sesame")
     assert not password_matches(account, "mesase")
+
+
+def test_what_is_kept_besides_the_hash_is_what_was_asked_for() -> None:
+    """AUT-08: keys for both kinds of SCRAM, and the password itself for CRAM-MD5, each only where it is wanted, and each compared alone."""
+    kept = (Ability.SCRAM_SHA_1, Ability.SCRAM_SHA_256, Ability.SHARED_SECRET)
+    words = new_words(Identity("anna"), "sésame blank", kept=kept)
+    account = parse_account("anna", words)
+    assert account.kept == set(kept)
+    assert account.secret == "sésame blank"
+    assert parse_account("anna", new_words(Identity("anna"), "sesame")).kept == frozenset()
+    for alone in words[1:]:
+        assert password_matches(parse_account("anna", [alone]), "sésame blank")
+        assert not password_matches(parse_account("anna", [alone]), "sesame blank")
 
 
 _KEYS = "SCRAM-SHA-256$4096:c2FsdA==$" + ":".join([base64.b64encode(bytes(32)).decode()] * 2)
@@ -107,6 +122,9 @@ _KEYS = "SCRAM-SHA-256$4096:c2FsdA==$" + ":".join([base64.b64encode(bytes(32)).d
         [_KEYS.replace("AAAA", "A=AA", 1)],
         [_KEYS + "="],
         ["SCRAM-SHA-256$4096"],
+        ["CRAM-MD5$sesame!"],
+        ["CRAM-MD5$"],
+        ["CRAM-MD5$/w=="],
     ],
 )
 def test_what_is_not_known_makes_a_record_unusable(words: list[str]) -> None:
@@ -123,7 +141,8 @@ def test_a_hash_tells_its_cost() -> None:
 
 def test_no_record_shows_its_secrets() -> None:
     """AUT-05: what lands in a trace has no hash in it."""
-    account = parse_account("anna", [HASH, _KEYS])
+    account = parse_account("anna", [HASH, _KEYS, "CRAM-MD5$c2VzYW1l"])
     assert HASH not in repr(account)
+    assert "sesame" not in repr(account)
     assert "AAAA" not in repr(account)
     assert "AAAA" not in repr(account.scram)

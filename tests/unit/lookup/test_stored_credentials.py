@@ -8,7 +8,7 @@ from lookupkit import ORIGIN, InlinePool, MemoryTable, cheap_hash
 from upesi.lookup import passwords, scram, stored
 from upesi.lookup.failures import LookupFailed
 from upesi.lookup.stored import StoredCredentials
-from upesi.sasl.credentials import Ability, Identity, Reason, Refused, ScramKeys
+from upesi.sasl.credentials import Ability, Identity, Reason, Refused, ScramKeys, SharedSecret
 
 HASH = cheap_hash("sesame")
 KEYS = scram.written(scram.make(Identity("carl"), "sesame"), Ability.SCRAM_SHA_256)
@@ -25,7 +25,7 @@ TABLE = MemoryTable(
 
 
 def credentials(table: MemoryTable = TABLE) -> StoredCredentials:
-    return StoredCredentials(table, InlinePool(), scram_keys=True)  # type: ignore[arg-type]
+    return StoredCredentials(table, InlinePool(), kept=(Ability.SCRAM_SHA_256,))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_work_for_nobody_is_argon2s(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_comparing_happens_in_the_pool() -> None:
     """No login holds the event loop, whether the user is there or not."""
     pool = InlinePool()
-    source = StoredCredentials(TABLE, pool, scram_keys=False)  # type: ignore[arg-type]
+    source = StoredCredentials(TABLE, pool)  # type: ignore[arg-type]
     await source.verify("anna", "sesame", ORIGIN)
     await source.verify("nobody", "sesame", ORIGIN)
     assert pool.ran == ["_matches", "_spend_like"]
@@ -115,7 +115,7 @@ async def test_who_is_known() -> None:
 async def test_scram_is_offered_only_where_every_account_has_keys() -> None:
     """A client that is offered SCRAM tries nothing else: the operator says that the keys are there."""
     assert Ability.SCRAM_SHA_256 in credentials().abilities
-    without = StoredCredentials(TABLE, InlinePool(), scram_keys=False)  # type: ignore[arg-type]
+    without = StoredCredentials(TABLE, InlinePool())  # type: ignore[arg-type]
     assert without.abilities == {Ability.VERIFY, Ability.KNOWN}
 
 
@@ -124,3 +124,15 @@ async def test_closing_closes_the_table() -> None:
     table = MemoryTable()
     await credentials(table).close()
     assert table.closed
+
+
+async def test_a_password_is_given_for_cram_md5_where_it_is_kept() -> None:
+    """RFC 2195: to the mechanism that cannot do without, for accounts that may log in; of nobody else there is one."""
+    table = MemoryTable(
+        {"anna": (HASH, "CRAM-MD5$c2VzYW1l"), "bert": ("CRAM-MD5$c2VzYW1l", "disabled"), "carl": (HASH,)}
+    )
+    source = StoredCredentials(table, InlinePool(), kept=(Ability.SHARED_SECRET,))  # type: ignore[arg-type]
+    assert source.abilities == {Ability.VERIFY, Ability.KNOWN, Ability.SHARED_SECRET}
+    assert await source.stored("anna", Ability.SHARED_SECRET, ORIGIN) == SharedSecret(Identity("anna"), "sesame")
+    for user in ("bert", "carl", "nobody"):
+        assert await source.stored(user, Ability.SHARED_SECRET, ORIGIN) is None
