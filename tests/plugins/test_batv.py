@@ -111,7 +111,7 @@ async def test_keys_can_be_changed(keys: Path, tmp_path: Path):
 async def test_other_notices(
     keys: Path, settings: dict[str, object], recipient: str, refused: bool, result: tuple[str, str]
 ):
-    """Each outcome has its knob."""
+    """ADR-15: a forged or expired tag is refused; each outcome has its knob."""
     it = trial(keys, **settings)
     await it.mail("")
     verdict = await it.rcpt(recipient)

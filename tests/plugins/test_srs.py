@@ -76,13 +76,13 @@ def test_secrets_can_be_changed():
     ],
 )  # fmt: skip
 def test_what_we_did_not_make_is_refused(local: str):
-    """No relay for whoever knows the form."""
+    """ADR-15: no relay for whoever knows the form."""
     with pytest.raises(BadSrs):
         srs().reverse(Address(local, "forwarder.example"), NOW)
 
 
 def test_a_changed_address_is_refused():
-    """The hash is over the day, the domain and the local part."""
+    """ADR-15: the hash is over the day, the domain and the local part."""
     good = srs().forward(Address.parse("anna@example.com"), NOW).local
     for bad in (
         good.replace("anna", "bert"),
