@@ -48,6 +48,7 @@ from upesi.mail.reply import Reply
 from upesi.mail.route import (
     DiscardRoute,
     HostRoute,
+    HttpRoute,
     LmtpRoute,
     MaildirRoute,
     MxRoute,
@@ -122,6 +123,7 @@ __all__ = [
     "HostRoute",
     "Http",
     "HttpAnswer",
+    "HttpRoute",
     "KeyCache",
     "Labels",
     "ListError",

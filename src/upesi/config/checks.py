@@ -39,8 +39,11 @@ _POSITIVE: tuple[KeyPath, ...] = (
 )  # fmt: skip
 _HOST_PORT = re.compile(r"(smtps?|lmtp)://(\[[0-9A-Fa-f:.]+\]|[^/:\[\]]+)(?::(\d{1,5}))?/?")
 _SMTP_PORT = 25
-_SCHEMES = ("mx", "smtp", "smtps", "lmtp", "maildir", "pipe", "discard")
-_FORMS = "mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER, pipe:NAME or discard"
+_SCHEMES = ("mx", "smtp", "smtps", "lmtp", "maildir", "pipe", "https", "http", "discard")
+_FORMS = (
+    "mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER, pipe:NAME, "
+    "https://HOST/PATH or discard"
+)
 
 
 def cross_check(config: Config) -> Found:
@@ -145,6 +148,9 @@ def _route_problem(to: str) -> str:
         return f"{scheme!r} takes nothing behind it" if rest or to != scheme else ""
     if scheme == "maildir":
         return "" if rest else "maildir: needs a folder behind it"
+    if scheme in ("https", "http"):
+        # what is wrong with a URL is known where it is read (`delivery.routes`)
+        return ""
     if scheme == "pipe":
         return "" if rest else "pipe: needs the name of a [[program]] behind it"
     if to.startswith("lmtp:///"):

@@ -22,7 +22,10 @@ def check_destinations(config: Config) -> Found:
     for index, destination in enumerate(config.destination):
         yield from _destination(destination, ("destination", index))
     for index, route in enumerate(config.route):
-        remote = route.to.startswith(("smtp:", "smtps:"))
+        if route.to.startswith(("https:", "http:")) and route.password_file and not route.user:
+            # a token, which says itself whose it is
+            continue
+        remote = route.to.startswith(("smtp:", "smtps:", "https:", "http:"))
         yield from _account(route.user, route.password_file, remote, ("route", index), "")
     delivery = config.delivery
     yield from _account(
@@ -56,7 +59,10 @@ def _destination(destination: DestinationSettings, here: KeyPath) -> Found:
 
 def _account(user: str, file: str, remote: bool, here: KeyPath, prefix: str) -> Found:
     if (user or file) and not remote:
-        yield (*here, f"{prefix}user" if user else f"{prefix}password_file"), "is for smtp:// and smtps:// only"
+        yield (
+            (*here, f"{prefix}user" if user else f"{prefix}password_file"),
+            "is for smtp://, smtps:// and https:// only",
+        )
     elif user and not file:
         yield (*here, f"{prefix}password_file"), f"is missing: what is the password of {prefix}user?"
     elif file and not user:

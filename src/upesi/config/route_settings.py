@@ -17,11 +17,12 @@ class RouteSettings(Section, frozen=True, kw_only=True):
     # "example.com", ".example.com" (below it), "*" (all)
     domains: tuple[str, ...]
     # "mx", "smtp://HOST:PORT", "smtps://HOST:PORT" (TLS from the first octet, port 465), "lmtp://HOST:PORT", "lmtp:///PATH/TO/SOCKET",
-    # "maildir:FOLDER" (a Maildir per local part), "pipe:NAME" (a `[[program]]`), "discard"
+    # "maildir:FOLDER" (a Maildir per local part), "pipe:NAME" (a `[[program]]`), "https://HOST/PATH" (POST), "discard"
     to: str
     # log in there under this name, inside TLS only, and to a server whose certificate is right unless a `[[destination]]` says otherwise
     user: str = ""
-    # a file, readable by its owner and group only, whose first line is the password; read for each connection
+    # a file, readable by its owner and group only, whose first line is the password; read for each connection. For https:// without a user
+    # it is a bearer token
     password_file: str = ""
 
 

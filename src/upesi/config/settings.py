@@ -381,6 +381,8 @@ class DeliverySettings(Section, frozen=True, kw_only=True):
     memory_deliveries: int = 10_000
     # message data held in memory by one worker for mail that was just accepted
     memory_bodies: Size = Size("32MB")
+    # for handing one message to a web service (a route "https://..."), with all that it does before it answers
+    http_timeout: Duration = Duration("2m")
     # port for MX delivery; 25 except in tests
     port: int = 25
 

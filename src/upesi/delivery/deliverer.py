@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from upesi.delivery.agents.discard import DiscardAgent
+from upesi.delivery.agents.http import HttpAgent
 from upesi.delivery.agents.maildir import MaildirAgent
 from upesi.delivery.agents.pipe import PipeAgent
 from upesi.delivery.agents.smtp import SmtpAgent
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, HttpRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
 from upesi.scheduler.work import Deliverer, Running, Work
 
 __all__ = ["AgentDeliverer"]
@@ -17,13 +18,16 @@ class AgentDeliverer:
 
     __slots__ = ("_agents",)
 
-    def __init__(self, smtp: SmtpAgent, maildir: MaildirAgent, pipe: PipeAgent, discard: DiscardAgent) -> None:
+    def __init__(
+        self, smtp: SmtpAgent, maildir: MaildirAgent, pipe: PipeAgent, http: HttpAgent, discard: DiscardAgent
+    ) -> None:
         self._agents: dict[type[Route], Deliverer] = {
             MxRoute: smtp,
             HostRoute: smtp,
             LmtpRoute: smtp,
             MaildirRoute: maildir,
             PipeRoute: pipe,
+            HttpRoute: http,
             DiscardRoute: discard,
         }
 

@@ -16,8 +16,9 @@ import msgspec
 from upesi.config.settings import DeliverySettings, RouteSettings
 from upesi.delivery.domains import DomainTable, pattern_from
 from upesi.delivery.mailboxes import folder_name
+from upesi.http.urls import url_problem
 from upesi.mail.address import Address, AddressError, domain_from
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, HttpRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
 
 __all__ = ["RouteError", "RouteTable"]
 
@@ -31,6 +32,8 @@ _FORMS = {
     "lmtp": "lmtp://HOST:PORT or lmtp:///PATH",
     "maildir": "maildir:FOLDER",
     "pipe": "pipe:PROGRAM",
+    "https": "https://HOST/PATH",
+    "http": "http://localhost:PORT/PATH",
     "discard": "discard",
 }
 # Domains whose targets are remembered; a look costs 2 us, so forgetting all of them costs little
@@ -101,8 +104,8 @@ def _smarthost(text: str) -> _Target:
 
 def _with_account(target: _Target, user: str, password_file: str) -> _Target:
     """Return `target` with AUTH; only routes that name a host can have an account (`config.destinations`)."""
-    route = target(_ANYBODY) if user else None
-    if not isinstance(route, HostRoute):
+    route = target(_ANYBODY) if user or password_file else None
+    if not isinstance(route, HostRoute | HttpRoute):
         return target
     named = msgspec.structs.replace(route, user=user, password_file=password_file)
     return lambda address: named
@@ -156,6 +159,21 @@ def _read_pipe(rest: str) -> _Target:
     return lambda address: route
 
 
+def _read_https(rest: str) -> _Target:
+    return _web_service(f"https:{rest}")
+
+
+def _read_http(rest: str) -> _Target:
+    return _web_service(f"http:{rest}")
+
+
+def _web_service(url: str) -> _Target:
+    if problem := url_problem(url):
+        raise ValueError(f"it {problem}")
+    route = HttpRoute(url)
+    return lambda address: route
+
+
 _READERS: dict[str, Callable[[str], _Target]] = {
     "mx": _read_mx,
     "smtp": _read_smtp,
@@ -163,6 +181,8 @@ _READERS: dict[str, Callable[[str], _Target]] = {
     "lmtp": _read_lmtp,
     "maildir": _read_maildir,
     "pipe": _read_pipe,
+    "https": _read_https,
+    "http": _read_http,
     "discard": _read_discard,
 }
 

@@ -19,7 +19,7 @@ from upesi.delivery.policies import TlsPolicies
 from upesi.dns.cache import TtlCache
 from upesi.mail.answers import Answer, MxRecord, Status
 from upesi.mail.outcome import Outcome
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
+from upesi.mail.route import DiscardRoute, HostRoute, HttpRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, Route
 from upesi.mail.tls import TlsPolicy
 from upesi.scheduler.work import Destination, Host, Unroutable
 
@@ -141,6 +141,8 @@ class MxRouter:
             case MaildirRoute(path):
                 # one queue for all mailboxes below one root: they share a disk, not a receiver's limit
                 return Destination(f"maildir:{dirname(path)}", route)
+            case HttpRoute():
+                return Destination(_web_site(route), route)
             case PipeRoute(program):
                 return Destination(f"pipe:{program}", route)
             case DiscardRoute():
@@ -212,6 +214,15 @@ def _site(hosts: Iterable[str]) -> str:
     """Return the key that all domains with this set of hosts share, whatever their preferences."""
     key = _BY_MX + ",".join(sorted(set(hosts)))
     return key if len(key) <= MAX_SITE else _BY_MX + "#" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def _web_site(route: HttpRoute) -> str:
+    """Return the key of a web service: its URL where that is short and plain, and whose account is used."""
+    account = f";as={route.user}\0{route.password_file}" if route.user or route.password_file else ""
+    key = f"http:{route.url}"
+    if len(key) > MAX_SITE - 20 or not (route.url.isascii() and route.url.isprintable()):
+        return "http:#" + hashlib.sha256((key + account).encode()).hexdigest()[:40]
+    return key + (f";as={hashlib.sha256(account.encode()).hexdigest()[:12]}" if account else "")
 
 
 def host_of(route: HostRoute, policy: TlsPolicy, preference: int = 0) -> Host:

@@ -15,13 +15,22 @@ from upesi.config.problems import nearest
 from upesi.config.units import Duration
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.reply import Reply
-from upesi.mail.route import DiscardRoute, HostRoute, LmtpRoute, MaildirRoute, MxRoute, PipeRoute, QuarantineRoute
+from upesi.mail.route import (
+    DiscardRoute,
+    HostRoute,
+    HttpRoute,
+    LmtpRoute,
+    MaildirRoute,
+    MxRoute,
+    PipeRoute,
+    QuarantineRoute,
+)
 
 __all__ = ["POINTS", "Point", "Report", "point_named"]
 
 _KINDS: tuple[type, ...] = (VerdictKind,)
 _ACCEPT, _REJECT, _DEFER = VerdictKind.ACCEPT, VerdictKind.REJECT, VerdictKind.DEFER
-_ROUTES = (MxRoute, HostRoute, LmtpRoute, MaildirRoute, PipeRoute, DiscardRoute)
+_ROUTES = (MxRoute, HostRoute, LmtpRoute, MaildirRoute, PipeRoute, HttpRoute, DiscardRoute)
 
 
 class Report(enum.Enum):

@@ -10,7 +10,8 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -22,12 +23,14 @@ from upesi import __version__
 from upesi.http.urls import url_problem
 from upesi.mail.errors import ServiceFailed
 
-__all__ = ["MAX_CONNECTIONS", "Addresses", "HttpAnswer", "HttpClient", "HttpFailed"]
+__all__ = ["MAX_CONNECTIONS", "Addresses", "Content", "HttpAnswer", "HttpClient", "HttpFailed", "HttpUnreached"]
 
 # open at once, of one worker; the rest waits inside its deadline
 MAX_CONNECTIONS = 100
 # Seconds a connection is kept for the next request: shorter than servers keep theirs, or we would ask one that is just closing
 _KEEP = 5.0
+# Seconds for the words behind a status that is known already
+_WORDS = 5.0
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -35,6 +38,17 @@ class HttpFailed(ServiceFailed):
     """There is no answer, or none that may be believed. The text is ours: it holds nothing of URL, request or answer."""
 
     status = "4.4.1"
+
+
+class HttpUnreached(HttpFailed):
+    """There was nobody to ask: no connection came about, and nothing was sent."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is sent in pieces: `pieces` gives them, anew for each try, `size` octets in all."""
+
+    pieces: Callable[[], Iterator[bytes]]
+    size: int
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -83,25 +97,39 @@ class HttpClient:
         Raises:
             HttpFailed: none came in time, or it is too large, or the server is not who it should be; or the URL is none to go to.
         """
-        problem = url_problem(url)
-        if problem:
-            raise HttpFailed(f"the URL {problem}")
-        try:
-            async with asyncio.timeout(timeout):
-                try:
-                    return await self._asked(method, url, body, headers, most, context)
-                except aiohttp.ServerDisconnectedError:
-                    return await self._asked(method, url, body, headers, most, context)
-        except TimeoutError:
-            raise HttpFailed("no answer in time") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # without its cause: the text of these holds the URL, the answer, or both
-            raise HttpFailed(_why(error)) from None
+        return await _answered(url, timeout, lambda: self._asked(method, url, body, headers, most, context))
+
+    async def post(
+        self, url: str, content: Content, headers: Mapping[str, str], *, timeout: float, most: int
+    ) -> HttpAnswer:
+        """Hand `content` over and return the answer, its body cut at `most` octets: what counts is the status, once it is known.
+
+        Otherwise as `request`. Raises HttpFailed; HttpUnreached where nothing was sent.
+        """
+        return await _answered(url, timeout, lambda: self._posted(url, content, headers, most))
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+    async def _posted(self, url: str, content: Content, headers: Mapping[str, str], most: int) -> HttpAnswer:
+        if self._session is None:
+            self._session = self._opened()
+        sized = {**headers, "Content-Length": str(content.size)}
+        async with self._session.post(
+            url, data=_streamed(content), headers=sized, allow_redirects=False, ssl=self._context
+        ) as response:
+            words = bytearray()
+            # whatever becomes of the rest, the message was taken, or was not
+            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(_WORDS):
+                    async for piece in response.content.iter_any():
+                        words += piece
+                        if len(words) > most:
+                            break
+            names = {name.lower(): value for name, value in response.headers.items()}
+            return HttpAnswer(response.status, names, bytes(words[:most]))
 
     async def _asked(
         self,
@@ -138,6 +166,30 @@ class HttpClient:
             # the whole has a deadline of its own
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         )
+
+
+async def _answered(url: str, timeout: float, ask: Callable[[], Awaitable[HttpAnswer]]) -> HttpAnswer:
+    """Return what `ask` returns, within `timeout`; raise HttpFailed for whatever goes wrong."""
+    problem = url_problem(url)
+    if problem:
+        raise HttpFailed(f"the URL {problem}")
+    try:
+        async with asyncio.timeout(timeout):
+            try:
+                return await ask()
+            except aiohttp.ServerDisconnectedError:
+                return await ask()
+    except TimeoutError:
+        raise HttpFailed("no answer in time") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        failure = HttpUnreached if isinstance(error, aiohttp.ClientConnectorError) else HttpFailed
+        # without its cause: the text of these holds the URL, the answer, or both
+        raise failure(_why(error)) from None
+
+
+async def _streamed(content: Content) -> AsyncIterator[bytes]:
+    for piece in content.pieces():
+        yield piece
 
 
 class _Resolver(AbstractResolver):

@@ -5,6 +5,8 @@ Unknown kinds are refused when they are read, never guessed (QUEUE.md: "a worker
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from upesi.mail.tls import OPPORTUNISTIC, TlsPolicy
@@ -13,6 +15,7 @@ __all__ = [
     "ROUTE_VERSION",
     "DiscardRoute",
     "HostRoute",
+    "HttpRoute",
     "LmtpRoute",
     "MaildirRoute",
     "MxRoute",
@@ -26,6 +29,8 @@ __all__ = [
 ]
 
 ROUTE_VERSION = 1
+
+_PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class MxRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="mx"):
@@ -78,9 +83,25 @@ class MaildirRoute(msgspec.Struct, frozen=True, gc=False, tag="maildir"):
 
 
 class PipeRoute(msgspec.Struct, frozen=True, gc=False, tag="pipe"):
-    """To the program that the configuration has under this name: the queue never holds a command."""
+    """To the program that the configuration has under this name: the queue never holds a command. Raises ValueError for what is no name."""
 
     program: str
+
+    def __post_init__(self) -> None:
+        # it is in a queue's key
+        if type(self.program) is not str or not _PROGRAM.fullmatch(self.program):
+            raise ValueError("the name of a program has letters, digits, '.', '_' and '-', at most 64")
+
+
+class HttpRoute(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="http"):
+    """To a web service, by POST: https, and plain http on this machine.
+
+    The first line of `password_file` is a bearer token, or with a `user` the password of HTTP Basic; it is not in the queue.
+    """
+
+    url: str
+    user: str = ""
+    password_file: str = ""
 
 
 class DiscardRoute(msgspec.Struct, frozen=True, gc=False, tag="discard"):
@@ -97,10 +118,10 @@ class QuarantineRoute(msgspec.Struct, frozen=True, gc=False, tag="quarantine"):
     route: Route | None = None
 
 
-Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | PipeRoute | DiscardRoute
+Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | PipeRoute | HttpRoute | DiscardRoute
 
-# what does not leave this machine over a wire
-_LOCAL = MaildirRoute | PipeRoute | DiscardRoute
+# where the way of mail ends; what is asked of TLS is about SMTP, and a service of ours is asked over https anyway
+_LOCAL = MaildirRoute | PipeRoute | HttpRoute | DiscardRoute
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode

@@ -119,6 +119,7 @@ class House:
             await close()
         self._sending.maildir.close()
         self._sending.pipe.close()
+        await self._sending.web.close()
         self._ground.resolver.close()
         await self._ground.store.close()
         self._ground.counters.close()

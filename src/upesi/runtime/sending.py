@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from upesi.client.tls import TlsClient, policy_context
 from upesi.config.problems import SOMEWHERE, ConfigError, Problem
 from upesi.config.settings import Config, DestinationSettings
 from upesi.delivery.agents.discard import DiscardAgent
+from upesi.delivery.agents.http import HttpAgent
 from upesi.delivery.agents.maildir import MaildirAgent
 from upesi.delivery.agents.pipe import PipeAgent
 from upesi.delivery.agents.securing import Securing
@@ -32,6 +34,7 @@ from upesi.reports.dsn import DsnReporter
 from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
 from upesi.runtime.ground import Ground
 from upesi.runtime.intake import place
+from upesi.runtime.web import Web
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.work import Router
 
@@ -46,6 +49,7 @@ class Sending(msgspec.Struct, frozen=True):
     scheduler: Scheduler
     maildir: MaildirAgent
     pipe: PipeAgent
+    web: Web
     connector: Connector
 
 
@@ -74,6 +78,7 @@ def check_sending(config: Config) -> None:
         except UpesiError as error:
             problems.append(Problem(SOMEWHERE, 0, key, str(error)))
     problems += _program_problems(config)
+    problems += _web_problems(config)
     if problems:
         raise ConfigError(problems)
 
@@ -85,6 +90,21 @@ def _program_problems(config: Config) -> list[Problem]:
         )
         for index, program in enumerate(config.program)
         if not (os.path.isfile(program.command[0]) and os.access(program.command[0], os.X_OK))
+    ]
+
+
+def _web_problems(config: Config) -> list[Problem]:
+    if find_spec("aiohttp") is not None:
+        return []
+    return [
+        Problem(
+            SOMEWHERE,
+            0,
+            f"route[{index}].to",
+            "web services are asked with the extra upesi[http], which is not installed",
+        )
+        for index, route in enumerate(config.route)
+        if route.to.startswith(("https:", "http:"))
     ]
 
 
@@ -113,7 +133,10 @@ def make_sending(
     securing = Securing(TlsClient(loop.time), config.node.name, ground.emit, os.urandom)
     smtp = SmtpAgent(loop, connector, securing, config.delivery, time.time)
     pipe = PipeAgent(loop, programs_of(config.program))
-    agents = AgentDeliverer(smtp, maildir, pipe, DiscardAgent(loop))
+    # a client of its own: mail must not take the connections that log-ins wait for
+    web = Web(ground.resolver)
+    http = HttpAgent(loop, web.client, float(config.delivery.http_timeout))
+    agents = AgentDeliverer(smtp, maildir, pipe, http, DiscardAgent(loop))
     reporter = DsnReporter(
         config.node.name, lambda route: place(router, route), routes.route_for, float(config.delivery.expire),
         ground.services.own_mail.finished,
@@ -135,7 +158,7 @@ def make_sending(
         hooks=delivery_hooks(ground.hooks),
         current=mx.current,
     )
-    return Sending(router, reporter, scheduler, maildir, pipe, connector)
+    return Sending(router, reporter, scheduler, maildir, pipe, web, connector)
 
 
 def _routers(ground: Ground) -> tuple[MxRouter, Router]:

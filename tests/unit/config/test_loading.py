@@ -26,7 +26,7 @@ def complaints(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 NO_ADDRESS = "is not an IP address such as 127.0.0.1, 0.0.0.0 (all) or ::"
 WAYS = (
     "What can be said here: mx, smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT, lmtp:///PATH/TO/SOCKET, maildir:FOLDER, "
-    "pipe:NAME or discard"
+    "pipe:NAME, https://HOST/PATH or discard"
 )
 
 # (text, complaint): one mistake each
@@ -80,7 +80,7 @@ MISTAKES = [
      "upesi.toml:2: destination[0].domains[0]: 'a b' is no name of a domain: domain is not valid"),
     ('[[destination]]\ndomains = ["*"]\ntls = "must"',
      "upesi.toml:3: destination[0].tls: 'must' is not valid; known here: encrypt, may, none, verify"),
-    ('[[route]]\ndomains = ["*"]\nto = "mx"\nuser = "a"', "upesi.toml:4: route[0].user: is for smtp:// and smtps:// only"),
+    ('[[route]]\ndomains = ["*"]\nto = "mx"\nuser = "a"', "upesi.toml:4: route[0].user: is for smtp://, smtps:// and https:// only"),
     ('[delivery]\nsmarthost = "smtp://h.example:25"\nsmarthost_user = "a"',
      "upesi.toml:1: delivery.smarthost_password_file: is missing: what is the password of smarthost_user?"),
     ("[smtp]\nmax_recipients = 0", "upesi.toml:2: smtp.max_recipients: must be more than 0"),

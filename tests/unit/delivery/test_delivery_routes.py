@@ -74,7 +74,8 @@ def test_bare_postmaster_is_ours():
 @pytest.mark.parametrize(("to", "hint"), [
     ("smpt://x.test", "did you mean smtp://HOST:PORT?"), ("Maildir:/x", "did you mean maildir:FOLDER?"), ("", "write one of mx"),
     ("xyzzy", "write one of"),
-    ("http://x", "did you mean smtp"), ("lmtp://x.test", "port is missing"), ("lmtp://x.test:25", "never spoken on port 25"),
+    ("http://x", "use https"), ("https://u:p@x/", "a password in it"),
+    ("lmtp://x.test", "port is missing"), ("lmtp://x.test:25", "never spoken on port 25"),
     ("smtp://", "write smtp"),
     ("smtp:x.test", '"//" is missing'), ("smtp://x.test:0", "port"), ("smtp://a b", "not valid"), ("mx:x", "nothing may follow"),
     ("maildir:", "folder is missing"), ("discard:", None), ("smtp://x.test:99999", "port"),

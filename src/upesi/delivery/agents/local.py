@@ -1,4 +1,4 @@
-"""Delivery that needs no connection: what Maildir and discard have in common.
+"""Delivery that keeps no connection: what Maildir, programs, web services and discard have in common.
 
 One `Running` handles one message at a time and ends when there is no more: starting another costs nothing.
 """
@@ -12,10 +12,18 @@ from upesi.delivery.outcomes import deferred
 from upesi.mail.outcome import Outcome
 from upesi.scheduler.work import Attempt, Ending, Work
 
-__all__ = ["Deliver", "LocalSending"]
+__all__ = ["Deliver", "LocalSending", "SiteDown"]
 
 # Delivers one attempt for `Work`'s destination; returns one outcome for each recipient
 Deliver = Callable[[Attempt], Awaitable[tuple[Outcome, ...]]]
+
+
+class SiteDown(Exception):
+    """Nobody is there to take mail: `outcomes` are the attempt's, one for each recipient, the last of them says why."""
+
+    def __init__(self, outcomes: tuple[Outcome, ...]) -> None:
+        super().__init__(outcomes[-1].text)
+        self.outcomes = outcomes
 
 
 class LocalSending:
@@ -40,12 +48,20 @@ class LocalSending:
     async def _run(self) -> None:
         work = self._work
         while not self._stopping and (attempt := work.take()) is not None:
-            work.finish(attempt, await self._outcomes(attempt))
+            try:
+                outcomes = await self._outcomes(attempt)
+            except SiteDown as down:
+                work.finish(attempt, down.outcomes)
+                work.ended(Ending.UNREACHABLE, down.outcomes[-1])
+                return
+            work.finish(attempt, outcomes)
         work.ended(Ending.CLOSED)
 
     async def _outcomes(self, attempt: Attempt) -> tuple[Outcome, ...]:
         try:
             return await self._deliver(attempt)
+        except SiteDown:
+            raise
         except Exception as error:
             # contained: one message that cannot be handled must not end the delivery of others
             self._loop.call_exception_handler({"message": "local delivery failed", "exception": error})

@@ -8,6 +8,7 @@ from upesi.plugin import (
     DiscardRoute,
     Duration,
     FilePath,
+    HttpRoute,
     ListError,
     LmtpRoute,
     MaildirRoute,
@@ -109,7 +110,7 @@ class ForwardedSenders(Plugin):
         if recipient.address.domain in self._local or recipient.verdict is not None:
             return False
         route = recipient.route.route if isinstance(recipient.route, QuarantineRoute) else recipient.route
-        return not isinstance(route, (MaildirRoute, LmtpRoute, PipeRoute, DiscardRoute))
+        return not isinstance(route, (MaildirRoute, LmtpRoute, PipeRoute, HttpRoute, DiscardRoute))
 
 
 def _secrets(path: str) -> list[bytes]:
