@@ -65,13 +65,13 @@ class Chain(Generic[A]):
         if arguments and arguments[0] is None:
             # only MAIL's sender can be None; a five-line plugin that looks at its domain must not defer every bounce
             arguments = (NULL_SENDER, *arguments[1:])
-        return cast("Answer[A]", self._run(session, tx, (first, *arguments)))
+        return self._run(session, tx, (first, *arguments))
 
     def call(self, *arguments: object) -> Answer[A]:
         """Run the hooks of a point that belongs to no session (delivery); otherwise as `run`."""
-        return cast("Answer[A]", self._run(None, None, arguments))
+        return self._run(None, None, arguments)
 
-    def _run(self, session: Session | None, tx: Transaction | None, arguments: tuple[object, ...]) -> object:
+    def _run(self, session: Session | None, tx: Transaction | None, arguments: tuple[object, ...]) -> Answer[A]:
         vote: Verdict | None = None
         rest = iter(self.hooks)
         votes = self._votes
@@ -100,8 +100,8 @@ class Chain(Generic[A]):
             try:
                 waiting = next(steps)
             except StopIteration as end:
-                return end.value
-            return _driven(steps, waiting)
+                return cast("Answer[A]", end.value)
+            return cast("Answer[A]", _driven(steps, waiting))
         return vote
 
     def _steps(

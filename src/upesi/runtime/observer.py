@@ -54,7 +54,7 @@ class Observer:
             rest = {key: value for key, value in fields.items() if key != "exception"}
             self._events.failure(name, error, cast("Mapping[str, Value]", rest))
         else:
-            self._events.emit(name, cast("Mapping[str, Value]", fields))
+            self._events.emit(name, fields)  # type: ignore[arg-type]
 
 
 def count_sessions(metrics: Metrics, listeners: Sequence[tuple[str, Listener]]) -> None:

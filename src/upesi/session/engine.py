@@ -264,7 +264,8 @@ class SessionEngine:
         if type(opinion) is Begun:
             proceed = cast("Callable[[object], Answer]", partial(then, self, subject))
             return Waiting(opinion, proceed)
-        return then(self, subject, cast("Opinion | Verdict | None", opinion))
+        # what is not begun is no awaitable: the chain has looked
+        return then(self, subject, opinion)  # type: ignore[arg-type]
 
     def tell(self, chain: Chain[None], tx: Transaction | None) -> None:
         """Run a chain whose answer nobody waits for."""

@@ -103,8 +103,9 @@ class DataReader(_Content):
             stop = dot if data.startswith(_END, dot) else data.find(_END, dot)
             if stop >= 0:
                 self._ended = True
-                piece = bytes(data[start : stop + 2])
+                taken = data[start : stop + 2]
                 buffer.drop(stop + 5)
+                piece = taken if type(taken) is bytes else bytes(taken)
                 return piece if stop == dot else piece.replace(b"\r\n.", b"\r\n")
         stop = len(data) - _held_back(data)
         piece = buffer.take(max(stop, start))
@@ -115,7 +116,7 @@ class DataReader(_Content):
         self._size += len(piece)
         if not piece.isascii():
             self._eight_bit = True
-        if piece.find(0) >= 0:
+        if 0 in piece:
             self._nul = True
         if has_stray_newline(piece):
             self._stray = True
@@ -173,7 +174,7 @@ class ChunkReader(_Content):
             self._eight_bit = True
         if self._binary:
             return
-        if piece.find(0) >= 0:
+        if 0 in piece:
             self._nul = True
         if self._after_cr:
             piece = b"\r" + piece

@@ -7,15 +7,13 @@ Content with a bare CR, bare LF or NUL cannot go this way: the next server might
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from io import IncrementalNewlineDecoder
 
 from upesi.mail.errors import UpesiError
 
 __all__ = ["UnsendableContent", "has_stray_newline", "is_text", "stuffed", "stuffed_whole"]
 
 
-# what the decoder says of text with no line end at all, or CR LF only
-_PAIRS = (None, "\r\n")
+_CR, _LF = b"\r\n"
 
 
 class UnsendableContent(UpesiError):
@@ -28,13 +26,12 @@ class UnsendableContent(UpesiError):
 def has_stray_newline(piece: bytes) -> bool:
     """Whether a CR or LF stands alone in `piece`, which must not begin or end inside a CR LF.
 
-    CPython's newline decoder notes in one pass over the octets which ends of lines it met: 50 kB 19 us, where taking the pairs out and
-    looking at what is left takes 26 to 37, and counting 92 (4 kB: 3.2, 3.4, 14).
+    Writing over the pairs and looking at what is left: 50 kB 15 us, where CPython's newline decoder takes 20, taking the pairs out 26 to 37
+    (it counts them first), and counting 92 (4 kB: 1.2, 1.7, 2.4, 4.4). An octet is looked for by its number: bytes are taken for a number
+    first, in vain, and take four times as long.
     """
-    seen = IncrementalNewlineDecoder(None, translate=False)
-    # Latin-1 gives every octet a character of its own, so nothing but CR and LF can be taken for a line end
-    seen.decode(piece.decode("latin-1"), final=True)
-    return seen.newlines not in _PAIRS
+    left = piece.replace(b"\r\n", b"  ")
+    return _CR in left or _LF in left
 
 
 def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -48,7 +45,7 @@ def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
             held = b""
         if not piece:
             continue
-        if piece.find(0) >= 0 or has_stray_newline(piece):
+        if 0 in piece or has_stray_newline(piece):
             raise UnsendableContent("content has a bare CR, a bare LF or a NUL")
         yield piece
     if held:
@@ -72,11 +69,11 @@ def stuffed_whole(prefix: bytes, body: bytes, *, text: bool) -> list[bytes]:
     """
     pieces: list[bytes] = []
     for piece, known in ((prefix, False), (body, text)):
-        if not known and (piece.find(0) >= 0 or has_stray_newline(piece)):
+        if not known and (0 in piece or has_stray_newline(piece)):
             raise UnsendableContent("content has a bare CR, a bare LF or a NUL")
         if piece.startswith(b"."):
             pieces.append(b".")
-        pieces.append(piece.replace(b"\r\n.", b"\r\n..") if b"\r\n." in piece else piece)
+        pieces.append(piece.replace(b"\r\n.", b"\r\n.."))
     pieces.append(b".\r\n" if (body or prefix or b"\n").endswith(b"\n") else b"\r\n.\r\n")
     return pieces
 
@@ -95,7 +92,7 @@ def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for piece in _checked(chunks):
         if waiting:
             yield waiting
-        waiting = piece.replace(b"\r\n.", b"\r\n..") if b"\r\n." in piece else piece
+        waiting = piece.replace(b"\r\n.", b"\r\n..")
         if line_start and piece.startswith(b"."):
             waiting = b"." + waiting
         line_start = piece.endswith(b"\n")
