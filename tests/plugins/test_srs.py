@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,39 @@ def test_a_second_forwarder_leads_back_to_the_first():
     assert srs("three.example", b"and a third one, long too").reverse(third, NOW) == first
     assert srs("two.example", b"quite another secret here").reverse(second, NOW) == first
     assert srs("one.example").reverse(first, NOW) == sender
+
+
+def former(text: str) -> str:
+    """Return the hash as it was made before it was bound to the kind of the address."""
+    digest = hmac.new(SECRET, text.lower().encode(), hashlib.sha256).digest()
+    return "".join("abcdefghijklmnopqrstuvwxyz234567"[octet & 31] for octet in digest[:8])
+
+
+def test_a_hash_of_one_kind_is_none_of_the_other():
+    """What we gave out as SRS0 cannot be handed in as SRS1, nor the other way round, nor as what formerly was hashed."""
+    first = srs().forward(Address.parse("anna@example.com"), NOW)
+    second = srs().forward(Address.parse("SRS0=abcd=wu=example.com=anna@first.example"), NOW)
+    for sent in (first, second):
+        kind, hashed, rest = sent.local[:4], *sent.local[5:].split("=", 1)
+        other = "SRS1" if kind == "SRS0" else "SRS0"
+        assert srs().reverse(sent, NOW)
+        for made_up in (
+            f"{other}={hashed}={rest}",
+            f"{other}={hashed}={kind}={rest}",
+            f"{kind}={hashed}={kind}={rest}",
+        ):
+            with pytest.raises(BadSrs, match="not ours"):
+                srs().reverse(Address(made_up, "forwarder.example"), NOW)
+
+
+def test_what_was_made_before_finds_back():
+    """Bounces of mail that was sent before an update come home."""
+    day = srs().forward(Address.parse("anna@example.com"), NOW).local.split("=")[2]
+    for kind, rest, found in (
+        ("SRS0", f"{day}=example.com=anna", "anna@example.com"),
+        ("SRS1", "first.example==abcd=wu=example.com=anna", "SRS0=abcd=wu=example.com=anna@first.example"),
+    ):
+        assert str(srs().reverse(Address(f"{kind}={former(rest)}={rest}", "forwarder.example"), NOW)) == found
 
 
 def test_secrets_can_be_changed():

@@ -5,7 +5,8 @@
 
 `H` is a keyed hash of what stands behind it, so that nobody can make us send where he likes; `TT` the day, so that an address that was
 seen in a message is of use for some weeks only. Mail systems on the way may change the case of letters: the hash is over small
-letters and compared in small letters, and so is the day.
+letters and compared in small letters, and so is the day. The hash is over the kind too: none of one kind is good for the other.
+Formerly it was not; what was made so still finds back (SRS0 until it is too old).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Srs:
         """Return whom `address` stands for; raise BadSrs."""
         kind = address.local[:4].lower()
         given, equals, rest = address.local[5:].partition("=")
-        if not is_srs(address) or not equals or not self._is_ours(given, rest):
+        if not is_srs(address) or not equals or not self._is_ours(kind, given, rest):
             raise BadSrs("a hash that is not ours")
         local, domain = self._inner_of_second(rest) if kind == "srs1" else self._inner_of_first(rest, now)
         try:
@@ -96,19 +97,26 @@ class Srs:
             raise BadSrs("too old")
 
     def _address(self, kind: str, rest: str) -> Address:
-        address = Address(f"{kind}={self._hash(self._secrets[0], rest)}={rest}", self.domain)
+        address = Address(f"{kind}={self._hash(self._secrets[0], _bound(kind, rest))}={rest}", self.domain)
         if not address.sendable:
             raise AddressError("the rewritten address cannot be sent")
         return address
 
-    def _is_ours(self, given: str, rest: str) -> bool:
-        """Compare in constant time, with every secret."""
+    def _is_ours(self, kind: str, given: str, rest: str) -> bool:
+        """Compare in constant time, with every secret, and with what was hashed formerly."""
         matches = [
-            hmac.compare_digest(given.lower().encode(), self._hash(secret, rest).encode()) for secret in self._secrets
+            hmac.compare_digest(given.lower().encode(), self._hash(secret, text).encode())
+            for secret in self._secrets
+            for text in (_bound(kind, rest), rest)
         ]
         return any(matches)
 
-    def _hash(self, secret: bytes, rest: str) -> str:
-        digest = hmac.new(secret, rest.lower().encode(), hashlib.sha256).digest()
+    def _hash(self, secret: bytes, text: str) -> str:
+        digest = hmac.new(secret, text.lower().encode(), hashlib.sha256).digest()
         # base32: letters of one case and digits, so that nothing on the way can change it
         return "".join(_BASE32[octet & 31] for octet in digest[: self._length])
+
+
+def _bound(kind: str, rest: str) -> str:
+    # no address holds a NUL, so no former hash is one of these
+    return f"{kind}\0{rest}"
