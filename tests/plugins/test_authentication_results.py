@@ -29,6 +29,11 @@ FORGED = [
     "=?utf-8?b?bXguZXhhbXBsZS5vcmc7IHNwZj1wYXNz?=",
     "mx.example.org",
     "mx.example.org spf=pass",
+    "; spf=pass",
+    " ;spf=pass",
+    "(c) ; spf=pass",
+    '""; spf=pass',
+    "(" + "c" * 5000 + ") mx.example.org; spf=pass",
 ]
 TRUE = [
     "other.example; spf=pass smtp.mailfrom=mx.example.org",
@@ -36,7 +41,6 @@ TRUE = [
     "mx.example.organic; spf=pass",
     'example.org; spf=pass reason="mx.example.org; said so"',
     "sub.mx.example.org; dkim=none",
-    "; spf=pass",
     "",
 ]
 

@@ -196,7 +196,7 @@ def claims_to_be(value: str, names: frozenset[str]) -> bool:
     """Whether a program behind us could take this field for one of `names` (each `comparable`).
 
     Besides the id as the grammar has it: a name with comments, quotes or blanks inside, one that stands anywhere in front of the first
-    semicolon, and an encoded-word there, which nobody honest writes and some programs decode.
+    semicolon, an encoded-word there, which nobody honest writes and some programs decode, and no name at all.
     """
     plain = _PLAIN.match(value)
     if plain is not None:
@@ -213,6 +213,9 @@ def claims_to_be(value: str, names: frozenset[str]) -> bool:
     if "=?" in head:
         return True
     squeezed = _NOISE.sub("", _uncommented(value).partition(";")[0])
+    if not squeezed:
+        # in nobody's name, or in one behind more comments than anybody honest writes: a program that looks for results alone believes it
+        return bool(value.strip())
     candidates = {squeezed, _VERSION.sub("", squeezed), *_WORDS.findall(head)}
     return any(comparable(candidate) in names for candidate in candidates)
 
