@@ -9,9 +9,10 @@ import pytest
 from upesi.config.problems import ConfigError
 from upesi.hooks.verdict import Verdict
 from upesi.mail.answers import Answer, Status
+from upesi.mail.headers import Headers
 from upesi.mailauth.results import MethodResult
 from upesi.plugins.spf.plugin import Spf
-from upesi.testkit import FakeResolver, Trial
+from upesi.testkit import FakeResolver, Trial, message
 
 RECORDS = {
     ("example.com", "TXT"): ["v=spf1 ip4:192.0.2.1 -all exp=why.example.com"],
@@ -148,6 +149,20 @@ async def test_those_who_send_for_us_are_not_checked() -> None:
         assert dns.asked == []
     trusting = trial("192.0.2.99", fail="reject", trusted=["192.0.2.96/28"])
     assert await trusting.mail("a@example.com") is None
+
+
+@pytest.mark.parametrize(("wanted", "left"), [("keep", 3), ("remove", 1)])
+async def test_received_spf_of_others_goes_where_that_is_wanted(wanted: str, left: int) -> None:
+    """RFC 7208 section 9.1: a forged field must not pass for ours; ours stays, and so do those of mail that is handed on for us."""
+    content = message(top=[("Received-SPF", "pass (forged)"), ("RECEIVED-SPF", "pass (forged too)")])
+    for ip, fields in (("192.0.2.1", left), ("198.51.100.9", 2)):
+        session = trial(ip, received_spf=True, helo=False, foreign_received_spf=wanted, trusted=["198.51.100.0/24"])
+        await session.helo("client.example")
+        await session.mail("a@example.com")
+        await session.message(content)
+        found = Headers.of(session.tx.edited).all("Received-SPF")
+        assert len(found) == fields
+        assert ("forged" in found[-1]) == (fields > 1)
 
 
 async def test_received_spf_is_written_where_it_is_wanted() -> None:

@@ -79,6 +79,9 @@ class Spf(Plugin):
         trusted: tuple[str, ...] = ()
         # write a Received-SPF field (RFC 7208 section 9.1) for each identity; Authentication-Results says the same to more programs
         received_spf: bool = False
+        # what becomes of such fields from outside: their place says who wrote them, and to take one out may break a signature; "remove" is
+        # for where a program behind us believes whichever it finds
+        foreign_received_spf: Literal["keep", "remove"] = "keep"
         on_error: OnError = "continue"  # a check that broke says nothing about the sender
 
     def __init__(self, settings: Settings, dns: Dns, clock: Clock, node: str) -> None:
@@ -90,6 +93,7 @@ class Spf(Plugin):
         self._records = SpfRecords()
         self._helo = settings.helo
         self._received_spf = settings.received_spf
+        self._removes = settings.foreign_received_spf == "remove"
         self._actions: dict[tuple[str, SpfResult], Action] = {
             (kind, result): getattr(settings, f"{prefix}{result.value}")
             for kind, prefix in (("mailfrom", ""), ("helo", "helo_"))
@@ -112,6 +116,13 @@ class Spf(Plugin):
         if isinstance(known, SpfOutcome) and known.identity.helo == session.helo:
             return self._said(tx, known) or self._check_mail(tx)
         return self._check_both(tx)
+
+    @hook.message(before=["arc_seal", "dkim_sign"])
+    def clean(self, tx: Transaction) -> None:
+        """Take out the fields of others, if that is wanted."""
+        session = tx.session
+        if self._removes and _is_stranger(session) and session.client.address not in self._trusted:
+            tx.remove_header("Received-SPF")
 
     async def _check_both(self, tx: Transaction) -> Verdict | None:
         verdict = await self._check_helo(tx)
