@@ -61,6 +61,7 @@ test_programs() {
   command -v msmtp >/dev/null || missing+=(msmtp)
   command -v curl >/dev/null || missing+=(curl)
   command -v strace >/dev/null || missing+=(strace)
+  [ -n "$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1')" ] || missing+=(faketime)
   { command -v postfix || [ -x /usr/sbin/postfix ]; } >/dev/null || missing+=(postfix)
   { command -v haproxy || [ -x /usr/sbin/haproxy ]; } >/dev/null || missing+=(haproxy)
   [ -x /usr/sbin/dovecot ] || missing+=(dovecot-core)

@@ -86,6 +86,22 @@ async def test_mail_put_off_while_the_clock_was_ahead_keeps_its_expiry(
     assert kinds == ["message.accepted", "delivery.deferred", "delivery.redated"]
 
 
+async def test_a_clock_that_is_set_twice_takes_no_life_of_mail(
+    engine: SqliteEngine, store: SqliteStore, database: Database
+) -> None:
+    """CLK-01: put off ten years ahead, and then an hour before its own reception: it has its whole life, and is due."""
+    true = engine.clock.now
+    message = engine.message()
+    (born,) = await accept(store, message)
+    engine.clock.now = true + _YEARS
+    later = engine.delivery(due=7200.0, expires=true + _LIFE)
+    event = SpoolEvent(engine.clock.now, "delivery.deferred", message.id, {})
+    await complete(store, Completion(born.id, message.id, (later,), (), (event,)))
+    engine.clock.now = now = true - 3600
+    setback_of(engine, store).step(database)
+    assert times(database, message.id) == [pytest.approx((now + 7200, now + _LIFE, now), abs=0.01)]
+
+
 async def test_what_is_meant_to_wait_waits(engine: SqliteEngine, store: SqliteStore, database: Database) -> None:
     """CLK-01: mail held for later by its sender (RFC 4865) and mail that a plugin put off for days are left as they are."""
     release = 30 * _DAY

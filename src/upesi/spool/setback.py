@@ -2,9 +2,9 @@
 
 A machine that comes up with a wrong date takes mail, puts it off, and is corrected: what it wrote then is due in ten years. What was
 dated so can be told from what is meant to wait (FUTURERELEASE, a plugin's delay): the message was received in the future, or an event
-of its history was, or it is due behind its expiry and further off than anything waits. Its times are moved back by as much as the
-last of these was ahead, so that waits, holds, ages and what is left of its life stay as they were. The expiry of what was received
-before that is right, and stays.
+of its history was, or it is due behind its expiry and further off than anything waits. It is due by as much
+sooner as the last of these was ahead, so that waits and holds stay as long as they were. What was received in the future begins its
+life now; the expiry of what was received before that is right, and stays.
 
 A walk over all that waits begins at the start of a worker, as soon as the clock has been set back, and some time after the last one:
 rows that were in a worker's memory come back late. The oldest worker does it for all. An event is left with the message, so that it
@@ -127,8 +127,9 @@ def _move(database: Database, messages: list[MessageId], now: float) -> int:
             ahead = _ahead(database, message, now)
             rows = database.rows(_TIMES, limit, message) if ahead else []
             for number, queue, due, expires, received in rows:
-                # what was received before that has the right expiry, and RETURNED is none
-                born = ahead if cast(float, received) > limit else 0.0
+                # what was received in the future begins its life now: by how much it was tried there no clock can say, and whoever has set
+                # the clock twice would else take years of it. What was received before has the right expiry, and RETURNED is none
+                born = cast(float, received) - now if cast(float, received) > limit else 0.0
                 lived = 0.0 if expires == RETURNED else born
                 database.run(
                     "UPDATE delivery SET due = ?, expires = ?, received = ? WHERE id = ?",
