@@ -84,6 +84,9 @@ class Metrics:
         self.loop_lag: Histogram = histogram(
             "upesi_loop_lag_seconds", "How late the event loop's timers fire", _LAG_BOUNDS
         ).child()
+        self.reports_dropped: Counter = counter(
+            "upesi_reports_dropped_messages_total", "Messages of which no DMARC aggregate report will tell"
+        ).child()
         self.log_dropped: Gauge = gauge("upesi_log_dropped_events", "Log lines lost since the worker's start").child()
 
     def export(self) -> bytes:

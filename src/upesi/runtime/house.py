@@ -14,6 +14,7 @@ from upesi.runtime.ground import Ground
 from upesi.runtime.observer import count_dns, count_sessions
 from upesi.runtime.owners import Owners
 from upesi.runtime.pressure import Pressure, count_pressure
+from upesi.runtime.reporting import count_reports
 from upesi.runtime.security import Security
 from upesi.runtime.sending import Sending
 
@@ -107,6 +108,7 @@ class House:
         count_sessions(metrics, self._listeners)
         count_dns(metrics, self._ground.resolver)
         count_pressure(metrics, self._pressure, self._watch)
+        count_reports(metrics, self._ground.aggregates)
         return metrics.export()
 
     async def close(self) -> None:

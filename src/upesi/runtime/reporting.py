@@ -24,6 +24,7 @@ from upesi.mail.errors import UpesiError
 from upesi.mail.ids import MessageId
 from upesi.mailauth.dmarc_record import ReportUri
 from upesi.mailauth.report_destinations import report_destinations
+from upesi.observe.metrics import Metrics
 from upesi.reports.aggregate import AggregateReport
 from upesi.reports.aggregate_mail import MAX_REPORT, report_id, report_mail, report_message_id, zipped
 from upesi.runtime.ground import Ground
@@ -34,7 +35,7 @@ from upesi.spool.schema import DATABASE_NAME
 from upesi.spool.store import SpoolError
 from upesi.store.aggregates import AggregateDay, Aggregates
 
-__all__ = ["ReportSender", "make_aggregates", "make_report_sender", "report_delay", "was_queued"]
+__all__ = ["ReportSender", "count_reports", "make_aggregates", "make_report_sender", "report_delay", "was_queued"]
 
 # Seconds until the first look for reports that are due, since what was claimed before a restart waits, and between two: they are due daily
 _FIRST = 1.0
@@ -175,6 +176,11 @@ def make_aggregates(config: Config) -> Aggregates:
     """Return what keeps the rows; its file is made when the first is kept."""
     delay = report_delay(config.node.name, float(config.reports.spread))
     return Aggregates(Path(config.spool.path) / _AGGREGATES, time.time, delay)
+
+
+def count_reports(metrics: Metrics, aggregates: Aggregates) -> None:
+    """Take over of how many messages nothing is kept."""
+    metrics.reports_dropped.set(aggregates.dropped)
 
 
 def make_report_sender(ground: Ground, intake: Intake, *, sends: bool) -> Callable[[], Awaitable[None]]:

@@ -14,7 +14,9 @@ from upesi.mail.ids import MessageId
 from upesi.mail.route import MxRoute, Route
 from upesi.mailauth.dmarc_record import ReportUri
 from upesi.mailauth.observation import Observation, Published
-from upesi.runtime.reporting import ReportSender, report_delay
+from upesi.observe.exposition import Merge
+from upesi.observe.metrics import Metrics
+from upesi.runtime.reporting import ReportSender, count_reports, report_delay
 from upesi.session.intake import BodyWriter, Placement
 from upesi.spool.records import DeliveryState, NewMessage
 from upesi.spool.store import SpoolError
@@ -226,3 +228,16 @@ async def test_nothing_is_looked_for_while_nobody_asks(world: World) -> None:
     sender.start()
     await sender.close()
     assert world.events == []
+
+
+async def test_messages_that_no_report_tells_of_are_a_metric(tmp_path: Path) -> None:
+    """DMARC-02: what is dropped at a bound is counted where an operator looks."""
+    lost = Aggregates(tmp_path / "missing" / "dmarc.db", FakeClock().now)
+    lost.note(Published("bank.example", "reject"), ROW)
+    await lost.settle()
+    metrics, merge = Metrics(), Merge()
+    for _ in range(2):
+        count_reports(metrics, lost)
+        merge.update("1", metrics.export())
+    await lost.close()
+    assert "\nupesi_reports_dropped_messages_total 1" in merge.text().decode()
