@@ -25,7 +25,7 @@ from upesi.session.senders import author_refusal
 from upesi.session.submission import complete_header
 from upesi.spool.store import SpoolError
 
-__all__ = ["complete", "drop", "refuse"]
+__all__ = ["complete", "drop", "one_reply", "refuse"]
 
 
 _BINARY = BodyType.BINARY
@@ -93,7 +93,9 @@ def _settled(engine: SessionEngine, tx: Transaction) -> Answer:
         return Acceptance(engine, tx).start()
     if engine.rcpt_commands is not None:
         return Acceptance(engine, tx, refused).start()
-    reply = _one_reply(engine, tx, refused)
+    # to send notices for strangers would be backscatter
+    known = engine.session.relaying or engine.session.identity is not None
+    reply = one_reply(refused, len(tx.recipients), known=known)
     if reply is not None:
         return refuse(engine, reply, _size(tx))
     return Acceptance(engine, tx, refused).start()
@@ -108,20 +110,18 @@ def _refused(engine: SessionEngine, recipients: list[TransactionRecipient]) -> R
     ]
 
 
-def _one_reply(engine: SessionEngine, tx: Transaction, refused: Refused) -> Reply | None:
+def one_reply(refused: Refused, recipients: int, *, known: bool) -> Reply | None:
     """Return the reply that refuses the whole message, or None where the accepted recipients get it and a DSN speaks for the rest.
 
-    A recipient that was deferred defers the message: a notice of failure would turn "later" into "never".
+    `recipients` is how many there are, `known` that the client is no stranger. A recipient that was deferred defers the message: a notice
+    of failure would turn "later" into "never".
     """
     deferred = [reply for _, kind, reply in refused if kind is VerdictKind.DEFER]
-    if len(refused) == len(tx.recipients):
+    if len(refused) == recipients:
         return deferred[0] if deferred else refused[0][2]
     if deferred:
         return deferred[0]
-    # to send notices for strangers would be backscatter
-    if engine.session.relaying or engine.session.identity is not None:
-        return None
-    return replies.NOT_ACCEPTED_BY_ALL
+    return None if known else replies.NOT_ACCEPTED_BY_ALL
 
 
 def _size(tx: Transaction) -> int:

@@ -29,7 +29,9 @@ from upesi.mail.envelope import Transmission
 from upesi.mail.ids import MessageId
 from upesi.mail.reply import Reply
 from upesi.mail.route import Route
+from upesi.session import replies
 from upesi.session.listening import ListenedWriter
+from upesi.session.message import one_reply
 from upesi.testkit.clock import FakeClock
 from upesi.testkit.resolver import FakeResolver
 from upesi.testkit.services import (
@@ -57,6 +59,8 @@ NODE = "mx.example.org"
 _UNHEARD = ("queued", "reset", "disconnect")
 # lines of one change that a report shows
 _MOST_LINES = 10
+# octets of a note that a report shows
+_MOST_NOTE = 200
 _REFUSED = (VerdictKind.REJECT, VerdictKind.DEFER)
 
 
@@ -214,9 +218,26 @@ class Trial:
         writer.write(content[len(content) // 2 :])
         self.tx.body = writer.finish()
         answer = await self._run(self.hooks.message, f"{len(content)} octets")
-        if not self.refused() and self.hooks.denied.hooks:
-            await self._appeal()
+        if not self.refused():
+            if self.hooks.denied.hooks:
+                await self._appeal()
+            self._judge_recipients()
         return answer
+
+    def _judge_recipients(self) -> None:
+        """Note the one reply that a client hears where recipients were refused for themselves, if it is a refusal."""
+        refused = [
+            (recipient, verdict.kind, verdict.reply or replies.NOT_STORED)
+            for recipient in self.tx.recipients
+            if (verdict := recipient.verdict) is not None and verdict.kind in _REFUSED
+        ]
+        if not refused:
+            return
+        known = self._relay or self.session.relaying or self.session.identity is not None
+        reply = one_reply(refused, len(self.tx.recipients), known=known)
+        if reply is not None:
+            kind = VerdictKind.DEFER if reply.code < 500 else VerdictKind.REJECT
+            self.steps.append(Step("message", "the one reply to all of it", Verdict(kind, reply)))
 
     async def _appeal(self) -> None:
         """Let the hooks of `denied` hear of refused recipients."""
@@ -296,10 +317,15 @@ class Trial:
         tx = self.session.transaction
         if tx is not None:
             lines += _results("transaction", tx.results)
-            lines += _recipients(tx)
+            lines += _recipients(tx, gone=self._ended_well())
+            lines += _queued_notes(tx)
             lines += _changes(tx)
         lines += [f"{name} {_fields(fields)}" for name, fields in self.events]
         return lines
+
+    def _ended_well(self) -> bool:
+        """Whether nothing but single recipients was refused since MAIL."""
+        return not any(step.refused for step in self.steps if step.point not in ("rcpt", "route"))
 
 
 class _Written:
@@ -322,14 +348,28 @@ def _results(of: str, results: Mapping[str, tuple[str, str]]) -> list[str]:
     return [f"{of} result {name}: {result} {evidence}".rstrip() for name, (result, evidence) in results.items()]
 
 
-def _recipients(tx: Transaction) -> list[str]:
+def _recipients(tx: Transaction, *, gone: bool) -> list[str]:
+    """Return what becomes of each recipient's copy; `gone` says that the message was not refused as a whole."""
     lines = []
     for recipient in tx.recipients:
-        route = f" by {recipient.route}" if recipient.route is not None else ""
         verdict = recipient.verdict
-        own = f": {verdict.reply or 'accepted'}" if verdict is not None else ""
-        lines.append(f"goes to <{recipient.address}>{route}{own}")
+        if verdict is not None and verdict.kind in _REFUSED:
+            lines.append(f"refused for <{recipient.address}>: {verdict.reply}")
+            continue
+        route = f" by {recipient.route}" if recipient.route is not None else ""
+        handling = tx.handling if recipient.handling is None else recipient.handling.over(tx.handling)
+        handled = f", {handling}" if handling is not None else ""
+        lines.append(f"{'goes' if gone else 'does not go'} to <{recipient.address}>{route}{handled}")
     return lines
+
+
+def _queued_notes(tx: Transaction) -> list[str]:
+    """Return the notes that would travel with the message, their beginnings."""
+    if not tx.has_queued_notes:
+        return []
+    return [
+        f"queued note {name}: {value[:_MOST_NOTE].decode(errors='replace')}" for name, value in tx.queued_notes.items()
+    ]
 
 
 def _changes(tx: Transaction) -> list[str]:

@@ -14,8 +14,22 @@ import pytest
 from upesi.config.problems import ConfigError
 from upesi.config.settings import PluginsSettings
 from upesi.hooks.scaffold import ScaffoldError, scaffold
-from upesi.plugin import DiscardRoute, Plugin, Session, Transaction, TransactionRecipient, accept, defer, hook, reject
-from upesi.testkit import Trial, message, run_virtual, try_plugin
+from upesi.plugin import (
+    DiscardRoute,
+    Handling,
+    Note,
+    Plugin,
+    Session,
+    Transaction,
+    TransactionRecipient,
+    accept,
+    defer,
+    hook,
+    reject,
+)
+from upesi.testkit import Trial, load, message, run_virtual, try_plugin
+
+SCORE = Note("recorder.score", int, queued=True)
 
 
 class Recorder(Plugin):
@@ -43,6 +57,8 @@ class Recorder(Plugin):
     def message(self, tx: Transaction):
         self.log("seen", octets=tx.body.size)
         tx.add_header("X-Seen", "yes")
+        SCORE.set(tx, 7)
+        tx.handling = Handling(tenant="acme")
         tx.recipients[0].verdict = defer("4.2.2", "Full")
 
 
@@ -55,18 +71,46 @@ async def test_a_trial_gives_hooks_what_a_server_would():
         ["b@ours.example", "nobody@ours.example", "gone@ours.example", "c@theirs.example"],
         message(),
     )
-    assert accepted
+    # as by a server: a notice of failure would turn "later" into "never"
+    assert not accepted
     assert [str(r.address) for r in trial.tx.recipients] == ["b@ours.example", "nobody@ours.example"]
     report = "\n".join(trial.report())
     for line in (
         "rcpt     <gone@ours.example>                      550 5.1.1 Gone",
         "session result country: pass TZ",
-        "goes to <b@ours.example>: 451 4.2.2 Full",
-        "goes to <nobody@ours.example> by DiscardRoute()",
+        "message  the one reply to all of it               451 4.2.2 Full",
+        "refused for <b@ours.example>: 451 4.2.2 Full",
+        "does not go to <nobody@ours.example> by DiscardRoute(), Handling(priority=None, lifetime=None, pool='', tenant='acme'",
+        "queued note recorder.score: 7",
         "adds X-Seen: yes",
         f"recorder.seen octets={len(message())}",
     ):
         assert line in report
+
+
+async def test_a_report_says_who_gets_the_message():
+    """Whoever is known has a notice for those that were refused, and the others get it; behind a rejection nobody does."""
+
+    class Choosy(Plugin):
+        @hook.message
+        def judge(self, tx: Transaction):
+            for recipient in tx.recipients:
+                recipient.verdict = reject("5.7.1", "No") if recipient.address.local == "anna" else None
+            return reject("5.7.1", "Not at all") if tx.headers.get("X-All") else None
+
+    async def told(*recipients: str, fields: dict[str, str | None] | None = None) -> tuple[bool, list[str]]:
+        trial = Trial(load(Choosy), relay=True)
+        accepted = await trial.whole("x.example", "a@example.com", recipients, message(fields=fields))
+        return accepted, trial.report()
+
+    accepted, lines = await told("anna@example.org", "bert@example.org")
+    assert accepted
+    assert "goes to <bert@example.org>" in lines
+    accepted, lines = await told("anna@example.org")
+    assert not accepted
+    accepted, lines = await told("bert@example.org", fields={"X-All": "1"})
+    assert not accepted
+    assert "does not go to <bert@example.org>" in lines
 
 
 @pytest.mark.parametrize("point", ["connect", "helo", "mail", "data", "message"])
