@@ -62,6 +62,17 @@ def test_others_may_send():
 '''
 
 
+# for `python -m pytest`, here or from above
+_PYTEST = """\
+[pytest]
+# tests may be `async def` (pytest-asyncio)
+asyncio_mode = auto
+testpaths = tests
+"""
+# where pytest would look for the same
+_CONFIGURED = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+
+
 class ScaffoldError(ValueError):
     """A name that cannot be used, or a file that is there already."""
 
@@ -69,7 +80,7 @@ class ScaffoldError(ValueError):
 def scaffold(name: str, folder: Path) -> tuple[Path, Path]:
     """Write `NAME.py` into `folder` and its test into `folder/tests`; return both paths; raise ScaffoldError, OSError.
 
-    Nothing that exists is overwritten.
+    A `pytest.ini` lets tests be `async def`, where the folder says nothing about pytest yet. Nothing that exists is overwritten.
     """
     if not _NAME.fullmatch(name):
         raise ScaffoldError(f"{name!r} is no name for a plugin: small letters, digits and _, a letter first")
@@ -80,5 +91,7 @@ def scaffold(name: str, folder: Path) -> tuple[Path, Path]:
     test.parent.mkdir(parents=True, exist_ok=True)
     klass = "".join(part.capitalize() for part in name.split("_"))
     plugin.write_text(_PLUGIN.format(name=name, klass=klass), encoding="utf-8")
+    if not any((folder / each).exists() for each in _CONFIGURED):
+        (folder / "pytest.ini").write_text(_PYTEST, encoding="utf-8")
     test.write_text(_TEST.format(name=name, test=test), encoding="utf-8")
     return plugin, test

@@ -229,6 +229,26 @@ def test_the_scaffold_is_a_plugin_with_a_green_test(tmp_path: Path):
     assert "2 passed" in run.stdout
 
 
+def test_tests_beside_a_scaffold_may_be_async(tmp_path: Path):
+    """Plain pytest runs them, from the folder above and inside; what a folder says of pytest itself stands."""
+    folder = tmp_path / "plugins"
+    scaffold("my_rule", folder)
+    test = folder / "tests" / "test_waiting.py"
+    test.write_text("import asyncio\n\nasync def test_waits():\n    await asyncio.sleep(0)\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    own = os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
+    for where, arguments in ((tmp_path, ["plugins/tests"]), (folder, [])):
+        run = subprocess.run(
+            [*command, *arguments], env=own, capture_output=True, text=True, timeout=60, cwd=where, check=False
+        )
+        assert "3 passed" in run.stdout, run.stdout + run.stderr
+    mine = tmp_path / "other"
+    mine.mkdir()
+    (mine / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    scaffold("my_rule", mine)
+    assert not (mine / "pytest.ini").exists()
+
+
 @pytest.mark.parametrize("name", ["", "My", "a-b", "1a", "../x", "a/b", "a.b"])
 def test_a_scaffold_needs_a_name(name: str, tmp_path: Path):
     """Names are those that discovery finds."""
