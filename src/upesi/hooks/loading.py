@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 import warnings
@@ -114,7 +115,8 @@ def plugin_outline(config: PluginsSettings, name: str) -> Outline:
     found += [
         (declaration, getattr(kind, name)) for name, declared in _declared(kind).items() for declaration in declared
     ]
-    return Outline(source, module, kind, tuple(found), tuple(_asked(kind, source)))
+    services = dict.fromkeys([*_asked(kind, source), *(name for bound in functions for name in _asked_by(bound))])
+    return Outline(source, module, kind, tuple(found), tuple(services))
 
 
 def plugin_from(
@@ -171,11 +173,12 @@ class _Loader:
         if settings is None or problems:
             raise ConfigError(problems)
         plugin = self._made(kind, settings, source)
-        hooks = (*functions, *_methods(plugin))
-        if not hooks:
+        methods = _methods(plugin)
+        if not functions and not methods:
             raise _error(source, "it has no hook: decorate its functions with @hook.mail, @hook.rcpt, ...")
-        for bound in hooks:
+        for bound in methods:
             _check_arguments(bound, source)
+        hooks = (*(self._served(bound, source) for bound in functions), *methods)
         required = (
             (*kind.requires, *getattr(module, "requires", ())) if isinstance(module, ModuleType) else kind.requires
         )
@@ -202,6 +205,17 @@ class _Loader:
             # a table that cannot be read, a value that contradicts another: the plugin's text is for the operator
             text = str(error) or type(error).__name__
             raise ConfigError([self._origin.problem(("plugins", source.name), text)]) from error
+
+    def _served(self, bound: BoundHook, source: PluginSource) -> BoundHook:
+        """Return a function with the services that its parameters name: a file of functions has no constructor to be handed them."""
+        asked = _asked_by(bound)
+        _check_arguments(bound, source, asked)
+        if not asked:
+            return bound
+        given = {name: self._service(name, source) for name in asked}
+        # named like the function, and found in its place: in failures, and in `upesi plugins order`
+        served = functools.update_wrapper(functools.partial(bound.function, **given), bound.function)
+        return BoundHook(bound.declaration, served)
 
     def _service(self, name: str, source: PluginSource) -> object:
         if name == "log":
@@ -299,10 +313,22 @@ def _asked(kind: type[Plugin], source: PluginSource) -> Iterator[str]:
             yield parameter.name
 
 
-def _check_arguments(bound: BoundHook, source: PluginSource) -> None:
+def _asked_by(bound: BoundHook) -> tuple[str, ...]:
+    """Return the services that a function names behind the arguments of its hook."""
+    parameters = inspect.signature(bound.function).parameters.values()
+    own = len(POINTS[bound.declaration.point].arguments)
+    return tuple(
+        each.name
+        for position, each in enumerate(parameters)
+        if each.name in SERVICES
+        and (each.kind is each.KEYWORD_ONLY or (each.kind is each.POSITIONAL_OR_KEYWORD and position >= own))
+    )
+
+
+def _check_arguments(bound: BoundHook, source: PluginSource, services: tuple[str, ...] = ()) -> None:
     arguments = POINTS[bound.declaration.point].arguments
     try:
-        inspect.signature(bound.function).bind(*arguments)
+        inspect.signature(bound.function).bind(*arguments, **dict.fromkeys(services))
     except TypeError as error:
         name = getattr(bound.function, "__name__", "hook")
         takes = f"({', '.join(arguments)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import Callable
@@ -267,6 +268,44 @@ class Overriding(Family):
 
     def check(self, tx: Transaction, recipient: object) -> Verdict | None:
         return defer()
+
+
+def test_a_function_gets_the_services_that_it_names(write: Write, load: Load):
+    """Behind the arguments of its hook, or by keyword only; the function is told and found as it is written."""
+    write(
+        timed="from upesi.plugin import hook, reject\n"
+        "@hook.mail\n"
+        "def told(tx, sender, clock):\n    return reject('5.7.1', f'at {clock.now():.0f}')\n"
+        "@hook.rcpt\n"
+        "async def waits(tx, clock, *, log, other=1):\n    log('asked', at=log is not None, recipient=str(clock))\n"
+    )
+    (plugin,) = load("timed")
+    told, waits = plugin.hooks
+    verdict = told.function(None, None)
+    assert isinstance(verdict, Verdict)
+    assert verdict.reply is not None
+    assert verdict.reply.text.startswith("at ")
+    hooks = Hooks.build([plugin], monotonic=lambda: 0.0, emit=lambda event, fields: None)
+    (first,), (second,) = hooks.mail.hooks, hooks.rcpt.hooks
+    assert (first.name, first.asynchronous, first.line) == ("told", False, 2)
+    assert (second.name, second.asynchronous) == ("waits", True)
+    # "clock" stands in the place of the recipient there, and is the recipient
+    asyncio.run(waits.function(None, "anna"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ("tx, sender, dns", "needs the service 'dns', which this server does not have"),
+        ("tx, sender, dsn", "missing a required argument: 'dsn'"),
+        ("tx", "too many positional arguments"),
+    ],
+)
+def test_a_function_that_cannot_be_served_stops_the_start(write: Write, load: Load, parameters: str, complaint: str):
+    """What it names and this server cannot have is said before anything runs."""
+    write(timed=f"from upesi.plugin import hook\n@hook.mail\ndef told({parameters}):\n    return None\n")
+    with pytest.raises(ConfigError, match=complaint):
+        load("timed")
 
 
 def test_plugins_inherit_hooks():
