@@ -11,6 +11,7 @@ from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind
 from upesi.mail.address import Address
 from upesi.mail.answers import Answer, MxRecord, Status
+from upesi.mail.handling import Handling
 from upesi.mail.route import DiscardRoute
 from upesi.plugins.aliases.plugin import Aliases
 from upesi.plugins.discard.plugin import Discard
@@ -310,12 +311,15 @@ async def test_what_the_sender_asked_for_goes_with_the_mail():
     await trial.mail()
     await trial.rcpt("sales@example.com")
     trial.tx.recipients[0].notify = 3
+    trial.tx.recipients[0].handling = Handling(tenant="acme")
     first = trial.tx.recipients[0]
     await trial.message(message())
     # the same object: LMTP's reply to this RCPT follows what becomes of it
     assert trial.tx.recipients[0] is first
     assert first.route is None
     assert {(r.original, r.notify) for r in trial.tx.recipients} == {("rfc822;sales@example.com", 2)}
+    # whose mail it is does not change with its addresses
+    assert {r.handling for r in trial.tx.recipients} == {Handling(tenant="acme")}
     assert [(str(alias.address), alias.notify) for alias in trial.tx.expanded] == [("sales@example.com", 3)]
 
 
