@@ -5,6 +5,7 @@
     -> fdatasync of the log                 (docs/adr/0001-wal-sync.md)
     -> one call onto the event loop that runs every `done` of the batch
     -> files of bodies that have gone
+    -> a wait for company (`pace`)
 
 Failures. A row that cannot be written fails alone. No room: the batch is answered with SpoolFull, the connection lives on.
 An I/O error: the batch is answered with an error, connection and log descriptor are thrown away, and the next batch opens
@@ -16,10 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from upesi.database.errors import (
     DatabaseCorrupt,
@@ -35,6 +35,7 @@ from upesi.mail.ids import MessageId
 from upesi.spool.batch import Accept, Complete, Item
 from upesi.spool.bodies import BodyFolder, error_from
 from upesi.spool.ledger import Ledger
+from upesi.spool.pace import Pace
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 from upesi.spool.undo import Undo, undo
 
@@ -56,14 +57,7 @@ def spool_error(error: DatabaseError) -> SpoolError:
     return SpoolError(str(error))
 
 
-# Commits follow each other no faster than half a millisecond for each item of the last one, at most these seconds. Every commit
-# writes the same index pages and hands the interpreter lock to and fro some twelve times, so under load fewer and larger ones save
-# what is scarce: 591 us of CPU a relayed message with a fixed 4 ms, 425 with this. Where little comes, nothing is to be saved: a
-# single session is not paced (158 against 429 messages/s), a message after a pause does not wait at all, and at half load 99 % of
-# messages are answered within 16 ms (25 with twice the pace).
-_PACE = 0.01
-_PACE_EACH = 0.0005
-_GOOD_BATCH = 32
+_NEVER = 1 << 60
 
 
 class Committer:
@@ -90,6 +84,8 @@ class Committer:
         self._pending: list[Item] = []
         # true only while the thread is about to sleep or sleeps; tokens in `_wake` may be too many, never too few
         self._idle = False
+        # while the thread waits for company: how many items are enough to go on
+        self._enough = _NEVER
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
         self._database: Database | None = None
@@ -113,6 +109,9 @@ class Committer:
         if self._idle:
             self._idle = False
             self._wake.put(None)
+        elif len(self._pending) >= self._enough:
+            self._enough = _NEVER
+            self._wake.put(None)
 
     def close(self) -> None:
         """Write what was handed in, then end the thread. Blocks; the last `done`s run on the event loop afterwards."""
@@ -132,17 +131,15 @@ class Committer:
             self._loop.call_soon_threadsafe(self._died, error)
 
     def _run(self) -> None:
-        pending = self._pending
+        pending, pace = self._pending, Pace()
         while True:
             # each of the two is one operation under the interpreter lock, so an append from the loop is in the one or the other
             batch = pending[:_MAX_BATCH]
             del pending[: len(batch)]
             if batch:
-                begun = time.monotonic()
                 self._commit(batch)
-                early = begun + min(_PACE, _PACE_EACH * len(batch)) - time.monotonic()
-                if early > 0 and len(pending) < _GOOD_BATCH and not self._closing:
-                    time.sleep(early)
+                pace.follow(len(batch))
+                self._gather(pace)
                 continue
             if self._closing:
                 break
@@ -151,6 +148,21 @@ class Committer:
                 self._wake.get()
             self._idle = False
         self._discard()
+
+    def _gather(self, pace: Pace) -> None:
+        """Wait until the next batch is worth a commit."""
+        while not self._wake.empty():
+            # of one who saw us about to sleep when we no longer were
+            self._wake.get()
+        self._enough = pace.enough
+        # looked at behind the assignment, as `submit` looks at it behind its append: one of the two sees the other
+        if len(self._pending) < pace.enough and not self._closing:
+            try:
+                self._wake.get(timeout=pace.patience)
+            except Empty:
+                # time is over: what is here goes
+                pass
+        self._enough = _NEVER
 
     def _commit(self, batch: list[Item]) -> None:
         unlink: list[MessageId] = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,17 +29,29 @@ class Disk:
         self.failures = 0
         self.count = 0
         self.delay = 0.0
+        self._free = threading.Event()
+        self._free.set()
         self._real = os.fdatasync
         monkeypatch.setattr(os, "fdatasync", self)
 
     def __call__(self, descriptor: int) -> None:
         self.count += 1
+        self._free.wait(60)
         if self.delay:
             time.sleep(self.delay)
         if self.failures:
             self.failures -= 1
             raise OSError(5, "Input/output error")
         self._real(descriptor)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no sync end meanwhile."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
 
 @pytest.fixture
@@ -128,51 +140,49 @@ async def test_one_sync_serves_a_whole_batch(engine: SqliteEngine, store: Sqlite
     assert 1 <= disk.count <= 10
 
 
-async def test_the_next_commit_waits_half_a_millisecond_for_each_item(
-    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+async def test_those_who_come_together_share_a_commit(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pace of commits: however twenty messages fall into batches, the pauses come to 10 ms; a single one waits for nobody long."""
-    pauses: list[float] = []
-    # commits take no time here, so that the pace is all that is left
-    frozen = SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append)
-    monkeypatch.setattr("upesi.spool.committer.time", frozen)
-
-    async def paused(seconds: float) -> None:
-        # the last pause comes behind the last answer
-        async with asyncio.timeout(20):
-            while sum(pauses) < seconds - 1e-9:  # noqa: ASYNC110 -- the thread tells nobody
-                await asyncio.sleep(0.001)
-
-    await accept(store, engine.message())
-    await paused(0.0005)
-    assert pauses == [0.0005]
-    await asyncio.gather(*(accept(store, engine.message()) for _ in range(20)))
-    await paused(0.0105)
-    assert sum(pauses) == pytest.approx(0.0105)
+    """Group commit: whoever is first behind a batch of twenty waits for the others, and all are answered by one sync."""
+    # nobody's patience ends here, however busy the machine is
+    monkeypatch.setattr("upesi.spool.pace._EACH", 60.0)
+    monkeypatch.setattr("upesi.spool.pace._MOST", 60.0)
+    await _burst(engine, store, disk, 20)
+    disk.count = 0
+    # 16 are four fifths of the twenty: the commit begins with the last of them
+    early = [asyncio.ensure_future(accept(store, engine.message())) for _ in range(15)]
+    async with asyncio.timeout(60):
+        await accept(store, engine.message())
+        await asyncio.gather(*early)
+    assert disk.count == 1
 
 
-async def test_the_pace_has_its_bound(
-    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+async def test_close_waits_for_no_company(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch of a hundred holds up the next commit for 10 ms and no longer."""
-    pauses: list[float] = []
-    monkeypatch.setattr("upesi.spool.committer.time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))
-    held = threading.Event()
-
-    def hold(descriptor: int, real: Callable[[int], None] = os.fdatasync) -> None:
-        held.wait(20)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", hold)
-    tasks = [asyncio.ensure_future(accept(store, engine.message()))]
-    tasks += [asyncio.ensure_future(accept(store, engine.message())) for _ in range(100)]
+    """A writer that waits for more is woken by the end, and writes what it has."""
+    monkeypatch.setattr("upesi.spool.pace._EACH", 600.0)
+    monkeypatch.setattr("upesi.spool.pace._MOST", 600.0)
+    await _burst(engine, store, disk, 20)
+    last = asyncio.ensure_future(accept(store, engine.message()))
     await asyncio.sleep(0)
-    held.set()
-    await asyncio.gather(*tasks)
-    async with asyncio.timeout(20):
-        while 0.01 not in pauses:  # noqa: ASYNC110 -- the thread tells nobody
-            await asyncio.sleep(0.001)
-    assert max(pauses) == 0.01
+    async with asyncio.timeout(60):
+        await engine.restart()
+        await last
+
+
+async def _burst(engine: SqliteEngine, store: SqliteStore, disk: Disk, number: int) -> None:
+    """Have one batch of `number` messages: held together while the disk is busy with the one before it."""
+    before = disk.count
+    with disk.held():
+        first = asyncio.ensure_future(accept(store, engine.message()))
+        async with asyncio.timeout(60):
+            while disk.count == before:  # noqa: ASYNC110 -- the thread tells nobody
+                await asyncio.sleep(0.001)
+        rest = [asyncio.ensure_future(accept(store, engine.message())) for _ in range(number)]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        await asyncio.gather(first, *rest)
 
 
 async def test_a_slow_disk_does_not_block_the_event_loop(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
