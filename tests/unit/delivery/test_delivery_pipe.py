@@ -130,7 +130,10 @@ def test_at_its_deadline_a_program_dies_with_all_that_it_started(
     work = run(shell(f"trap '' TERM; sleep 1000 & echo $! > {started}; wait; wait", deadline=2.0), attempt())
     assert (work.kinds, work.first.status) == (["deferred"], "4.3.0")
     assert "did not end within 2 seconds" in work.first.text
-    wait_until(lambda: not _runs(int(started.read_text())), what="the end of the child")
+    # on a machine that is busy enough, the shell may have died before it had a child
+    child = started.read_text().strip() if started.exists() else ""
+    if child:
+        wait_until(lambda: not _runs(int(child)), what="the end of the child")
 
 
 def test_what_a_program_leaves_running_holds_nobody_up(tmp_path: Path) -> None:
