@@ -32,7 +32,9 @@ def test_what_was_absent_is_said_whichever_process_met_it(tmp_path: Path) -> Non
     argv = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider", "."]
     # In the common place it would first delete what earlier runs left there, for a minute and more
     own = os.environ | {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}
-    said = subprocess.run(argv, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=PATIENCE, check=False).stdout
+    said = subprocess.run(
+        argv, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=PATIENCE, check=False
+    ).stdout
     assert "ABSENT: frobnicator: 6 tests did not run" in said
     assert "ABSENT: the whole of it: 1 tests did not run" in said
     assert "2 passed, 7 skipped" in said

@@ -116,6 +116,15 @@ async def test_what_follows_a_status_changes_nothing(client: HttpClient, given: 
     assert len(work.first.text) < MAX_WORDS + 100
 
 
+@pytest.mark.parametrize("status", ["200 OK", "410 x", "500 x"])
+async def test_what_a_service_says_writes_to_no_terminal(client: HttpClient, status: str) -> None:
+    """LOG-01: control characters, and those that turn the direction of writing, are told as "?" whatever the status is."""
+    page = "a\x1b]0;owned\x07b\0c\u202ed".encode()
+    async with web(answer(status, page, "Content-Type: text/plain; charset=utf-8")) as site:
+        work = await post(client, site.port, attempt())
+    assert work.first.text.endswith(": a?]0;owned?b?c?d")
+
+
 async def test_silence_and_nonsense_defer_that_one_recipient(client: HttpClient) -> None:
     """AUT-07: a service that hangs has not answered; the others are asked all the same."""
     async with web(b"SSH-2.0-x\r\n", answer("200 OK")) as site:

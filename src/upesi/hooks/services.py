@@ -16,7 +16,20 @@ __all__ = [
 ]  # fmt: skip
 
 # every service of the plugin API; which of them a worker has depends on what it was built with. `node` is this server's name, as in [node]
-SERVICES = ("dns", "store", "lookup", "http", "connect", "clock", "node", "reports", "failures", "rates", "own_mail", "log")
+SERVICES = (
+    "dns",
+    "store",
+    "lookup",
+    "http",
+    "connect",
+    "clock",
+    "node",
+    "reports",
+    "failures",
+    "rates",
+    "own_mail",
+    "log",
+)
 
 
 class Clock(Protocol):

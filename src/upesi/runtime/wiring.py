@@ -118,7 +118,13 @@ async def build(
     lag.start()
     watch = make_watch(ground, pressure, listeners, lag)
     reports = make_report_sender(ground, intake, sends=configure.slot == 0)
-    closing = [reports, make_failure_sender(ground, intake), ground.aggregates.close, ground.services.tables.close, web.close]
+    closing = [
+        reports,
+        make_failure_sender(ground, intake),
+        ground.aggregates.close,
+        ground.services.tables.close,
+        web.close,
+    ]
     if accounts is not None:
         closing.insert(0, accounts.close)
     return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)

@@ -31,16 +31,41 @@ def complaints(tmp_path: Path, text: str) -> str:
         (("{recipient}", "{recipent}"), "did you mean recipient?"),
         (("{recipient}", "{}"), "stands for nothing"),
         (("{recipient}", "\\u0000"), "NUL"),
+        (("--to={recipient}", "-f{sender}"), "two arguments"),
+        (("--to={recipient}", "-x{domain}{sender}"), "two arguments"),
         (('"archive"', '"a b"'), "is no name"),
         (('name = "archive"', 'name = "archive"\ndeadline = "0s"'), "more than 0"),
     ],
-    ids=["relative", "place", "not-executable", "missing", "misspelt", "empty", "nul", "name", "deadline"],
+    ids=[
+        "relative",
+        "place",
+        "not-executable",
+        "missing",
+        "misspelt",
+        "empty",
+        "nul",
+        "swallows",
+        "swallows-too",
+        "name",
+        "deadline",
+    ],
 )
 def test_what_cannot_be_run_stops_the_start(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
     """The key and what would be right are named."""
     said = complaints(tmp_path, _WHOLE.replace(*change))
     assert complaint in said
     assert "program[0]" in said
+
+
+def test_an_option_may_have_an_empty_value(tmp_path: Path) -> None:
+    """What stays an option with a value of its own, whoever the sender is, stays as it is written."""
+    path = tmp_path / "upesi.toml"
+    path.write_text(
+        _WHOLE.replace(
+            '"--to={recipient}"', '"--from={sender}", "-f", "{sender}", "-d{local}", "-f<{sender}>", "-i{id}"'
+        )
+    )
+    check_sending(load(path))
 
 
 def test_a_route_names_a_program_that_is_there(tmp_path: Path) -> None:

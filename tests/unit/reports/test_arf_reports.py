@@ -164,6 +164,7 @@ QUOTED = digest('"alice@home.example"')
             "from pc.host.example ([192.0.2.7]) by mx.example with ESMTPSA; Tue, 19 Jul 2022 05:57:33 -0000",
         ),
         ("Received: from alice by alice@mx.example with alice", "from unknown"),
+        ("Received: from pc.example (login by alice.pc; x", "from pc.example"),
         ("Received: (qmail 7 invoked by uid alice); alice", "from unknown"),
         (
             "DKIM-Signature: v=1; a=rsa-sha256; d=bank.example; s=sel; i=alice@bank.example; h=From:To;\r\n"
