@@ -16,6 +16,9 @@ Found = Iterator[tuple[KeyPath, str]]
 # it is in a queue's key
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PLACE = re.compile(r"\{([^{}]*)\}")
+# of an option, nothing else is left for mail from <>: the program would read the next argument as its value, and {recipient} as no address
+_BARE = re.compile(r"(-[^=]*?)(?:\{(?:sender|domain)\})+")
+_OPTION = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9_-]*")
 _PIPE = "pipe:"
 
 
@@ -47,6 +50,12 @@ def _command(program: ProgramSettings, here: KeyPath) -> Found:
         if position == 0 and _PLACE.search(argument):
             yield (*here, "command", position), "must be the same for all mail: places are for arguments"
             continue
+        bare = _BARE.fullmatch(argument)
+        if bare is not None and _OPTION.fullmatch(bare[1]):
+            yield (
+                (*here, "command", position),
+                f"is an option without its value for mail from <>: write two arguments, {bare[1]!r} and the place",
+            )
         for place in _PLACE.findall(argument):
             if place not in PLACES:
                 yield (

@@ -115,7 +115,8 @@ class Redactor:
         clauses, _, date = value.rpartition(";")
         # a comment may name who has logged in, but also has the address of the client
         said: dict[str, str] = {}
-        for match in _CLAUSE.finditer(without_comments(clauses)):
+        # and so may one that never ends
+        for match in _CLAUSE.finditer(without_comments(clauses).partition("(")[0]):
             shape = _PROTOCOL if match[1].lower() == "with" else _HOST
             if shape.fullmatch(match[2]):
                 said.setdefault(match[1].lower(), match[2])

@@ -22,6 +22,7 @@ from upesi.lookup.private import FileRefused, read_secret
 from upesi.mail.envelope import Recipient
 from upesi.mail.errors import ServiceFailed
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
+from upesi.mail.reply import printable
 from upesi.mail.route import HttpRoute
 from upesi.scheduler.work import Attempt, Running, Work
 from upesi.spool.records import StoredMessage
@@ -161,4 +162,4 @@ def _words(answer: HttpAnswer) -> str:
         return ""
     lines = answer.body.decode(errors="replace").splitlines()
     line = lines[0].strip() if lines else ""
-    return f": {line}" if line else ""
+    return f": {printable(line)}" if line else ""
