@@ -17,8 +17,9 @@ from integration.server import wait_until
 from upesi.delivery.agents import pipe
 from upesi.delivery.agents.pipe import MAX_OUTPUT, PipeAgent
 from upesi.delivery.programs import Program
+from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
-from upesi.mail.envelope import BodyType, Transmission
+from upesi.mail.envelope import BodyType, Recipient, Transmission
 from upesi.mail.outcome import Action
 from upesi.mail.route import PipeRoute
 from upesi.scheduler.work import Attempt, Destination, Ending
@@ -216,6 +217,17 @@ def test_a_body_that_cannot_be_read_is_no_message() -> None:
         return work
 
     assert asyncio.run(main()).kinds == ["deferred"]
+
+
+@pytest.mark.parametrize("local", ["a\0b", "a\ud900b"], ids=["nul", "surrogate"])
+def test_an_address_that_no_program_can_be_given_leaves_no_descriptor_open(local: str) -> None:
+    """RES-04: a plugin may have made an address of anything; no try of it may cost the worker a descriptor."""
+    tries = [Attempt(stored(), (Recipient(Address(local, "b.example")),), 1) for _ in range(20)]
+    run(python(""), attempt())
+    before = len(os.listdir("/proc/self/fd"))
+    work = run(python("", "{local}"), *tries)
+    assert (set(work.kinds), work.first.status) == ({"failed"}, "5.1.3")
+    assert len(os.listdir("/proc/self/fd")) < before + len(tries)
 
 
 def _runs(process: int) -> bool:

@@ -37,6 +37,8 @@ _READ = 65536
 # reads of what is still in the pipe when the process has ended; a pipe holds 64 KiB
 _LAST_READS = 4
 
+# of what a plugin has made: a NUL, or half a character
+_UNSPEAKABLE = failed("5.1.3", "the address is none that a program can be given")
 _LOOP = failed("5.4.6", "mail loops: it has been delivered to this recipient by a program before")
 
 
@@ -87,6 +89,9 @@ class PipeAgent:
         except OSError as error:
             output.close()
             return deferred("4.3.5", f"program {program.name} cannot be started: {os.strerror(error.errno or 0)}")
+        except ValueError:
+            output.close()
+            return _UNSPEAKABLE
         self._groups.add(process.pid)
         try:
             output.begin()
