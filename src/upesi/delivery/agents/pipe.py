@@ -139,6 +139,9 @@ async def _feed(process: asyncio.subprocess.Process, pieces: Iterator[bytes]) ->
     assert stdin is not None
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         for piece in pieces:
+            if stdin.is_closing():
+                # uvloop closes a pipe whose reader has gone, and has a RuntimeError for who writes to it then
+                return
             stdin.write(piece)
             await stdin.drain()
         stdin.close()
