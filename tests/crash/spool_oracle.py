@@ -87,7 +87,11 @@ class Oracle:
         """Compare with what is there, then take that as the truth: what was unsure has been decided."""
         expected = dict(self.open)
         for id, removed, notice in self._ends.values():
-            if not removed or id in self._late:
+            if id in self._late:
+                # nobody was told of this end, but where the message is right whatever became of it, so is the notice of its end
+                self._late |= {notice} if notice else set()
+                continue
+            if not removed:
                 continue
             there = found.get(id, set()) & removed
             assert there in (set(), removed), f"{id}: half of an attempt's end is there: {there} of {removed}"
