@@ -14,7 +14,7 @@ from upesi.mailauth.canonical import Canonicalization, relaxed_fields
 
 __all__ = ["Fields", "fields_digest"]
 
-_SIGNATURES = (b"dkim-signature", b"arc-message-signature")
+_SIGNATURES = frozenset((b"dkim-signature", b"arc-message-signature"))
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
 
 

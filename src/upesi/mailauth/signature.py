@@ -6,7 +6,6 @@ Every fault of its own is found here, before DNS is asked: a stranger's bad fiel
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from types import MappingProxyType
 
 import msgspec
@@ -174,14 +173,9 @@ def canonicalizations(text: str) -> tuple[Canonicalization, Canonicalization]:
 
 def field_names(text: str) -> tuple[bytes, ...]:
     """Read h= as names in lower case; raise SignatureFault."""
-    pieces = text.lower().split()
-    # blanks stand beside a colon only
-    parted = any(not (one.endswith(":") or two.startswith(":")) for one, two in pairwise(pieces))
-    try:
-        joined = "".join(pieces).encode("ascii")
-    except UnicodeEncodeError:
-        parted = True
-    if parted or joined.translate(None, _FTEXT) or b"::" in joined or joined[:1] == b":" or joined[-1:] == b":":
+    # blanks stand beside a colon only: any other is left, and no character of a name
+    joined = " ".join(text.lower().split()).replace(": ", ":").replace(" :", ":").encode(errors="surrogatepass")
+    if joined.translate(None, _FTEXT) or b"::" in joined or joined[:1] == b":" or joined[-1:] == b":":
         raise SignatureFault("list of signed fields is malformed")
     names = tuple(joined.split(b":"))
     if len(names) > MAX_SIGNED_NAMES:
