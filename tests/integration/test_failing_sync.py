@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import signal
 import smtplib
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from integration.conftest import MakeServer, route_to
+from integration.injection import failing_calls
 from integration.messages import number_of, numbered
 from integration.receiver import Receiver
-from integration.server import PATIENCE, UpesiServer, free_port, wait_until
-
-
-@contextlib.contextmanager
-def failing_syncs(pid: int, trace: Path) -> Iterator[None]:
-    """Let every sync of process `pid` fail for the time of the block; skip, saying so, where that cannot be."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("absent: strace")
-    calls = "fdatasync,fsync"
-    argv = [strace, "-f", "-p", str(pid), "-o", str(trace), "-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO"]
-    said = trace.with_suffix(".stderr")
-    with said.open("wb") as stderr:
-        process = subprocess.Popen(argv, stderr=stderr)
-    try:
-        # it says "Process N attached with M threads"
-        wait_until(lambda: " attached" in said.read_text() or process.poll() is not None, what="strace")
-        if process.poll() is not None:
-            pytest.skip(f"absent: the right to trace a process ({said.read_text().strip()[:200]})")
-        yield
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
+from integration.server import UpesiServer, free_port, wait_until
 
 
 def test_a_failing_sync_answers_451_and_recovers_without_a_restart(upesi_server: MakeServer, tmp_path: Path) -> None:
@@ -50,7 +21,7 @@ def test_a_failing_sync_answers_451_and_recovers_without_a_restart(upesi_server:
     acknowledged = {1}
     workers = server.worker_pids()
     replies: set[tuple[int, bytes]] = set()
-    with failing_syncs(workers[0], tmp_path / "trace"):
+    with failing_calls(workers[0], tmp_path / "trace", "fdatasync,fsync", "EIO"):
         for number in range(100, 106):
             _try(server, number, acknowledged, replies)
             time.sleep(0.3)
