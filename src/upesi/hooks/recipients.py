@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict
 
@@ -21,34 +23,27 @@ class Signatures:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         # by identity, and kept so that no other verdict can get it
-        self._before: dict[int, Verdict] = {}
-        if _any_left(tx):
-            self._before = {id(verdict): verdict for _, verdict in self._unsigned()}
+        self._before = {id(verdict): verdict for _, verdict in _unnamed(tx)}
 
     def sign(self, plugin: str) -> None:
         """Name the plugin that has just run in the verdicts that it left."""
-        if _any_left(self._tx):
-            for recipient, verdict in self._unsigned():
+        for recipient, verdict in _unnamed(self._tx):
+            if id(verdict) not in self._before:
                 recipient.verdict = named(verdict, plugin)
 
-    def _unsigned(self) -> list[tuple[TransactionRecipient, Verdict]]:
-        return [
-            (recipient, recipient.verdict)
-            for recipient in self._tx.recipients
-            if type(recipient) is TransactionRecipient
-            and type(recipient.verdict) is Verdict
-            and not recipient.verdict.plugin
-            and id(recipient.verdict) not in self._before
-        ]
 
-
-def _any_left(tx: Transaction) -> bool:
-    """Whether any recipient has a verdict: this is asked behind every hook."""
+def _unnamed(tx: Transaction) -> Sequence[tuple[TransactionRecipient, Verdict]]:
+    """Return the recipients that have a verdict without a name: this is asked behind every hook, and mostly there is none."""
     try:
         for recipient in tx.recipients:
             if recipient.verdict is not None:
-                return True
+                return [
+                    (each, each.verdict)
+                    for each in tx.recipients
+                    if type(each) is TransactionRecipient and type(each.verdict) is Verdict and not each.verdict.plugin
+                ]
     except BaseException:
-        # what a plugin left there is no list of recipients: that is found where it is judged, and must not fail here
-        pass
-    return False
+        # what a plugin left there is no list of recipients: the session finds that and defers the message; raised here it would pass
+        # the hooks behind, which are not at fault
+        return ()
+    return ()

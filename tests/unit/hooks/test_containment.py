@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ from upesi.hooks.guard import BREAK_AFTER, BREAK_FOR, CANCEL_GRACE, MAX_RESISTIN
 from upesi.hooks.loading import plugin_from
 from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
+from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
+from upesi.mail.address import Address
 from upesi.testkit import FakeClock, run_virtual
 
 from .hookkit import Bench, answering, answering_later
@@ -385,3 +387,35 @@ def test_a_failure_names_the_line_of_the_plugin(tmp_path: Path, point: str, line
     assert is_trouble(run_virtual(run(hooks, bench, point)))
     ((name, fields),) = bench.events
     assert (name, fields["where"]) == ("plugin.failed", f"{file}:{line}")
+
+
+class _Spiteful:
+    """Stands among the recipients, and cannot be looked at."""
+
+    @property
+    def verdict(self) -> None:
+        raise SystemExit("secret of the plugin")
+
+
+class _Breaking:
+    """Looks like recipients, and ends in a fault."""
+
+    def __iter__(self) -> Iterator[TransactionRecipient]:
+        recipient = TransactionRecipient(Address.parse("b@example.net"))
+        recipient.verdict = reject()
+        yield recipient
+        raise SystemExit("secret of the plugin")
+
+
+@pytest.mark.parametrize("left", [None, 5, [_Spiteful()], _Breaking()])
+def test_what_a_hook_leaves_for_recipients_raises_in_nobody_elses_place(left: object):
+    """PLG-01: it is judged where the message is; the hooks behind still run."""
+    bench = Bench()
+    ran: list[object] = []
+
+    def spoil(tx: object) -> None:
+        bench.tx.recipients = left  # type: ignore[assignment]
+
+    hooks = bench.hooks(bench.hook("message", spoil), bench.hook("message", ran.append, "two"))
+    assert run_virtual(run(hooks, bench, "message")) is None
+    assert ran == [bench.tx]
