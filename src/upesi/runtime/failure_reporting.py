@@ -7,8 +7,6 @@ waits, and trouble with DNS or the spool costs the report, not a second try.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from os import urandom
@@ -25,6 +23,7 @@ from upesi.mailauth.report_destinations import report_destinations
 from upesi.reports.arf import MAX_FAILURE_REPORT, FailureReport, failure_report
 from upesi.runtime.ground import Ground
 from upesi.runtime.report_queue import ReportQueue
+from upesi.runtime.tasks import in_background, nothing
 from upesi.session.intake import Intake
 from upesi.store.counters import Counters
 from upesi.store.failures import Failures
@@ -72,20 +71,9 @@ class FailureSender:
         self._entropy = entropy
         self._now = now
         self._emit = emit
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to wait for messages that fail."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """Stop; what waits is forgotten."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Report messages that fail, for ever; what waits when this is cancelled is forgotten."""
         while True:
             failure, incidents = await self._failures.next()
             try:
@@ -155,15 +143,10 @@ def make_failure_sender(ground: Ground, intake: Intake) -> Callable[[], Awaitabl
     """Start to send, in each worker, where the plugin may ask for it; return what stops it."""
     config = ground.config
     if not config.reports.send or "dmarc" not in config.plugins.enabled:
-        return _nothing
+        return nothing
     queue = ReportQueue(intake, time.time, "dmarc-failure", ground.services.own_mail.finished)
     sender = FailureSender(
         ground.failures, ground.resolver, queue, ground.counters, ground.keys,
         config.reports, config.node.name, ground.ids.next, urandom, time.time, ground.emit,
     )  # fmt: skip
-    sender.start()
-    return sender.close
-
-
-async def _nothing() -> None:
-    """Stop nothing."""
+    return in_background(sender.run())

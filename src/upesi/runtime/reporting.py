@@ -8,7 +8,6 @@ history which messages are queued already: a crash at any point neither loses a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +28,7 @@ from upesi.reports.aggregate import AggregateReport
 from upesi.reports.aggregate_mail import MAX_REPORT, report_id, report_mail, report_message_id, zipped
 from upesi.runtime.ground import Ground
 from upesi.runtime.report_queue import ReportQueue
+from upesi.runtime.tasks import in_background, nothing
 from upesi.session.intake import Intake
 from upesi.spool.listing import trace
 from upesi.spool.schema import DATABASE_NAME
@@ -92,20 +92,9 @@ class ReportSender:
         self._hostname = hostname
         self._now = now
         self._emit = emit
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin to look for reports that are due."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def close(self) -> None:
-        """Stop; a day that is claimed is somebody else's after its lease."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Look for reports that are due, for ever; a day that is claimed when this is cancelled is somebody else's after its lease."""
         pause = _FIRST
         while True:
             await asyncio.sleep(pause)
@@ -187,15 +176,10 @@ def make_report_sender(ground: Ground, intake: Intake, *, sends: bool) -> Callab
     """Start to send in the one worker of the machine that `sends`, where anything is kept at all; return what stops it."""
     config = ground.config
     if not sends or not config.reports.send or "dmarc" not in config.plugins.enabled:
-        return _nothing
+        return nothing
     spool = Path(config.spool.path)
     sender = ReportSender(
         ground.aggregates, ground.resolver, intake, lambda id: was_queued(spool, id), config.reports, config.node.name, time.time,
         ground.emit, ground.services.own_mail.finished,
     )  # fmt: skip
-    sender.start()
-    return sender.close
-
-
-async def _nothing() -> None:
-    """Stop nothing."""
+    return in_background(sender.run())

@@ -1,11 +1,12 @@
-"""Tasks of a process that nobody awaits: each has an owner here, which contains and reports its failure."""
+"""Tasks of a process that nobody awaits: each has an owner here, which contains and reports its failure, or ends it with the process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["OwnTasks"]
+__all__ = ["OwnTasks", "in_background", "nothing"]
 
 
 class OwnTasks:
@@ -28,3 +29,19 @@ class OwnTasks:
             await work
         except Exception as error:
             self._failed(error)
+
+
+def in_background(work: Coroutine[object, object, None]) -> Callable[[], Awaitable[None]]:
+    """Start `work`, which contains its own failures and goes on until it is cancelled; return what does that and waits for its end."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    async def stop() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    return stop
+
+
+async def nothing() -> None:
+    """Stop what was not started."""

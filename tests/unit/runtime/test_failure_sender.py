@@ -19,6 +19,7 @@ from upesi.mailauth.failure import Failure
 from upesi.mailauth.results import MethodResult
 from upesi.runtime.failure_reporting import FailureSender
 from upesi.runtime.report_queue import ReportQueue
+from upesi.runtime.tasks import in_background
 from upesi.spool.store import SpoolError
 from upesi.store.failures import Failures
 from upesi.store.keys import KeysUnavailable
@@ -199,13 +200,13 @@ async def test_a_spool_that_cannot_costs_the_report_and_no_more(world: World) ->
     """The next failure is reported; an event says what became of the first."""
     failures, sender = world.worker()
     world.spool.error = SpoolError("no room")
-    sender.start()
+    stop = in_background(sender.run())
     failures.note(failure())
     await world.until(1)
     world.spool.error = None
     failures.note(failure(source="192.0.2.2"))
     await world.until(2)
-    await sender.close()
+    await stop()
     assert world.said("failure_dropped") == ["no room"]
     assert len(world.said("failure_sent")) == 1
 
@@ -219,12 +220,12 @@ async def test_an_error_of_ours_ends_nothing(world: World, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr("upesi.runtime.failure_reporting.failure_report", broken)
-        sender.start()
+        stop = in_background(sender.run())
         failures.note(failure())
         await world.until(1)
     failures.note(failure(source="192.0.2.2"))
     await world.until(2)
-    await sender.close()
+    await stop()
     assert [name for name, _ in world.events] == ["report.failure_failed", "report.failure_sent"]
 
 

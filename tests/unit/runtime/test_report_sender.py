@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from upesi.mailauth.observation import Observation, Published
 from upesi.observe.exposition import Merge
 from upesi.observe.metrics import Metrics
 from upesi.runtime.reporting import ReportSender, count_reports, report_delay
+from upesi.runtime.tasks import in_background
 from upesi.session.intake import BodyWriter, Placement
 from upesi.spool.records import DeliveryState, NewMessage
 from upesi.spool.store import SpoolError
@@ -222,12 +224,14 @@ def test_reports_are_spread_over_hours() -> None:
     )
 
 
-async def test_nothing_is_looked_for_while_nobody_asks(world: World) -> None:
-    """Starting and stopping a sender leaves no task."""
+async def test_a_sender_that_is_stopped_leaves_no_task(world: World) -> None:
+    """A worker that retires ends what it does beside its mail."""
     _, sender = world.worker()
-    sender.start()
-    await sender.close()
+    stop = in_background(sender.run())
+    await asyncio.sleep(0)
+    await stop()
     assert world.events == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_messages_that_no_report_tells_of_are_a_metric(tmp_path: Path) -> None:
