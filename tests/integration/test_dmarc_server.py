@@ -6,8 +6,6 @@ import asyncio
 import email
 import email.policy
 import gzip
-import smtplib
-import socket
 import time
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,13 +14,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from integration.conftest import MakeServer, route_to
+from integration.conftest import MakeServer
+from integration.proxied import CLIENT, Proxied, behind_proxy
 from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port
 from upesi.store.aggregates import DAY, Aggregates
 from upesi.testkit.dns import FakeDns
 
-CLIENT, LISTED = "9.9.9.9", "8.8.8.8"
+LISTED = "8.8.8.8"
 ZONE = {
     ("attacker.example", "TXT"): [f'"v=spf1 ip4:{CLIENT} -all"'],
     ("_dmarc.bank.example", "TXT"): ['"v=DMARC1; p=reject; rua=mailto:reports@bank.example,mailto:x@stranger.example"'],
@@ -30,41 +29,8 @@ ZONE = {
     ("2.0.0.127.bl.example", "A"): ["127.0.0.2"],
     ("8.8.8.8.bl.example", "A"): ["127.0.0.2"],
 }
-
-
-class Proxied(smtplib.SMTP):
-    """A client that a proxy says is at `origin`."""
-
-    origin = CLIENT
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = super()._get_socket(host, port, timeout)
-        sock.sendall(f"PROXY TCP4 {self.origin} 127.0.0.1 4000 25\r\n".encode())
-        return sock
-
-
-class ProxiedListed(Proxied):
-    """One that is on a list."""
-
-    origin = LISTED
-
-
-def configuration(port: int, dns: int, next_hop: int) -> str:
-    """Return the configuration: a listener behind a proxy, with SPF, DMARC and a list."""
-    return f"""{route_to(next_hop)}
-[dns]
-servers = ["127.0.0.1:{dns}"]
-
-[[listener]]
-port = {port}
-proxy = ["127.0.0.1"]
-
-[plugins]
-enabled = ["relay", "recipients", "spf", "dkim", "dmarc", "dnsbl", "authentication_results"]
-
-[plugins.recipients]
-domains = ["example.net"]
-
+PLUGINS = ["spf", "dkim", "dmarc", "dnsbl", "authentication_results"]
+SETTINGS = """
 [plugins.dnsbl.zones."bl.example"]
 text = false
 
@@ -76,7 +42,7 @@ organization = "Tests & Co"
 def deliver(port: int) -> list[str]:
     """Send as the attacker, in his own name and the bank's; return what was said."""
     said = []
-    with Proxied("127.0.0.1", port, "client.example", timeout=60) as client:
+    with Proxied(port, "client.example") as client:
         for fields in (
             "From: x@attacker.example",
             "From: ceo@bank.example",
@@ -87,7 +53,7 @@ def deliver(port: int) -> list[str]:
             client.rcpt("b@example.net")
             code, text = client.data(f"{fields}\r\nSubject: x\r\n\r\nhello\r\n".encode())
             said.append(f"{code} {text.decode()}")
-    with ProxiedListed("127.0.0.1", port, "client.example", timeout=60) as client:
+    with Proxied(port, "client.example", LISTED) as client:
         client.ehlo()
         code, text = client.mail("x@attacker.example")
         said.append(f"{code} {text.decode()}")
@@ -107,7 +73,7 @@ async def test_a_forger_is_refused_and_his_victim_hears_of_it(upesi_server: Make
     """C76, C78, C79, C105: refused by policy, by list and for two authors; one report, to the domain alone, also over a restart."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = configuration(port, dns.address[1], receiver.port)
+        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, SETTINGS)
         server: UpesiServer = await asyncio.to_thread(upesi_server, more)
         said = await asyncio.to_thread(deliver, port)
         (own,) = await asyncio.to_thread(receiver.wait_for, 1)

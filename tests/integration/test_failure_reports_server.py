@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-import smtplib
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from integration.conftest import MakeServer, route_to
+from integration.conftest import MakeServer
+from integration.proxied import CLIENT, Proxied, behind_proxy
 from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port, wait_until
 from upesi.reports.arf_redaction import Redactor
 from upesi.store.lifetimes import SqliteKeys
 from upesi.testkit.dns import FakeDns
 
-CLIENT = "9.9.9.9"
 ZONE = {
     ("bank.example", "TXT"): ['"v=spf1 -all"'],
     ("_dmarc.bank.example", "TXT"): [
@@ -37,42 +35,14 @@ FORGED = (
     b"\r\n"
     b"secretbody\r\n"
 )
-
-
-class Proxied(smtplib.SMTP):
-    """A client that a proxy says is elsewhere."""
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = super()._get_socket(host, port, timeout)
-        sock.sendall(f"PROXY TCP4 {CLIENT} 127.0.0.1 4000 25\r\n".encode())
-        return sock
-
-
-def configuration(port: int, dns: int, next_hop: int, dmarc: str) -> str:
-    """Return the configuration: a listener behind a proxy, with SPF and DMARC, whose settings end in `dmarc`."""
-    return f"""{route_to(next_hop)}
-[dns]
-servers = ["127.0.0.1:{dns}"]
-
-[[listener]]
-port = {port}
-proxy = ["127.0.0.1"]
-
-[plugins]
-enabled = ["relay", "recipients", "spf", "dkim", "dmarc"]
-
-[plugins.recipients]
-domains = ["example.net"]
-
-[plugins.dmarc]
-{dmarc}
-"""
+PLUGINS = ["spf", "dkim", "dmarc"]
+TOLD = "[plugins.dmarc]\nfailure_reports = true\n"
 
 
 def forge(port: int, *messages: bytes, sender: str = "secretsender@bank.example") -> list[int]:
     """Send messages from one host; return the codes."""
     codes = []
-    with Proxied("127.0.0.1", port, "client.example", timeout=60) as client:
+    with Proxied(port, "client.example") as client:
         for message in messages:
             client.ehlo_or_helo_if_needed()
             client.mail(sender)
@@ -99,7 +69,7 @@ async def test_the_victim_of_a_forger_hears_of_it_and_of_nobody_else(
     """C80, C100: one report of what failed alike, to the domain alone, null reverse-path, every octet of it ours or redacted."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = configuration(port, dns.address[1], receiver.port, "failure_reports = true")
+        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, TOLD)
         server: UpesiServer = await asyncio.to_thread(upesi_server, more)
         codes = await asyncio.to_thread(forge, port, FORGED, FORGED)
         (report,) = await asyncio.to_thread(receiver.wait_for, 1)
@@ -178,7 +148,7 @@ async def test_nothing_is_sent_unless_the_operator_says_so(upesi_server: MakeSer
     """C80: off by default. The message behind the forged one is the first that goes out."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = configuration(port, dns.address[1], receiver.port, "")
+        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, "")
         server: UpesiServer = await asyncio.to_thread(upesi_server, more)
         codes = await asyncio.to_thread(forge, port, FORGED)
         ordinary = b"From: a@plain.example\r\nSubject: x\r\n\r\nhello\r\n"
@@ -195,7 +165,7 @@ async def test_a_limit_holds_over_the_machine(upesi_server: MakeServer, receiver
     """C80: of three ways to fail one is told, and an event says that there were more."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = configuration(port, dns.address[1], receiver.port, "failure_reports = true")
+        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, TOLD)
         server: UpesiServer = await asyncio.to_thread(upesi_server, f'{more}\n[reports]\nfailures_of_domain = "1/1h"\n')
         others = [FORGED.replace(b"boss@bank", b"boss@%d.bank" % number) for number in range(2)]
         codes = await asyncio.to_thread(forge, port, FORGED, *others)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import smtplib
-import socket
 
 import pytest
 
-from integration.conftest import MakeServer, route_to
+from integration.conftest import MakeServer
+from integration.proxied import CLIENT, Proxied, behind_proxy
 from integration.receiver import Receiver
 from integration.server import free_port
 from upesi.testkit.dns import FakeDns
 
-CLIENT = "9.9.9.9"
 ZONE = {
     ("example.com", "TXT"): [f'"v=spf1 ip4:{CLIENT} " "-all"'],
     ("example.com", "MX"): ["10 mail.example.com."],
@@ -30,33 +28,8 @@ CONTENT = (
     b"Authentication-Results: other.example; spf=none\r\n"
     b"From: a@example.com\r\nSubject: x\r\n\r\nhello\r\n"
 )
-
-
-class Proxied(smtplib.SMTP):
-    """A client that a proxy says is somewhere else."""
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = super()._get_socket(host, port, timeout)
-        sock.sendall(f"PROXY TCP4 {CLIENT} 127.0.0.1 4000 25\r\n".encode())
-        return sock
-
-
-def configuration(port: int, dns: int, next_hop: int) -> str:
-    """Return the configuration: a listener behind a proxy, with all checks of senders."""
-    return f"""{route_to(next_hop)}
-[dns]
-servers = ["127.0.0.1:{dns}"]
-
-[[listener]]
-port = {port}
-proxy = ["127.0.0.1"]
-
-[plugins]
-enabled = ["relay", "recipients", "fcrdns", "helo", "sender_domain", "spf", "authentication_results"]
-
-[plugins.recipients]
-domains = ["example.net"]
-
+PLUGINS = ["fcrdns", "helo", "sender_domain", "spf", "authentication_results"]
+SETTINGS = """
 [plugins.spf]
 fail = "reject"
 received_spf = true
@@ -69,7 +42,7 @@ bare_ip = "reject"
 def deliver(port: int) -> list[str]:
     """Send one message that is taken; return what was said to those that are not."""
     refused = []
-    with Proxied("127.0.0.1", port, "mail.example.com", timeout=60) as client:
+    with Proxied(port, "mail.example.com") as client:
         client.ehlo()
         client.sendmail("a@example.com", ["b@example.net"], CONTENT)
         for sender in ("a@strict.example", "a@null.example", "a@gone.example"):
@@ -87,7 +60,7 @@ async def test_a_message_is_checked_and_says_so(upesi_server: MakeServer, receiv
     """C62, C66, C81: HELO, MAIL FROM, the client's name and the sender's domain are checked; one field says so, the forged one is gone."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = configuration(port, dns.address[1], receiver.port)
+        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, SETTINGS)
         # the server is started, and spoken to, in threads: its DNS answers from this one
         await asyncio.to_thread(upesi_server, more)
         refused = await asyncio.to_thread(deliver, port)
