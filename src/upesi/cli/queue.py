@@ -67,7 +67,8 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
         for row in found
     ]
     columns = ["id", "state", "age", "size", "sender", "recipients", "tries", "next", "last reply"]
-    Output(as_json=as_json).table(*_with_labels(columns, rows, found), found)
+    table = _with("held because", [_aside(row) for row in found], columns, rows)
+    Output(as_json=as_json).table(*_with("labels", [_labels(row) for row in found], *table), found)
     if total > len(found) and not as_json:
         click.echo(f"{len(found)} of {total:.0f}; more with --limit", err=True)
 
@@ -132,18 +133,26 @@ def show(target: Target, as_json: bool, id: str) -> None:
         for row in deliveries
     ]
     columns = ["queue", "state", "recipients", "tries", "next", "last reply"]
-    output.table(*_with_labels(columns, rows, deliveries), deliveries)
+    output.table(*_with("labels", [_labels(row) for row in deliveries], columns, rows), deliveries)
 
 
-def _with_labels(
-    columns: list[str], rows: list[list[object]], found: list[dict[str, object]]
+def _with(
+    column: str, texts: list[str], columns: list[str], rows: list[list[object]]
 ) -> tuple[list[str], list[list[object]]]:
-    """Return the table with what plugins called the mail, where they called any of it something."""
-    labels = [table_of(row.get("labels") or {}) for row in found]
-    if not any(labels):
+    """Return the table with one more column, where any row has a text for it."""
+    if not any(texts):
         return columns, rows
-    said = [" ".join(f"{name}={value}" for name, value in given.items()) for given in labels]
-    return [*columns, "labels"], [[*row, text or None] for row, text in zip(rows, said, strict=True)]
+    return [*columns, column], [[*row, text or None] for row, text in zip(rows, texts, strict=True)]
+
+
+def _labels(row: dict[str, object]) -> str:
+    """Return what plugins called the mail."""
+    return " ".join(f"{name}={value}" for name, value in table_of(row.get("labels") or {}).items())
+
+
+def _aside(row: dict[str, object]) -> str:
+    """Return why a delivery is held; empty where it is not, or nobody can say."""
+    return str(row["set_aside"] or "an operator holds it") if "set_aside" in row else ""
 
 
 @queue.command(short_help="Say why a message waits, and when it is tried next.")

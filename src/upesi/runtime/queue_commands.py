@@ -7,7 +7,7 @@ claim nothing until it is done. What is on the wire at that moment stays ACTIVE,
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from upesi.control.errors import RequestFailed
 from upesi.runtime.obstacles import AskWorkers, explained, explained_queues, nobody_knows
 from upesi.runtime.quarantine_commands import quarantine_handlers
 from upesi.spool.admin import Changed, Selector, SpoolAdmin
+from upesi.spool.listing import Listed
 
 __all__ = ["queue_handlers"]
 
@@ -115,8 +116,20 @@ class _Looking:
 
     async def list(self, call: Call) -> object:
         wish = call.arguments_as(Listing)
-        rows = await self._ask(lambda: self._admin.list(wish.selector, min(wish.limit, _MOST), wish.after))
-        return await explained(rows, self._ask_workers, time.time())
+        rows, reasons = await self._ask(partial(self._list, wish))
+        tables = await explained(rows, self._ask_workers, time.time())
+        for row, table in zip(rows, tables, strict=True):
+            if row.delivery in reasons:
+                table["set_aside"] = reasons[row.delivery]
+        return tables
+
+    def _list(self, wish: Listing) -> tuple[Sequence[Listed], dict[int, str]]:
+        """Return a page of a listing, and why what is held in it was set aside, by the number of the delivery."""
+        rows = self._admin.list(wish.selector, min(wish.limit, _MOST), wish.after)
+        # a row that cannot be read is listed as held, and may name no message
+        held = dict.fromkeys(row.message for row in rows if row.state == "held" and not row.problem)
+        whys = (why for message in held for why in self._admin.why(message))
+        return rows, {why.delivery: why.set_aside for why in whys if why.state == "held"}
 
     async def count(self, call: Call) -> object:
         return await self._ask(partial(self._admin.count, call.arguments_as(Selected).selector))

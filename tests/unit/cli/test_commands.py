@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -58,14 +59,20 @@ def config(tmp_path: Path) -> str:
     """A configuration whose spool holds one message of b.example that was deferred and one of c.example."""
     file = tmp_path / "upesi.toml"
     file.write_text('[spool]\npath = "spool"\n')
+    Path(load(file).spool.path).mkdir(mode=0o700)
+    put(file, message_to(FIRST, "b.example", attempts=2), message_to(SECOND, "c.example", attempts=0))
+    return str(file)
+
+
+def put(file: Path, *messages: NewMessage) -> None:
+    """Queue messages, as a worker would that ends then."""
     settings = load(file).spool
-    Path(settings.path).mkdir(mode=0o700)
     admin = SpoolAdmin.open_or_create(settings)
     epoch = admin.register_member()
 
     async def fill() -> None:
         store = await SqliteStore.open(Path(settings.path), epoch, settings, time.time)
-        for message in (message_to(FIRST, "b.example", attempts=2), message_to(SECOND, "c.example", attempts=0)):
+        for message in messages:
             done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
             store.accept(message, lambda error, _, done=done: done.set_result(error))  # type: ignore[misc]
             assert await done is None
@@ -74,7 +81,6 @@ def config(tmp_path: Path) -> str:
     asyncio.run(fill())
     admin.expel(epoch)
     admin.close()
-    return str(file)
 
 
 def message_to(id: MessageId, domain: str, attempts: int) -> NewMessage:
@@ -220,6 +226,28 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
     assert run("queue", "release", "--bounce", *one).exit_code == 2
+
+
+def test_a_listing_says_why_mail_is_held(config: str) -> None:
+    """What a plugin set aside says its reason, what an operator holds says that; what is not held says nothing of the kind."""
+    id = MessageId(bytes([0x33] * 16))
+    held = msgspec.structs.replace(message_to(id, "d.example", attempts=0).deliveries[0], held=True)
+    event = SpoolEvent(time.time(), "delivery.held", id, {"recipients": 1, "reason": "spam: 9 points"})
+    message = msgspec.structs.replace(message_to(id, "d.example", attempts=0), deliveries=(held,), events=(event,))
+    assert "HELD BECAUSE" not in run("queue", "list", "-c", config).stdout
+    put(Path(config), message)
+    one, told = ("-c", config, "--domain", "d.example"), ("-c", config, "--domain", "b.example")
+    run("queue", "hold", *told, "--yes")
+    head, first, second, third = run("queue", "list", "-c", config).stdout.splitlines()
+    assert head.endswith("  HELD BECAUSE")
+    assert first.endswith("  an operator holds it")
+    assert second.split()[-1] == "-"
+    assert third.endswith("  spam: 9 points")
+    rows = answer("queue", "list", "-c", config)
+    assert isinstance(rows, list)
+    assert [row.get("set_aside") for row in rows] == ["", None, "spam: 9 points"]
+    run("queue", "release", *one, "--yes")
+    assert "spam: 9 points" not in run("queue", "list", *one).stdout
 
 
 def test_a_message_is_named_by_its_id_alone(queue: str) -> None:
