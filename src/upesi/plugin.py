@@ -6,9 +6,9 @@ from upesi.config.networks import Networks
 from upesi.config.units import Duration, Rate, Size
 from upesi.hooks.api import API_VERSION, deprecated
 from upesi.hooks.asking import Dns, answered, then
-from upesi.hooks.chain import Denial
 from upesi.hooks.credentials import AuthCredentials
 from upesi.hooks.declaration import FilePath, OnError, Plugin, PluginSettings, hook
+from upesi.hooks.denial import Denial
 from upesi.hooks.dns_lists import DnsLists, Listing, ListZoneSettings
 from upesi.hooks.notes import Note
 from upesi.hooks.outgoing import Outgoing, signing_key

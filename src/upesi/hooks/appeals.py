@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from upesi.hooks.begun import Begun
-from upesi.hooks.chain import Chain, Denial
+from upesi.hooks.chain import Chain
+from upesi.hooks.denial import Denial
 from upesi.hooks.session import Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Generator, Iterator
 from typing import Generic, TypeAlias, TypeVar, cast
 
-import msgspec
-
 from upesi.hooks.begun import Begun
+from upesi.hooks.denial import Denial
 from upesi.hooks.hook import Hook, Running
 from upesi.hooks.points import Point
 from upesi.hooks.recipients import Signatures, named
 from upesi.hooks.session import NULL_SENDER, Session, Transaction
 from upesi.hooks.verdict import Verdict, VerdictKind, accept
 
-__all__ = ["Answer", "Chain", "Denial"]
+__all__ = ["Answer", "Chain"]
 
 A = TypeVar("A")
 Answer: TypeAlias = A | Verdict | Awaitable[A | Verdict | None] | None
@@ -26,19 +25,6 @@ Answer: TypeAlias = A | Verdict | Awaitable[A | Verdict | None] | None
 _VOTE = accept()
 _Awaited: TypeAlias = tuple[Hook, Running] | tuple[None, Begun]
 _Steps = Generator[_Awaited, object, object]
-
-
-class Denial(msgspec.Struct, frozen=True):
-    """What a `denied` hook is told: which plugin refused what, where.
-
-    `point` is the hook point's name, `verdict.plugin` who said it; `transaction` is None before MAIL; `arguments` are the hook's own (the
-    recipient, the sender).
-    """
-
-    point: str
-    verdict: Verdict
-    transaction: Transaction | None
-    arguments: tuple[object, ...]
 
 
 class Chain(Generic[A]):

@@ -69,6 +69,7 @@ class Events:
     __slots__ = (
         "_buffer",
         "_common",
+        "_home",
         "_loop",
         "_millisecond",
         "_now",
@@ -79,7 +80,6 @@ class Events:
         "_sink",
         "_size",
         "_stamped",
-        "_thread",
         "_timer",
     )
 
@@ -101,7 +101,7 @@ class Events:
         self._render = render
         self._now = now
         self._loop = loop
-        self._thread = threading.get_ident()
+        self._home = threading.get_ident()
         self._common = {key: _clean(value) for key, value in (common or {}).items()}
         self._buffer: list[bytes] = []
         self._size = 0
@@ -185,7 +185,7 @@ class Events:
 
     def _take(self, line: bytes) -> None:
         loop = self._loop
-        if loop is not None and threading.get_ident() != self._thread:
+        if loop is not None and threading.get_ident() != self._home:
             # the store's and libraries' threads report too; buffer and timer belong to the loop's thread
             try:
                 loop.call_soon_threadsafe(self._take, line)

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from upesi.mail.errors import InvariantError
 from upesi.mail.outcome import Outcome
-from upesi.scheduler.memory import Entry
+from upesi.scheduler.charge import Charge
 from upesi.scheduler.paths import Path
 from upesi.scheduler.work import Attempt, Destination, Ending, Running
 
-__all__ = ["Charge", "Connection", "Office", "State"]
+__all__ = ["Connection", "Office", "State"]
 
 
 class State(enum.Enum):
@@ -24,13 +24,6 @@ class State(enum.Enum):
     COMING = "coming"
     BUSY = "busy"
     IDLE = "idle"
-
-
-class Charge(Attempt, eq=False):
-    """An attempt with the entries it is made of, and how many of each one's recipients it carries."""
-
-    entries: tuple[Entry, ...] = ()
-    counts: tuple[int, ...] = ()
 
 
 class Office(Protocol):

@@ -17,7 +17,8 @@ from itertools import islice
 from upesi.config.settings import DeliverySettings
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
-from upesi.scheduler.connection import Charge, Connection
+from upesi.scheduler.charge import Charge
+from upesi.scheduler.connection import Connection
 from upesi.scheduler.gate import Gate
 from upesi.scheduler.loading import Loading
 from upesi.scheduler.memory import Entry, Memory

@@ -92,12 +92,12 @@ class Committer:
         self._wal: WalSync | None = None
         self._turn: Turn | None = None
         self._undo = Undo()
-        self._thread = threading.Thread(target=self._live, name="spool-writer", daemon=True)
+        self._writer = threading.Thread(target=self._live, name="spool-writer", daemon=True)
 
     def start(self) -> None:
         """Open the database, so that a spool that cannot be written refuses to start, and start the thread."""
         self._open()
-        self._thread.start()
+        self._writer.start()
 
     def submit(self, item: Item) -> None:
         """Have `item` written with the next commit."""
@@ -117,8 +117,8 @@ class Committer:
         """Write what was handed in, then end the thread. Blocks; the last `done`s run on the event loop afterwards."""
         self._closing = True
         self._wake.put(None)
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._writer.ident is not None:
+            self._writer.join()
 
     # the writer's thread from here on
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from upesi.hooks.chain import Chain, Denial
+from upesi.hooks.chain import Chain
+from upesi.hooks.denial import Denial
 from upesi.hooks.registry import Hooks
 from upesi.hooks.session import NULL_SENDER, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, defer, reject

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sessionkit import Dialogue
 
-from upesi.hooks.chain import Denial
+from upesi.hooks.denial import Denial
 from upesi.hooks.session import Session, Transaction, TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
 from upesi.mail.address import Address
