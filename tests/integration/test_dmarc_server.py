@@ -16,8 +16,9 @@ import pytest
 
 from integration.conftest import MakeServer
 from integration.proxied import CLIENT, Proxied, behind_proxy
-from integration.receiver import Receiver
+from integration.receiver import Received, Receiver
 from integration.server import UpesiServer, free_port
+from integration.signed import make_keys, signers
 from upesi.store.aggregates import DAY, Aggregates
 from upesi.testkit.dns import FakeDns
 
@@ -68,20 +69,28 @@ async def yesterday(spool: Path) -> None:
     await aggregates.close()
 
 
-@pytest.mark.slow
-async def test_a_forger_is_refused_and_his_victim_hears_of_it(upesi_server: MakeServer, receiver: Receiver) -> None:
-    """C76, C78, C79, C105: refused by policy, by list and for two authors; one report, to the domain alone, also over a restart."""
+async def reported(
+    make: MakeServer, receiver: Receiver, plugins: list[str], settings: str
+) -> tuple[UpesiServer, list[str], list[Received]]:
+    """Let a server take mail, and report it a day later; return the server, what it said, and what came out."""
     port = free_port()
     async with FakeDns(ZONE, port=free_port()) as dns:
-        more = behind_proxy(port, dns.address[1], receiver.port, PLUGINS, SETTINGS)
-        server: UpesiServer = await asyncio.to_thread(upesi_server, more)
+        more = behind_proxy(port, dns.address[1], receiver.port, plugins, settings)
+        server: UpesiServer = await asyncio.to_thread(make, more)
         said = await asyncio.to_thread(deliver, port)
-        (own,) = await asyncio.to_thread(receiver.wait_for, 1)
+        await asyncio.to_thread(receiver.wait_for, 1)
         assert await asyncio.to_thread(server.stop) == 0
         await yesterday(server.spool)
         await asyncio.to_thread(server.start)
-        _, report = await asyncio.to_thread(receiver.wait_for, 2)
+        messages = await asyncio.to_thread(receiver.wait_for, 2)
         await asyncio.to_thread(server.stop)
+    return server, said, messages
+
+
+@pytest.mark.slow
+async def test_a_forger_is_refused_and_his_victim_hears_of_it(upesi_server: MakeServer, receiver: Receiver) -> None:
+    """C76, C78, C79, C105: refused by policy, by list and for two authors; one report, to the domain alone, also over a restart."""
+    server, said, (own, report) = await reported(upesi_server, receiver, PLUGINS, SETTINGS)
     assert [line.partition(" as ")[0] for line in said[1:]] == [
         "550 5.7.26 bank.example asks to refuse mail that is not authenticated",
         "550 5.7.1 Message not accepted: there are several From fields",
@@ -92,6 +101,18 @@ async def test_a_forger_is_refused_and_his_victim_hears_of_it(upesi_server: Make
     assert (report.reverse_path, report.forward_paths) == ("", ("reports@bank.example",))
     _check(report.data)
     assert [event["recipients"] for event in server.events("report.sent")] == [1]
+
+
+@pytest.mark.slow
+async def test_a_report_leaves_signed(upesi_server: MakeServer, receiver: Receiver, tmp_path: Path) -> None:
+    """C79: an aggregate report has valid signatures of the server's own name, so that who gets it can tell it from a forged one."""
+    keys, zone = make_keys(tmp_path / "keys", "upesi.test")
+    signing = f'{SETTINGS}[plugins.dkim_sign.keys."upesi.test"]\n{keys}\n'
+    _, _, (own, report) = await reported(upesi_server, receiver, [*PLUGINS, "dkim_sign"], signing)
+    assert b"\r\nFrom: <postmaster@upesi.test>\r\n" in report.data
+    assert signers(report.data, zone) == [("pass", "upesi.test")] * 2
+    assert signers(own.data, zone) == []
+    _check(report.data)
 
 
 def _check(octets: bytes) -> None:

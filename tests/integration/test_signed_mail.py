@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import smtplib
-import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from integration.conftest import MakeServer, route_to
 from integration.proxied import CLIENT, Proxied
 from integration.receiver import Receiver
 from integration.server import free_port
-from unit.mailauth.dkimkit import answers, verified
-from upesi.cli.main import upesi
+from integration.signed import make_keys, plain, signers
+from unit.mailauth.dkimkit import answers
 from upesi.mailauth.arc import ArcValidator
 from upesi.mailauth.asking import answered_from
 from upesi.mailauth.keys import KeyCache
@@ -29,18 +26,6 @@ CONTENT = (
     b"From: Anna <anna@example.com>\r\nTo: b@example.net\r\nSubject: Some\r\n\tfolded  subject\r\n"
     b"Date: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1@example.com>\r\n\r\nHello.  \r\n\r\n.dots\r\n\r\n\r\n"
 )
-
-
-def make_keys(folder: Path, domain: str = DOMAIN) -> tuple[str, dict[str, str]]:
-    """Return the lines of the configuration, and the zone, as the command prints them."""
-    lines, zone = [], {}
-    for selector, kind in (("r1", "rsa"), ("e1", "ed25519")):
-        said = CliRunner().invoke(upesi, ["dkim", "new", domain, selector, "--type", kind, "--folder", str(folder)])
-        assert said.exit_code == 0, said.output
-        lines.append(said.output.strip().rpartition("\n")[2])
-        record, _, _ = said.output.partition("# in the configuration")
-        zone[f"{selector}._domainkey.{domain}"] = " ".join(re.findall(r'"[^"]*"', record))
-    return "\n".join(lines), zone
 
 
 def configuration(inside: int, outside: int, dns: int, next_hop: int, keys: str) -> str:
@@ -87,7 +72,7 @@ async def test_what_we_sign_is_valid_when_it_comes_back(
     upesi_server: MakeServer, receiver: Receiver, tmp_path: Path
 ) -> None:
     """C69, C82: both signatures cover the message with the banner that was added, pass at the next server, and are sealed there."""
-    keys, zone = make_keys(tmp_path / "keys")
+    keys, zone = make_keys(tmp_path / "keys", DOMAIN)
     inside, outside = free_port(), free_port()
     records = {(name, "TXT"): [record] for name, record in zone.items()}
     async with FakeDns(records, port=free_port()) as dns:
@@ -109,7 +94,7 @@ async def test_what_we_sign_is_valid_when_it_comes_back(
     validator = ArcValidator()
     validator.feed(verified)
     validator.finish()
-    texts = {name: re.sub(r'" "|"', "", record) for name, record in zone.items()}
+    texts = plain(zone)
     outcome = answered_from(validator.outcome(KeyCache()), lambda question: answers(texts, question))
     assert (outcome.result, outcome.reason, outcome.sealers) == ("pass", "", (DOMAIN,))
 
@@ -125,7 +110,4 @@ def test_notices_of_ours_are_signed(upesi_server: MakeServer, receiver: Receiver
     server.send(CONTENT, to="nobody@example.net", sender="anna@example.com")
     (notice,) = receiver.wait_for(1)
     assert notice.reverse_path == ""
-    texts = {name: re.sub(r'" "|"', "", record) for name, record in zone.items()}
-    # behind the trace that no sender signs
-    found = verified(notice.data, texts, now=int(time.time()))
-    assert [(each.result, each.domain) for each in found] == [("pass", NODE)] * 2
+    assert signers(notice.data, zone) == [("pass", NODE)] * 2
