@@ -14,6 +14,7 @@ from doc_pages import SOURCE, coded, inline, modules, rows, section, text_of
 from upesi.config.settings import Config
 from upesi.database.sqlite import PAGE_SIZE
 from upesi.hooks.points import POINTS
+from upesi.hooks.services import SERVICES
 from upesi.observe.metrics import Metrics
 from upesi.observe.series import decode_snapshot
 
@@ -84,6 +85,15 @@ def test_hooks_that_nobody_calls_are_called_so() -> None:
     assert declared_only == _not_called()
     readme = [cells[0] for cells in rows(text_of("README.md")) if "not called yet" in cells[-1]]
     assert {code for cell in readme for code in coded(cell)} == _not_called()
+
+
+# --- services
+
+
+def test_every_service_has_a_row_in_the_handbook() -> None:
+    """What a plugin may ask for is what docs/plugins.md lists."""
+    text = text_of("docs/plugins.md").partition("\n## Services\n")[2].partition("\n##")[0]
+    assert [coded(cells[0]) for cells in sorted(rows(text))] == [[name] for name in sorted(SERVICES)]
 
 
 # --- bounds
