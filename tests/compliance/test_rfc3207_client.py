@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from upesi.mail.address import Address
 from upesi.mail.envelope import Transmission
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
-from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
+from upesi.protocol.smtp.answers import ReceivedReply, Request
+from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.events import Pause
 from upesi.protocol.smtp.extensions import NO_EXTENSIONS
 

@@ -9,7 +9,7 @@ from upesi.delivery.outcomes import from_reply
 from upesi.mail.outcome import OutcomeKind
 from upesi.mail.reply import Reply
 from upesi.outcome.classify import classify
-from upesi.protocol.smtp.client import ReceivedReply, Request
+from upesi.protocol.smtp.answers import ReceivedReply, Request
 from upesi.protocol.smtp.server import ServerConnection
 from upesi.protocol.smtp.states import State
 

@@ -15,7 +15,8 @@ from typing import Protocol, cast
 
 from upesi.client.identity import is_address
 from upesi.mail.errors import RemoteProtocolError
-from upesi.protocol.smtp.client import ClientConnection, ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
+from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.events import Pause
 from upesi.tls.transport import TlsTransport
 

@@ -6,7 +6,7 @@ Once per connection, so it is written with awaits. HELO follows only where EHLO 
 from __future__ import annotations
 
 from upesi.client.connection import Connection
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 
 __all__ = ["GreetingRefused", "greet", "introduce", "request_tls"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
 from upesi.mail.reply import printable
 from upesi.outcome.classify import Stage, outcome_of
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 
 __all__ = ["deferred", "failed", "from_rcpt_reply", "from_reply"]
 

@@ -17,7 +17,7 @@ from upesi.lookup.failures import LookupFailed
 from upesi.lookup.judge import PasswordJudge
 from upesi.lookup.trust import trusting
 from upesi.mail.tls import TlsLevel, TlsPolicy
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 from upesi.sasl.credentials import Identity, Origin, Reason, Refused
 
 if TYPE_CHECKING:

@@ -19,8 +19,14 @@ class Metrics:
 
     def __init__(self, registry: Registry | None = None) -> None:
         self.registry = registry or Registry()
-        counter, gauge, histogram = self.registry.counter, self.registry.gauge, self.registry.histogram
+        self._of_clients(self.registry)
+        self._of_mail_in(self.registry)
+        self._of_queue(self.registry)
+        self._of_mail_out(self.registry)
+        self._of_worker(self.registry)
 
+    def _of_clients(self, registry: Registry) -> None:
+        counter, gauge = registry.counter, registry.gauge
         self.sessions = counter("upesi_sessions_total", "Sessions that were opened", ["listener"])
         self.sessions_open = gauge("upesi_sessions_open", "Sessions open now", ["listener"])
         self.tls_handshakes = counter(
@@ -38,18 +44,22 @@ class Metrics:
         self.session_bodies: Gauge = gauge(
             "upesi_session_bodies_bytes", "Message data in memory that sessions are receiving or have not stored"
         ).child()
-
         self.authentications = counter(
             "upesi_authentications_total", "Attempts to authenticate by their outcome", ["outcome"]
         )
+
+    def _of_mail_in(self, registry: Registry) -> None:
+        counter = registry.counter
         transactions = counter("upesi_transactions_total", "Mail transactions by their end", ["outcome"])
         self.transactions_accepted: Counter = transactions.child("accepted")
         self.transactions_rejected: Counter = transactions.child("rejected")
         self.transactions_deferred: Counter = transactions.child("deferred")
         self.transactions_aborted: Counter = transactions.child("aborted")
         self.received_bytes: Counter = counter("upesi_received_bytes_total", "Octets of accepted messages").child()
-
         self.messages_queued: Counter = counter("upesi_messages_queued_total", "Messages made durable").child()
+
+    def _of_queue(self, registry: Registry) -> None:
+        gauge = registry.gauge
         # these two are the supervisor's, once for each scrape
         self.queue = gauge("upesi_queue_deliveries", "Deliveries in the spool by state", ["state"], merge="max")
         self.queue_oldest: Gauge = gauge(
@@ -58,13 +68,22 @@ class Metrics:
         self.memory_deliveries: Gauge = gauge("upesi_memory_deliveries", "Deliveries in memory").child()
         self.memory_bytes: Gauge = gauge("upesi_memory_bodies_bytes", "Message data held for the first attempt").child()
 
+    def _of_mail_out(self, registry: Registry) -> None:
+        counter = registry.counter
         deliveries = counter("upesi_deliveries_total", "Recipients by the outcome of an attempt", ["outcome"])
         self.deliveries: dict[OutcomeKind, Counter] = {kind: deliveries.child(kind.value) for kind in OutcomeKind}
-        self.connections_open: Gauge = gauge("upesi_connections_open", "Connections to other servers open now").child()
+        self.connections_open: Gauge = registry.gauge(
+            "upesi_connections_open", "Connections to other servers open now"
+        ).child()
         self.connections: Counter = counter(
             "upesi_connections_total", "Connections to other servers that were opened"
         ).child()
+        self.reports_dropped: Counter = counter(
+            "upesi_reports_dropped_messages_total", "Messages of which no DMARC aggregate report will tell"
+        ).child()
 
+    def _of_worker(self, registry: Registry) -> None:
+        counter, gauge = registry.counter, registry.gauge
         self.dns_lookups = counter(
             "upesi_dns_lookups_total",
             "Lookups: hit (in memory), joined (asked already), miss, stale, refused (too many)",
@@ -81,11 +100,8 @@ class Metrics:
         self.plugin_breakers = gauge(
             "upesi_plugin_breaker_open", "1 while a plugin failed too often and is not called", ["plugin"], merge="max"
         )
-        self.loop_lag: Histogram = histogram(
+        self.loop_lag: Histogram = registry.histogram(
             "upesi_loop_lag_seconds", "How late the event loop's timers fire", _LAG_BOUNDS
-        ).child()
-        self.reports_dropped: Counter = counter(
-            "upesi_reports_dropped_messages_total", "Messages of which no DMARC aggregate report will tell"
         ).child()
         self.log_dropped: Gauge = gauge("upesi_log_dropped_events", "Log lines lost since the worker's start").child()
 

@@ -9,7 +9,8 @@ import pytest
 from upesi.mail.address import Address
 from upesi.mail.envelope import BodyType, Notify, Recipient, ReturnContent, Transmission
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
-from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
+from upesi.protocol.smtp.answers import ReceivedReply, Request
+from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.events import NEED_DATA
 from upesi.protocol.smtp.framing import UnsendableContent
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from upesi.client.connection import Connection
 from upesi.delivery.agents.mechanisms import CLIENT_MECHANISMS, Distrusted, Steps
 from upesi.lookup.private import FileRefused, read_secret
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 from upesi.sasl.saslprep import PrepError
 
 __all__ = ["LoginFailed", "log_in"]

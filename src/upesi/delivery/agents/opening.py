@@ -15,7 +15,7 @@ from upesi.delivery.agents.securing import Insecure, Securing
 from upesi.delivery.outcomes import deferred, failed, from_reply
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import LmtpRoute
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 from upesi.scheduler.work import Destination, Host
 
 __all__ = ["Unreachable", "reach"]

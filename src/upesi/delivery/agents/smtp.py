@@ -31,7 +31,8 @@ from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.body import MemoryBody
 from upesi.mail.errors import UpesiError
 from upesi.mail.outcome import Outcome
-from upesi.protocol.smtp.client import ClientConnection, ReceivedReply, Request
+from upesi.protocol.smtp.answers import ReceivedReply, Request
+from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.extensions import Extensions
 from upesi.protocol.smtp.framing import UnsendableContent
 from upesi.scheduler.work import Attempt, Ending, Running, Work

@@ -11,7 +11,7 @@ import msgspec
 from upesi.delivery.agents.preparing import SMALL
 from upesi.delivery.outcomes import from_rcpt_reply, from_reply
 from upesi.mail.outcome import Outcome
-from upesi.protocol.smtp.client import ReceivedReply
+from upesi.protocol.smtp.answers import ReceivedReply
 from upesi.scheduler.work import Attempt
 
 __all__ = ["Transaction"]

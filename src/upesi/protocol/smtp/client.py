@@ -10,7 +10,6 @@ the server is forgotten (C46), and no secret leaves without TLS (C52).
 
 from __future__ import annotations
 
-import enum
 import re
 from base64 import b64encode
 from collections import deque
@@ -19,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from upesi.mail.address import Address
 from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
-from upesi.mail.reply import Said
+from upesi.protocol.smtp.answers import ReceivedReply, Request
 from upesi.protocol.smtp.events import NEED_DATA, Pause
 from upesi.protocol.smtp.extensions import NO_EXTENSIONS, Extensions
 from upesi.protocol.smtp.framing import stuffed, stuffed_whole
@@ -27,37 +26,7 @@ from upesi.protocol.smtp.limits import MAX_BY
 from upesi.protocol.smtp.replies import ParsedReply, ReplyParser
 from upesi.protocol.smtp.xtext import encode_unicode, encode_xtext
 
-__all__ = ["ClientConnection", "ReceivedReply", "Request"]
-
-
-class Request(enum.StrEnum):
-    """What a reply answers."""
-
-    GREETING = "connection"
-    EHLO = "EHLO"
-    HELO = "HELO"
-    LHLO = "LHLO"
-    STARTTLS = "STARTTLS"
-    AUTH = "AUTH"
-    MAIL = "MAIL"
-    RCPT = "RCPT"
-    DATA = "DATA"
-    CONTENT = "end of data"
-    BDAT = "BDAT"
-    BDAT_LAST = "BDAT LAST"
-    RSET = "RSET"
-    NOOP = "NOOP"
-    QUIT = "QUIT"
-
-
-class ReceivedReply(Said, frozen=True, gc=False):
-    """A reply and the `request` that it answers.
-
-    `recipient` counts the RCPTs of the transaction from 0: set for the answer to a RCPT, and for each answer at an LMTP end of data.
-    """
-
-    request: Request
-    recipient: int | None = None
+__all__ = ["ClientConnection"]
 
 
 # An enum's member costs a look-up in its class each time; these are on the path of every reply
