@@ -24,11 +24,11 @@ def small_disk() -> Iterator[Path]:
         pytest.skip("absent: root, to mount a small file system")
     folder = Path(tempfile.mkdtemp(prefix="upesi-disk-", dir="/var/tmp"))
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, text=True, check=False
     )
     if mount.returncode != 0:
         folder.rmdir()
-        pytest.skip("absent: the right to mount a small file system")
+        pytest.skip(f"absent: the right to mount a small file system ({mount.stderr.strip()})")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
     folder.rmdir()

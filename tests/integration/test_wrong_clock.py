@@ -11,6 +11,8 @@ from integration.messages import number_of, numbered
 from integration.receiver import Receiver
 from integration.server import UpesiServer, free_port, wait_until
 
+# where Debian and Fedora have it
+_PLACES = ("lib/*", "lib", "lib64")
 _OFTEN = '[delivery]\nretry = ["2s"]\njitter = 0.0\n'
 
 
@@ -18,7 +20,9 @@ class Clock:
     """The wall clock of what is started while `monkeypatch` holds; its monotonic clocks are the true ones."""
 
     def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        found = [
+            file for place in _PLACES for file in sorted(Path("/usr").glob(f"{place}/faketime/libfaketimeMT.so.1"))
+        ]
         if not found:
             pytest.skip("absent: libfaketime")
         self._file = file
