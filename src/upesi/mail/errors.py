@@ -16,6 +16,7 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "ServiceFailed",
+    "UnsendableContent",
     "UpesiError",
 ]
 
@@ -32,6 +33,13 @@ class UpesiError(Exception):
 
 class ServiceFailed(UpesiError):
     """Something that we ask (a table, a scanner, a web service, the store) has no answer now. What plugins catch of all services."""
+
+
+class UnsendableContent(UpesiError):
+    """The message has octets that DATA cannot carry, and the next hop takes nothing else."""
+
+    temporary = False
+    status = "5.6.3"  # RFC 3463: conversion required but not supported
 
 
 class InvariantError(Exception):

@@ -50,8 +50,9 @@ class Headers:
     def __init__(self, section: bytes) -> None:
         """`section` is the start of a message, with or without the body behind it."""
         section = section[:MAX_HEADER]
+        end = _end_of(section)
         # with a line end in front every field looks alike, the first too
-        self._section = b"\r\n" + section[: _end_of(section)]
+        self._section = b"\r\n" + section[:end]
         # by name in lower case, where fields begin (at the line end in front) and where their values do
         self._places: dict[bytes, list[tuple[int, int]]] | None = None
 

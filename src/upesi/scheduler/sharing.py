@@ -111,8 +111,9 @@ class Sharing:
         now = self._loop.time()
         wanted -= sum(connection.stopping for connection in self._connections)
         ranked = sorted((rank, id(each), each) for each in self._connections if (rank := spare(each, now)) is not None)
-        for _, _, connection in ranked[: max(0, wanted)]:
-            connection.stop()
+        if wanted > 0:
+            for _, _, connection in ranked[:wanted]:
+                connection.stop()
         self._share()
         self._squeeze_soon()
 

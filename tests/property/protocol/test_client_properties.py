@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.scenarios.acceptor import in_transaction
 
-from upesi.mail.errors import RemoteProtocolError
+from upesi.mail.errors import RemoteProtocolError, UnsendableContent
 from upesi.protocol.smtp.extensions import Extensions
-from upesi.protocol.smtp.framing import UnsendableContent, is_text, stuffed
+from upesi.protocol.smtp.framing import is_text, stuffed
 from upesi.protocol.smtp.replies import ParsedReply, ReplyParser
 
 PIECES = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upesi.protocol.smtp.framing import UnsendableContent, stuffed, stuffed_whole
+from upesi.mail.errors import UnsendableContent
+from upesi.protocol.smtp.framing import stuffed, stuffed_whole
 
 _WORDS = st.sampled_from([b"a", b".", b"..", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"\r", b"\n", b"\0", b"text"])
 _BODY = st.lists(_WORDS, max_size=8).map(b"".join)

@@ -8,11 +8,10 @@ import pytest
 
 from upesi.mail.address import Address
 from upesi.mail.envelope import BodyType, Notify, Recipient, ReturnContent, Transmission
-from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
+from upesi.mail.errors import LocalProtocolError, RemoteProtocolError, UnsendableContent
 from upesi.protocol.smtp.answers import ReceivedReply, Request
 from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.events import NEED_DATA
-from upesi.protocol.smtp.framing import UnsendableContent
 
 A, B = Address("a", "b.example"), Address("c", "d.example")
 ALL = b"250-mx\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 DSN\r\n"

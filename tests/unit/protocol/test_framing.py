@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from upesi.protocol.smtp.framing import UnsendableContent, has_stray_newline, is_text, stuffed
+from upesi.mail.errors import UnsendableContent
+from upesi.protocol.smtp.framing import has_stray_newline, is_text, stuffed
 
 
 @pytest.mark.parametrize(

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from upesi.dns.resolver import Resolver
 from upesi.mail.outcome import OutcomeKind
+from upesi.observe.events import Events
 from upesi.observe.metrics import Metrics
 from upesi.runtime.observer import Observer, count_dns, count_queue, count_sessions
 from upesi.spool.listing import QueueTotals
 
 
-class Log:
-    """Events, and nothing else."""
+class Nowhere:
+    """A sink that keeps nothing."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    dropped = 0
 
-    def emit(self, name: str, fields: object) -> None:
-        self.names.append(name)
+    def write(self, lines: bytes, count: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def observer() -> tuple[Observer, Metrics]:
     metrics = Metrics()
-    return Observer(Log(), metrics), metrics  # type: ignore[arg-type]
+    return Observer(Events(Nowhere(), now=time.time), metrics), metrics
 
 
 @pytest.mark.parametrize("kind", OutcomeKind)

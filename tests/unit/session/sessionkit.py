@@ -14,7 +14,7 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import accept
 from upesi.listener.connection import Connection
-from upesi.listener.outbox import Sender
+from upesi.listener.outbox import Outbox
 from upesi.mail.address import Address
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.envelope import Recipient
@@ -226,10 +226,10 @@ class MemoryTransport:
 
 
 class AtOnce:
-    """An outbox in which nothing waits."""
+    """A loop in which nothing waits: what is put into an outbox is written."""
 
-    def add(self, sender: Sender) -> None:
-        sender.flush()
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        callback()
 
 
 class Home:
@@ -238,7 +238,7 @@ class Home:
     def __init__(self) -> None:
         self.draining = False
         self.patient = False
-        self.outbox = AtOnce()
+        self.outbox = Outbox(AtOnce())  # type: ignore[arg-type]
         self.open: set[Connection] = set()
 
     def opened(self, connection: Connection, *, known: bool = True) -> bool:

@@ -9,10 +9,10 @@ import msgspec
 from upesi.delivery.outcomes import deferred, failed
 from upesi.mail.body import READ_SIZE, Body
 from upesi.mail.envelope import BodyType, Transmission
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import UnsendableContent, UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.extensions import Extensions
-from upesi.protocol.smtp.framing import UnsendableContent, is_text
+from upesi.protocol.smtp.framing import is_text
 from upesi.scheduler.work import Attempt
 from upesi.spool.records import StoredMessage
 

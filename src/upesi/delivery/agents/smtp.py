@@ -29,12 +29,11 @@ from upesi.delivery.agents.terms import Terms
 from upesi.delivery.agents.transaction import Transaction
 from upesi.delivery.outcomes import deferred, from_reply
 from upesi.mail.body import MemoryBody
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import UnsendableContent, UpesiError
 from upesi.mail.outcome import Outcome
 from upesi.protocol.smtp.answers import ReceivedReply, Request
 from upesi.protocol.smtp.client import ClientConnection
 from upesi.protocol.smtp.extensions import Extensions
-from upesi.protocol.smtp.framing import UnsendableContent
 from upesi.scheduler.work import Attempt, Ending, Running, Work
 
 __all__ = ["SmtpAgent"]

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from upesi.mail.errors import UpesiError
+from upesi.mail.errors import UnsendableContent
 
-__all__ = ["UnsendableContent", "has_stray_newline", "is_text", "stuffed", "stuffed_whole"]
+__all__ = ["has_stray_newline", "is_text", "stuffed", "stuffed_whole"]
 
 
 _CR, _LF = b"\r\n"
-
-
-class UnsendableContent(UpesiError):
-    """The message has octets that DATA cannot carry, and the next hop takes nothing else."""
-
-    temporary = False
-    status = "5.6.3"  # RFC 3463: conversion required but not supported
 
 
 def has_stray_newline(piece: bytes) -> bool:
