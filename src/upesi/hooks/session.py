@@ -287,6 +287,11 @@ class Transaction:
         return self._queued_notes
 
     @property
+    def recipient_count(self) -> int:
+        """How many recipients there are. A plugin may have left anything there, and a session must be able to end: then 0."""
+        return len(self.recipients) if type(self.recipients) is list else 0
+
+    @property
     def expanded(self) -> tuple[Recipient, ...]:
         """The recipients that `expand` noted."""
         return tuple(self._expanded or ())

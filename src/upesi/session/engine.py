@@ -335,8 +335,7 @@ class SessionEngine:
             "client": session.client.address,
             "helo": session.helo,
             "reverse_path": "" if tx.reverse_path is None else str(tx.reverse_path),
-            # a plugin may have left anything there, and a session must be able to end
-            "recipients": len(tx.recipients) if type(tx.recipients) is list else 0,
+            "recipients": tx.recipient_count,
             "size": size,
         }
         if session.identity is not None:

@@ -10,7 +10,6 @@ from sessionkit import Dialogue, take_all
 
 from upesi.hooks.verdict import accept, reject
 from upesi.listener.connection import MAX_HELD, MAX_UNREAD
-from upesi.protocol.smtp.events import NoopCommand
 
 ASKED = ["connect", "helo", "capabilities", "mail", "rcpt", "route", "data", "message", "command"]
 
@@ -312,18 +311,9 @@ def test_a_failing_machine_ends_one_session_with_421() -> None:
     """The same where the protocol itself breaks, outside any verb."""
     talk = Dialogue()
     talk.hello()
-
-    class Broken:
-        pipelined = False
-
-        def receive(self, data: bytes) -> None:
-            pass
-
-        def next_event(self) -> NoopCommand:
-            raise RuntimeError("secret")
-
-    talk.connection._protocol = Broken()  # type: ignore[assignment]
-    assert talk.say("NOOP")[0].startswith("421 4.3.0 ")
+    # STARTTLS is looked up there
+    talk.connection._protocol._limits = None  # type: ignore[assignment]
+    assert talk.say("STARTTLS") == ["421 4.3.0 Mail system error, closing connection"]
 
 
 def test_a_session_leaves_no_cycle_behind() -> None:
