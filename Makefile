@@ -5,6 +5,7 @@
 # make bench   the duels against other servers, written to docs/benchmarks.md
 # make docs    the generated reference, and a check of the links
 # make fuzz    ten minutes of octets from strangers against every reader
+# make pure    back to plain Python, for those who edit what `make setup` compiles (UPESI_PURE=1 leaves compiling out)
 # make lock    rewrite requirements.lock from pyproject.toml
 BIN := .venv/bin
 ARGS ?=
@@ -12,12 +13,15 @@ ARGS ?=
 # By files, in the order of their names: the long ones are not last, and what a file's tests share is made once.
 WORKERS ?= $(shell echo $$((2 * $$(nproc) < 16 ? 2 * $$(nproc) : 16)))
 
-.PHONY: run test retest test-crash check bench docs setup lock help fuzz
+.PHONY: pure run test retest test-crash check bench docs setup lock help fuzz
 help:
 	@sed -n 's/^# make /  make /p' Makefile
 
 setup:
 	@bash scripts/setup.sh
+
+pure:
+	@$(BIN)/python scripts/compile.py --remove
 
 setup-tests:
 	@bash scripts/setup.sh tests

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything `make run` and `make test` need, from a Debian with Python 3.11, git and make and nothing else.
-#   setup.sh          own .venv with the locked dependencies
+#   setup.sh          own .venv with the locked dependencies; the modules on the path of every message compiled
 #   setup.sh tests    also the programs that the integration tests start (Debian packages, as root)
 # Says what it does, does nothing twice, and where it may not do a thing prints the exact line that would.
 set -euo pipefail
@@ -54,6 +54,18 @@ sync_venv() {
   touch "$stamp"
 }
 
+# C of the modules on the path of every message; plain Python runs where that cannot be
+compile_modules() {
+  if [ -n "${UPESI_PURE:-}" ]; then
+    .venv/bin/python scripts/compile.py --remove
+    return
+  fi
+  if as_root && ! .venv/bin/python scripts/compile.py --able; then
+    apt_install gcc python3-dev || true
+  fi
+  .venv/bin/python scripts/compile.py || echo "setup: plain Python will run" >&2
+}
+
 # what the tests start; each one says aloud that it is missing
 test_programs() {
   local missing=()
@@ -98,6 +110,7 @@ test_libraries() {
 
 make_venv
 sync_venv
+compile_modules
 if [ "${1:-}" = tests ]; then
   test_programs
   test_libraries

@@ -18,8 +18,27 @@ settings.register_profile("ci", parent=settings.get_profile("default"), max_exam
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
+_SOURCES = Path(__file__).parents[1] / "src"
+
 # What a skip must begin with if it is for want of a real component
 ABSENT = "absent: "
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Test what is there: a compiled module that is older than its source would hide every change."""
+    old = [
+        path
+        for path in _SOURCES.rglob("*.so")
+        if path.parent != _SOURCES and _source(path).stat().st_mtime > path.stat().st_mtime
+    ]
+    if old:
+        pytest.exit(
+            f"{_source(old[0])} is newer than what was compiled of it: `make setup`, or `make pure`", returncode=2
+        )
+
+
+def _source(compiled: Path) -> Path:
+    return compiled.with_name(f"{compiled.name.partition('.')[0]}.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,5 +61,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             counts[what] = counts.get(what, 0) + 1
     for what, count in sorted(counts.items()):
         terminalreporter.write_line(f"ABSENT: {what}: {count} tests did not run", yellow=True, bold=True)
+    compiled = len(list(_SOURCES.rglob("*.so")))
+    terminalreporter.write_line(
+        f"modules: {compiled - 1} compiled, the others plain Python" if compiled else "modules: plain Python"
+    )
     if not counts:
         terminalreporter.write_line("real components: none of those that the tests asked for was absent")
