@@ -78,6 +78,19 @@ def problem_of(node: ast.AST) -> str:
         ]
         if any(ast.unparse(call.func) != "len" for call in calls):
             return "a call within a slice would happen twice where the sequence is none of the plain ones"
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (name := _shared_name(node)):
+        return f"{name} stands for exceptions of several types in {node.name}: where it waits, only the first would be caught"
+    return ""
+
+
+def _shared_name(function: ast.AST) -> str:
+    """A name that several `except` clauses of `function` give to different types, "" if there is none."""
+    types: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type:
+            kind = ast.unparse(node.type)
+            if types.setdefault(node.name, kind) != kind:
+                return node.name
     return ""
 
 

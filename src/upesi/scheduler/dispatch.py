@@ -383,8 +383,8 @@ class Dispatch:
         outcome = _INTERNAL
         try:
             destination = await self._router.resolve(route)
-        except Unroutable as error:
-            outcome = error.outcome
+        except Unroutable as unroutable:
+            outcome = unroutable.outcome
         except Exception as error:  # a router's bug puts mail off, it does not strand it
             self._emit("scheduler.failed", {"error": type(error).__name__, "queue": path.site})
         finally:

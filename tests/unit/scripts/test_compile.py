@@ -32,6 +32,10 @@ def script() -> ModuleType:
         ("class A(UpesiError):\n    status: str = '5.6.3'", "values in class A"),
         ("view = view[os.write(descriptor, view) :]", "twice"),
         ("view = view[: max(0, wanted)]", "twice"),
+        (
+            "async def f():\n    try:\n        await g()\n    except A as e:\n        h(e)\n    except B as e:\n        h(e)",
+            "several types in f",
+        ),
     ],
 )
 def test_what_would_change_its_meaning_is_refused(script: ModuleType, source: str, problem: str) -> None:

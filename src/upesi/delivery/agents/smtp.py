@@ -138,10 +138,10 @@ class _Sending:
         try:
             connection = await self._reach()
             connection.attach(self)
-        except Unreachable as error:
-            self._end(Ending.UNREACHABLE, error.outcome)
-        except ConnectionLost as error:
-            self._end(Ending.UNREACHABLE, deferred("4.4.2", str(error)))
+        except Unreachable as unreachable:
+            self._end(Ending.UNREACHABLE, unreachable.outcome)
+        except ConnectionLost as lost:
+            self._end(Ending.UNREACHABLE, deferred("4.4.2", str(lost)))
         except Exception as error:
             # contained here: the scheduler must hear of every end
             self._agent.loop.call_exception_handler({"message": "opening a connection failed", "exception": error})
