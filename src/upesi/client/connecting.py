@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from itertools import chain, zip_longest
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -154,14 +154,18 @@ class Connector:
         return connection
 
     async def _create(self, endpoint: Endpoint, lmtp: bool, implicit: bool) -> Connection:
-        def factory() -> Connection:
-            return Connection(self._loop, ClientConnection(lmtp=lmtp, implicit=implicit))
+        connection = Connection(self._loop, ClientConnection(lmtp=lmtp, implicit=implicit))
+
+        def protocol() -> asyncio.Protocol:
+            return cast("asyncio.Protocol", connection)
 
         if endpoint.port == 0:
-            return (await self._loop.create_unix_connection(factory, endpoint.address))[1]
+            await self._loop.create_unix_connection(protocol, endpoint.address)
+            return connection
         source = self._sources.get(ip_address(endpoint.address).version)
         local = (source, 0) if source else None
-        return (await self._loop.create_connection(factory, endpoint.address, endpoint.port, local_addr=local))[1]
+        await self._loop.create_connection(protocol, endpoint.address, endpoint.port, local_addr=local)
+        return connection
 
 
 async def _cancel(tasks: set[asyncio.Task[Connection]]) -> None:

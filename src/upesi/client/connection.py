@@ -57,8 +57,10 @@ class ConnectionUser(Protocol):
         ...
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """A connection to one server; `remote` names it in outcomes ("mx1.example.net [192.0.2.1]").
+
+    An `asyncio.Protocol`, not by descent (why: `listener.parting`).
 
     `machine` builds what is written and reads what comes. `tls` says how it is protected ("TLSv1.3 TLS_AES_256_GCM_SHA384"),
     "" where it is not; `verified` that the server is who it should be; `garbled` that it broke the protocol; `local` that this is a

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 from upesi.config.networks import Networks
 from upesi.config.settings import Role
@@ -84,11 +85,11 @@ class Listener:
         """How many connections were closed because no listed proxy said whose they were, for ever."""
         return 0 if self._porch is None else self._porch.refusals
 
-    def _protocol(self) -> Connection:
-        return Connection(self, self.context, self._loop)
+    def _protocol(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", Connection(self, self.context, self._loop))
 
-    def _proxied(self, arrival: Arrival) -> Connection:
-        return Connection(self, self.context, self._loop, arrival)
+    def _proxied(self, arrival: Arrival) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", Connection(self, self.context, self._loop, arrival))
 
     async def drain(self, deadline: float, *, patient: bool = False) -> None:
         """Stop accepting, send idle clients away, and let the others finish their transaction, for `deadline` seconds at most.

@@ -14,8 +14,11 @@ _LINGER = 2.0
 _MAX_JUNK = 1024 * 1024
 
 
-class Parting(asyncio.Protocol):
-    """The part of a connection that knows whether it is open, read from, and over; the conversation is `listener.connection`'s."""
+class Parting:
+    """The part of a connection that knows whether it is open, read from, and over; the conversation is `listener.connection`'s.
+
+    The two are an `asyncio.Protocol` without deriving from it: a base that is not compiled makes a search of every attribute.
+    """
 
     __slots__ = (
         "_clean",
