@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import runpy
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -22,21 +21,12 @@ class CompiledModules(BuildHookInterface[Any]):
         """Compile, and add what comes of it."""
         if not self._wanted(version):
             return
-        script = _script(Path(self.root))
-        script.compile_modules()
+        script = runpy.run_path(str(Path(self.root, "scripts", "compile.py")))
+        script["compile_modules"]()
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
-        for path in script.built():
-            build_data["force_include"][str(path)] = str(path.relative_to(script.SOURCES))
+        for path in script["built"]():
+            build_data["force_include"][str(path)] = str(path.relative_to(script["SOURCES"]))
 
     def _wanted(self, version: str) -> bool:
         return version != "editable" and os.environ.get("UPESI_COMPILE", "0") not in ("", "0")
-
-
-def _script(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("upesi_compile", root / "scripts" / "compile.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -40,16 +40,13 @@ def modules() -> list[Path]:
     """The sources to compile.
 
     Raises:
-        SystemExit: a pattern names none, or a module declares a class that cannot be compiled.
+        SystemExit: one is not there, or holds what cannot be compiled.
     """
-    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["upesi"]["compiled"]
-    found: list[Path] = []
-    for pattern in patterns:
-        paths = sorted(PACKAGE.glob(pattern))
-        if not paths:
-            raise SystemExit(f"compile: tool.upesi.compiled in pyproject.toml: no module is {pattern}")
-        found += paths
+    names = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["upesi"]["compiled"]
+    found = [PACKAGE / name for name in names]
     for path in found:
+        if not path.is_file():
+            raise SystemExit(f"compile: tool.upesi.compiled in pyproject.toml: there is no {path}")
         _check(path)
     return found
 
@@ -129,7 +126,7 @@ def stale() -> bool:
 def _digest() -> str:
     seen = hashlib.sha256(f"{sys.version} {version('mypy')}".encode())
     for path in [ROOT / "pyproject.toml", Path(__file__), *sorted(PACKAGE.rglob("*.py"))]:
-        seen.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+        seen.update(str(path).encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()
 
 
@@ -219,8 +216,7 @@ def _into(path: Path) -> Iterator[None]:
         os.dup2(log, 1)
         os.dup2(log, 2)
         yield
-    except BaseException as error:
-        os.dup2(kept[1], 2)
+    except (Exception, SystemExit) as error:
         raise SystemExit(f"compile: failed: {path.relative_to(ROOT)} says why ({error})") from error
     finally:
         sys.stdout.flush()

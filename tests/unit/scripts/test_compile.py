@@ -66,6 +66,36 @@ def test_every_module_that_is_named_can_be_compiled(script: ModuleType) -> None:
     assert len(found) == len(set(found)) > 40
 
 
+def test_what_is_compiled_counts_until_any_source_changes(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A compiled module that is older than a source would hide the change; going back to plain Python leaves nothing of it."""
+    source, compiled, stamp = (
+        tmp_path / "src" / "upesi" / "a.py",
+        tmp_path / "src" / "upesi" / "b.so",
+        tmp_path / "stamp",
+    )
+    for name, path in {
+        "ROOT": tmp_path,
+        "SOURCES": tmp_path / "src",
+        "PACKAGE": source.parent,
+        "_STAMP": stamp,
+    }.items():
+        monkeypatch.setattr(script, name, path)
+    source.parent.mkdir(parents=True)
+    source.write_text("A = 1\n")
+    (tmp_path / "pyproject.toml").write_text("")
+    assert not script.stale()
+    compiled.touch()
+    assert script.stale()
+    stamp.write_text(script._digest())
+    assert not script.stale()
+    source.write_text("A = 2\n")
+    assert script.stale()
+    script.remove()
+    assert (script.built(), stamp.exists()) == ([], False)
+
+
 def test_what_is_named_is_what_runs(script: ModuleType) -> None:
     """Where this machine can compile, these tests run what was compiled, and so does the server."""
     if os.environ.get("UPESI_PURE"):
