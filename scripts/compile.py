@@ -125,7 +125,7 @@ def stale() -> bool:
 
 def _digest() -> str:
     seen = hashlib.sha256(f"{sys.version} {version('mypy')}".encode())
-    for path in [ROOT / "pyproject.toml", Path(__file__), *sorted(PACKAGE.rglob("*.py"))]:
+    for path in [ROOT / "pyproject.toml", Path(__file__).resolve(), *sorted(PACKAGE.rglob("*.py"))]:
         seen.update(str(path).encode() + b"\0" + path.read_bytes())
     return seen.hexdigest()
 
