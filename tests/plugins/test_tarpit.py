@@ -73,11 +73,11 @@ async def test_another_plugin_can_ask_for_a_delay():
     assert it.session.delay == 7.5
 
 
-@pytest.mark.parametrize("friend", ["relaying", "identity"])
-async def test_friends_never_wait(friend: str):
+@pytest.mark.parametrize(("friend", "value"), [("relaying", True), ("identity", "somebody")])
+async def test_friends_never_wait(friend: str, value: object):
     """Clients that may relay or have authenticated."""
     it = trial(results=["dnsbl"])
-    setattr(it.session, friend, True)
+    setattr(it.session, friend, value)
     await it.connect()
     await it.mail()
     assert it.session.delay == 0

@@ -201,6 +201,7 @@ class Transaction:
         "_mime",
         "_notes",
         "_queued_notes",
+        "_recipients",
         "_results",
         "body",
         "declared_size",
@@ -208,7 +209,6 @@ class Transaction:
         "hold",
         "id",
         "listeners",
-        "recipients",
         "reverse_path",
         "session",
         "spending",
@@ -234,7 +234,7 @@ class Transaction:
         # why it is to wait for an operator once it is accepted; "" for all mail that may go
         self.hold = ""
         self.handling: Handling | None = None
-        self.recipients: list[TransactionRecipient] = []
+        self._recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None
         self.spending: object = None
@@ -248,6 +248,18 @@ class Transaction:
         self._results: Results | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
+
+    @property
+    def recipients(self) -> list[TransactionRecipient]:
+        """Who is to get the mail, as far as they were accepted; plugins may change the list, or put another in its place."""
+        return self._recipients
+
+    @recipients.setter
+    def recipients(self, recipients: list[TransactionRecipient]) -> None:
+        # here it is the hook's own fault, with its line; every loop of the session would meet it later
+        if type(recipients) is not list:
+            raise TypeError(f"recipients are a list, not a {type(recipients).__name__}")
+        self._recipients = recipients
 
     def listen(self, listener: Listener) -> None:
         """Let `listener` hear the octets of the message while they come; at `data` only, behind it nothing comes any more."""
@@ -285,11 +297,6 @@ class Transaction:
         if self._queued_notes is None:
             self._queued_notes = {}
         return self._queued_notes
-
-    @property
-    def recipient_count(self) -> int:
-        """How many recipients there are. A plugin may have left anything there, and a session must be able to end: then 0."""
-        return len(self.recipients) if type(self.recipients) is list else 0
 
     @property
     def expanded(self) -> tuple[Recipient, ...]:

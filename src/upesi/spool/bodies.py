@@ -69,11 +69,11 @@ class FileBody:
             if self._descriptor < 0:
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             return os.pread(self._descriptor, length, start)
-        except FileNotFoundError as error:
+        except FileNotFoundError as missing:
             # without its folder the spool may only be unmounted, and be back soon; a lost file never comes back by itself
             if not self.path.parent.is_dir():
-                raise error_from(error, "cannot read a body") from error
-            raise SpoolDamaged("body file is not there") from error
+                raise error_from(missing, "cannot read a body") from missing
+            raise SpoolDamaged("body file is not there") from missing
         except OSError as error:
             raise error_from(error, "cannot read a body") from error
 
@@ -104,7 +104,8 @@ class FileBody:
         try:
             view = memoryview(head)
             while view:
-                view = view[os.pwrite(self._descriptor, view, len(head) - len(view)) :]
+                written = os.pwrite(self._descriptor, view, len(head) - len(view))
+                view = view[written:]
         except OSError as error:
             raise error_from(error, "cannot write a body") from error
         self._sum = crc_of_changed(self._sum, old, head, self._size)
@@ -174,7 +175,8 @@ class BodyWriter:
             view = memoryview(data)
             while view:
                 # a short write is followed by the error that explains it
-                view = view[os.write(self._descriptor, view) :]
+                written = os.write(self._descriptor, view)
+                view = view[written:]
         except OSError as error:
             raise error_from(error, "cannot write a body") from error
         self._let_go()

@@ -16,7 +16,6 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
-from upesi.mail.address import Address
 from upesi.testkit import FakeClock, run_virtual
 
 from .hookkit import Bench, answering, answering_later
@@ -397,25 +396,38 @@ class _Spiteful:
         raise SystemExit("secret of the plugin")
 
 
-class _Breaking:
-    """Looks like recipients, and ends in a fault."""
-
-    def __iter__(self) -> Iterator[TransactionRecipient]:
-        recipient = TransactionRecipient(Address.parse("b@example.net"))
-        recipient.verdict = reject()
-        yield recipient
-        raise SystemExit("secret of the plugin")
-
-
-@pytest.mark.parametrize("left", [None, 5, [_Spiteful()], _Breaking()])
-def test_what_a_hook_leaves_for_recipients_raises_in_nobody_elses_place(left: object):
+def test_what_a_hook_leaves_for_recipients_raises_in_nobody_elses_place():
     """PLG-01: it is judged where the message is; the hooks behind still run."""
     bench = Bench()
     ran: list[object] = []
 
     def spoil(tx: object) -> None:
-        bench.tx.recipients = left  # type: ignore[assignment]
+        bench.tx.recipients = [_Spiteful()]  # type: ignore[list-item]
 
     hooks = bench.hooks(bench.hook("message", spoil), bench.hook("message", ran.append, "two"))
     assert run_virtual(run(hooks, bench, "message")) is None
     assert ran == [bench.tx]
+
+
+class _Posing(list[TransactionRecipient]):
+    """Is a list, and ends in a fault."""
+
+    def __iter__(self) -> Iterator[TransactionRecipient]:
+        raise SystemExit("secret of the plugin")
+
+
+@pytest.mark.parametrize("left", [None, 5, (), _Posing()])
+def test_recipients_that_are_no_list_are_refused_where_they_are_set(left: object):
+    """PLG-01: it is that hook's fault, with its line, and the recipients stay who they were."""
+    bench = Bench()
+    before = bench.tx.recipients
+
+    def spoil(tx: object) -> None:
+        bench.tx.recipients = left  # type: ignore[assignment]
+
+    hooks = bench.hooks(bench.hook("message", spoil))
+    assert is_trouble(run_virtual(run(hooks, bench, "message")))
+    assert bench.tx.recipients is before
+    ((name, fields),) = bench.events
+    assert name == "plugin.failed"
+    assert fields["reason"] == "TypeError"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,17 +61,21 @@ def test_beyond_the_bound_nothing_is_seen():
     assert headers.count("A") == MAX_HEADER // 6 + 1
 
 
-class CountingBody(MemoryBody):
+class CountingBody:
     """Remembers how much was read."""
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(data)
+        self.data = data
+        self.size = len(data)
         self.taken = 0
 
     def read(self, start: int, length: int) -> bytes:
-        piece = super().read(start, length)
+        piece = self.data[start : start + length]
         self.taken += len(piece)
         return piece
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.read(0, self.size)
 
 
 def test_a_large_body_is_not_read_for_its_header():
