@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from upesi.client.identity import is_address
 from upesi.mail.errors import RemoteProtocolError
@@ -23,10 +23,10 @@ from upesi.tls.transport import TlsTransport
 __all__ = ["Connection", "ConnectionLost", "ConnectionUser", "HandshakeFailed"]
 
 # What the transport buffers before it asks us to pause: a large body is read as fast as it leaves, not faster (C44)
-WRITE_BUFFER = 256 * 1024
+WRITE_BUFFER: Final = 256 * 1024
 
 # Seconds in which the last octets of a closed connection must have left
-LINGER = 30.0
+LINGER: Final = 30.0
 
 
 class ConnectionLost(Exception):

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from os.path import abspath, join
+from typing import Final
 
 import msgspec
 
@@ -23,9 +24,9 @@ from upesi.mail.route import DiscardRoute, HostRoute, HttpRoute, LmtpRoute, Mail
 __all__ = ["RouteError", "RouteTable"]
 
 _Target = Callable[[Address], Route]
-_ANYBODY = Address("postmaster", "")
+_ANYBODY: Final = Address("postmaster", "")
 
-_FORMS = {
+_FORMS: Final = {
     "mx": "mx",
     "smtp": "smtp://HOST:PORT",
     "smtps": "smtps://HOST:PORT",
@@ -37,10 +38,10 @@ _FORMS = {
     "discard": "discard",
 }
 # Domains whose targets are remembered; a look costs 2 us, so forgetting all of them costs little
-_MOST_KNOWN = 10_000
-SMTP_PORT = 25
+_MOST_KNOWN: Final = 10_000
+SMTP_PORT: Final = 25
 # RFC 8314 section 7.3: submission with TLS from the first octet
-SMTPS_PORT = 465
+SMTPS_PORT: Final = 465
 
 
 class RouteError(ValueError):
@@ -174,7 +175,7 @@ def _web_service(url: str) -> _Target:
     return lambda address: route
 
 
-_READERS: dict[str, Callable[[str], _Target]] = {
+_READERS: Final[dict[str, Callable[[str], _Target]]] = {
     "mx": _read_mx,
     "smtp": _read_smtp,
     "smtps": _read_smtps,

@@ -7,7 +7,7 @@ moves the rest into a coroutine. Both ways share one piece of logic, a generator
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator, Iterator
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 from upesi.hooks.begun import Begun
 from upesi.hooks.denial import Denial
@@ -22,7 +22,7 @@ __all__ = ["Answer", "Chain"]
 A = TypeVar("A")
 Answer: TypeAlias = A | Verdict | Awaitable[A | Verdict | None] | None
 
-_VOTE = accept()
+_VOTE: Final = accept()
 _Awaited: TypeAlias = tuple[Hook, Running] | tuple[None, Begun]
 _Steps = Generator[_Awaited, object, object]
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from upesi.limits.breaker import BREAK_AFTER, BREAK_FOR, Breaker
 
 __all__ = ["BREAK_AFTER", "BREAK_FOR", "CANCEL_GRACE", "MAX_RESISTING", "Emit", "Guard"]
 
 # Seconds that a cancelled hook may take to clean up before it counts as one that resists
-CANCEL_GRACE = 1.0
+CANCEL_GRACE: Final = 1.0
 # Tasks of one plugin that ignored their cancellation; with so many alive it is not called at all until one ends
-MAX_RESISTING = 16
+MAX_RESISTING: Final = 16
 
 
 # event ("plugin.failed") and fields; "exception", where there is one, is the exception itself, to be written with its traceback

@@ -11,7 +11,7 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from types import CoroutineType
-from typing import cast
+from typing import Final, cast
 
 from upesi.hooks.begun import Raised, first_step
 from upesi.hooks.guard import Guard
@@ -23,10 +23,10 @@ from upesi.mail.reply import Reply
 __all__ = ["DEADLINE", "Hook", "Running"]
 
 # Seconds that an asynchronous hook may take where neither its author nor the operator says otherwise
-DEADLINE = 30.0
+DEADLINE: Final = 30.0
 
 # RFC 3463 section 3.4: other or undefined mail system status
-_TROUBLE = Reply.make(451, "4.3.0", "Temporary failure, please try again later")
+_TROUBLE: Final = Reply.make(451, "4.3.0", "Temporary failure, please try again later")
 
 
 async def _awaited(awaitable: Awaitable[object]) -> object:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from upesi.hooks.results import Result, Results
 from upesi.mail.address import Address
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["NULL_SENDER", "Client", "Listener", "Result", "Session", "Transaction", "TransactionRecipient"]
 
 # What a `mail` hook gets for the null reverse-path (`tx.reverse_path` is None): `sender.domain == "..."` must not fail on bounces
-NULL_SENDER = Address("", "")
+NULL_SENDER: Final = Address("", "")
 
 
 class Listener(Protocol):

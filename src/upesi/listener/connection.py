@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import cast
+from typing import Final, cast
 
 from upesi.listener.arrival import Arrival, peer
 from upesi.listener.parting import Parting
@@ -32,20 +32,20 @@ from upesi.tls.transport import TlsTransport
 __all__ = ["Connection"]
 
 # CMD-27: octets taken in while a command waits for its answer; beyond them the kernel's buffer, and then the client, must wait
-MAX_HELD = 64 * 1024
+MAX_HELD: Final = 64 * 1024
 # FLD-04: octets of replies that a client may leave unread before we stop reading
-MAX_UNREAD = 32 * 1024
+MAX_UNREAD: Final = 32 * 1024
 # replies are collected up to here before they are written, so that MAX_UNREAD is noticed inside one huge group
-_GROUP = 16 * 1024
+_GROUP: Final = 16 * 1024
 # Events of one client that are handled before others have their turn: some milliseconds (190,000 RCPTs in one go held a worker for 7 s)
-_TURN = 200
+_TURN: Final = 200
 # Octets of one client after which the others have their turn: the loop reads up to 32 times from a socket that always has more, 8 MB,
 # and 50 senders of large bodies made everybody else wait for 250 to 900 ms (p99; 80 ms with turns, at the same throughput)
-_MOUTHFUL = 128 * 1024
+_MOUTHFUL: Final = 128 * 1024
 # seconds that each reply waits once a session made too many errors, or brought no mail for too long
-_SOFT_DELAY = 1.0
+_SOFT_DELAY: Final = 1.0
 # no client waits longer (RFC 5321 section 4.5.3.2: five minutes); what a plugin asks beyond it, or "nan", is no delay
-_LONGEST_DELAY = 600.0
+_LONGEST_DELAY: Final = 600.0
 
 
 class Connection(Parting):

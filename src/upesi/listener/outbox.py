@@ -8,12 +8,12 @@ What a client waits longer is what 31 others cost, parts of a millisecond.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Outbox", "Sender"]
 
 # Beyond so many nothing is gained, and the first of them would wait for all that the loop has read: up to 1024 sockets
-_MOST = 32
+_MOST: Final = 32
 
 
 class Sender(Protocol):

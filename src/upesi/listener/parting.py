@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from upesi.mail.reply import Reply
 
@@ -10,8 +11,8 @@ __all__ = ["Parting"]
 
 # seconds and octets for which we listen to a client that was sent away: closing on unread input would make the kernel reset the
 # connection, and the client would lose the 421 (RFC 1122 section 4.2.2.13)
-_LINGER = 2.0
-_MAX_JUNK = 1024 * 1024
+_LINGER: Final = 2.0
+_MAX_JUNK: Final = 1024 * 1024
 
 
 class Parting:

@@ -6,7 +6,7 @@ shorter for those who wait already, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from upesi.mail.reply import Reply
 from upesi.session import replies
@@ -19,11 +19,11 @@ __all__ = ["Patience"]
 Verdict = tuple[Reply, str]
 
 # the most that one look can add: between two looks a session may have waited for a hook, which is not its client's fault
-_LOOK = 2.0
+_LOOK: Final = 2.0
 
-_TIMEOUT: Verdict = (replies.TIMEOUT, "timeout")
-_TOO_LONG: Verdict = (replies.SESSION_TOO_LONG, "timeout")
-_TOO_SLOW: Verdict = (replies.TOO_SLOW, "too slow")
+_TIMEOUT: Final[Verdict] = (replies.TIMEOUT, "timeout")
+_TOO_LONG: Final[Verdict] = (replies.SESSION_TOO_LONG, "timeout")
+_TOO_SLOW: Final[Verdict] = (replies.TOO_SLOW, "too slow")
 
 
 class Patience:

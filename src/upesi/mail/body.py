@@ -7,12 +7,12 @@ are the message as it came in, transparency removed, CRLF line ends (anything at
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["READ_SIZE", "Body", "MemoryBody"]
 
 # One read of a body that is not in memory: large enough that a system call is cheap, small against a session's budget
-READ_SIZE = 256 * 1024
+READ_SIZE: Final = 256 * 1024
 
 
 class Body(Protocol):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from upesi.mail.body import Body
 from upesi.mail.words import decode_words
@@ -20,26 +21,26 @@ __all__ = ["MAX_HEADER", "NO_HEADER", "Headers", "header_field"]
 
 # Octets of a message that are looked at for header fields. The longest honest ones (lists of hundreds of recipients, dozens of
 # trace fields) have some 100 kB; what lies beyond is not seen, and goes out as it came in.
-MAX_HEADER = 256 * 1024
+MAX_HEADER: Final = 256 * 1024
 # nearly every header section fits in here, so that a large message is not copied to see its first lines
-_FIRST_READ = 16 * 1024
+_FIRST_READ: Final = 16 * 1024
 # octets of a section of which the places of all fields are kept: at the worst, of nothing but "a:", half a megabyte
-_NOTED = 16 * 1024
+_NOTED: Final = 16 * 1024
 
 # RFC 5322 section 2.1.1: a line has at most 998 octets and should have no more than 78
-_MAX_LINE = 998
-_LINE = 78
-_MAX_NAME = 76
+_MAX_LINE: Final = 998
+_LINE: Final = 78
+_MAX_NAME: Final = 76
 
 # A message that begins so has no header section. A continuation continues nothing, and below a field of ours it would continue that one: a
 # stranger could write the end of our Received or Authentication-Results field
-NO_HEADER = (b"\r\n", b" ", b"\t")
-_FTEXT = re.compile(r"[!-9;-~]+")
+NO_HEADER: Final = (b"\r\n", b" ", b"\t")
+_FTEXT: Final = re.compile(r"[!-9;-~]+")
 # obs-optional (RFC 5322 section 4.5): blanks may stand before the colon
-_FIELD = re.compile(rb"\r\n([!-9;-~]+)[ \t]*:")
+_FIELD: Final = re.compile(rb"\r\n([!-9;-~]+)[ \t]*:")
 # Whole lines that begin as a field or a continuation does. Each line can be read in one way: this is linear
-_LINES = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\r]*(?:\r(?!\n)[^\r]*)*\r\n)*")
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_LINES: Final = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\r]*(?:\r(?!\n)[^\r]*)*\r\n)*")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 class Headers:

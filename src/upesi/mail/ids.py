@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NewType
+from typing import Final, NewType
 
 __all__ = ["MessageId", "MessageIds", "message_id_from"]
 
 MessageId = NewType("MessageId", bytes)
 
-_HEX = re.compile(r"[0-9a-f]{32}")
+_HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def message_id_from(text: str) -> MessageId:

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -29,19 +29,19 @@ T = TypeVar("T")
 Renderer = Callable[[dict[str, object]], bytes]
 
 # LOG-01: no field may drown the others; 2 kB holds the longest SMTP reply anyone has a use for
-MAX_FIELD = 2048
+MAX_FIELD: Final = 2048
 # the innermost frames are at the end, and they are what is kept
-MAX_TRACEBACK = 8192
+MAX_TRACEBACK: Final = 8192
 # lists and tables in a field: recipients of a large transaction are counted, not listed
-_MAX_ITEMS = 50
-_MAX_DEPTH = 4
+_MAX_ITEMS: Final = 50
+_MAX_DEPTH: Final = 4
 # lines wait at most so long, so that a busy worker makes 20 writes a second and not one for each event
-_FLUSH_SECONDS = 0.05
-_FLUSH_BYTES = 65536
+_FLUSH_SECONDS: Final = 0.05
+_FLUSH_BYTES: Final = 65536
 # octets by their numbers: to look for bytes of one octet costs four times as much
 _BACKSLASH, _DEL = b"\\\x7f"
-_PLAIN = frozenset((int, float, bool, type(None)))
-_SIMPLE = _PLAIN | {str}
+_PLAIN: Final = frozenset((int, float, bool, type(None)))
+_SIMPLE: Final = _PLAIN | {str}
 
 render_json: Renderer = msgspec.json.Encoder().encode
 

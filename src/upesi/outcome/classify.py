@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
+from typing import Final
 
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
 
@@ -25,7 +26,7 @@ class Stage(enum.StrEnum):
 
 
 # RFC 3463 sections 3.2 to 3.8 and the registry of RFC 5248: subject.detail -> class
-_BY_DETAIL = {
+_BY_DETAIL: Final = {
     "1.1": "bad-mailbox",
     "1.2": "bad-domain",
     "1.3": "bad-mailbox",
@@ -59,7 +60,7 @@ _BY_DETAIL = {
     "7.515": "authentication",  # Microsoft's own, 2025: SPF, DKIM and DMARC of the sending domain
 }
 # where the detail says nothing more: the subject (RFC 3463 section 3)
-_BY_SUBJECT = {
+_BY_SUBJECT: Final = {
     "1": "bad-mailbox",
     "2": "mailbox",
     "3": "system",
@@ -69,7 +70,7 @@ _BY_SUBJECT = {
     "7": "policy",
 }
 # codes that mean one thing
-_BY_CODE = {
+_BY_CODE: Final = {
     500: "protocol",
     501: "protocol",
     502: "protocol",
@@ -84,7 +85,7 @@ _BY_CODE = {
     556: "no-mail",
 }
 # codes that are used for everything: what they mean where nothing else says more
-_BY_VAGUE_CODE = {
+_BY_VAGUE_CODE: Final = {
     421: "connection",
     450: "mailbox-busy",
     451: "system",
@@ -93,7 +94,7 @@ _BY_VAGUE_CODE = {
     553: "bad-mailbox",
 }
 # Texts of the large receivers, most telling first. They also override what is only a vague status (_VAGUE): "550 5.7.1 user unknown"
-_BY_TEXT = tuple(
+_BY_TEXT: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), name)
     for pattern, name in (
         (r"(rate|too (many|much|fast)|throttl|limit exceeded|try again later.*(volume|load))", "rate"),
@@ -110,12 +111,12 @@ _BY_TEXT = tuple(
     )
 )  # fmt: skip
 # Statuses that say "other" or "policy" and leave the reason to the text
-_VAGUE = frozenset({"0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0", "7.1"})
+_VAGUE: Final = frozenset({"0.0", "1.0", "2.0", "3.0", "4.0", "5.0", "6.0", "7.0", "7.1"})
 
 
-_CLASSES = {OutcomeKind.DELIVERED: "2", OutcomeKind.DEFERRED: "4", OutcomeKind.FAILED: "5"}
+_CLASSES: Final = {OutcomeKind.DELIVERED: "2", OutcomeKind.DEFERRED: "4", OutcomeKind.FAILED: "5"}
 # RFC 5321 section 4.5.3.1.10: old servers say 552 where they mean 452 "too many recipients"; both mean: the rest later (C13)
-_TOO_MANY = frozenset((452, 552))
+_TOO_MANY: Final = frozenset((452, 552))
 
 
 def kind_of(code: int, stage: Stage | None = None) -> OutcomeKind:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 __all__ = ["Entropy"]
 
-_PAGE = 4096
+_PAGE: Final = 4096
 
 
 class Entropy:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Final
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.outcome import Outcome, OutcomeKind
@@ -33,19 +34,19 @@ from upesi.scheduler.work import Deliverer, Destination, Ending, Router, Unrouta
 __all__ = ["Dispatch"]
 
 # Messages a connection is trusted with before another is started beside it: a handshake costs about as much as eight messages
-BATCH = 8
+BATCH: Final = 8
 # Entries at the front of a path whose messages are read ahead
-AHEAD = 32
+AHEAD: Final = 32
 # Seconds that a destination stands before routing is asked again; DNS keeps its own, often longer, lifetimes
-FRESH = 60.0
+FRESH: Final = 60.0
 # Connections that ended before anything was sent, in a row, until the site counts as unreachable
-FUTILE = 3
+FUTILE: Final = 3
 # Seconds that a receiver's refusal of one more connection is remembered
-CEILING = 60.0
+CEILING: Final = 60.0
 # Seconds after a pause for which a site's failures are remembered: longer than the early waits between tries, so that pauses grow
-REMEMBERED = 3600.0
+REMEMBERED: Final = 3600.0
 # Paths beyond which that memory is given up
-PATHS = 20_000
+PATHS: Final = 20_000
 
 
 class Dispatch:
@@ -469,9 +470,9 @@ def _freest(idle: list[Connection]) -> Connection | None:
     return second
 
 
-_SILENT = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "no answer from host")
-_FUTILE = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "connection closed before a message could be sent")
-_INTERNAL = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in delivery")
+_SILENT: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "no answer from host")
+_FUTILE: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.2", "connection closed before a message could be sent")
+_INTERNAL: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in delivery")
 
 
 def _ignore(_what: object) -> None:

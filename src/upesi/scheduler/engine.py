@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from upesi.config.settings import DeliverySettings
 from upesi.mail.ids import MessageId, MessageIds
@@ -42,14 +43,14 @@ from upesi.spool.store import SpoolError, Store
 __all__ = ["Scheduler"]
 
 # A path may hold this part of the memory for new mail; the rest of its mail waits in the spool, and newer mail behind that
-_PATH_PART = 4
+_PATH_PART: Final = 4
 # What may be in memory at all, as a multiple of the budget
-_EXCESS = 1.25
+_EXCESS: Final = 1.25
 # How often waits for an end look again
-_TICK = 0.02
-_RETURNED = Outcome(OutcomeKind.FAILED, 0, "5.0.0", "returned by the postmaster without another attempt", "")
+_TICK: Final = 0.02
+_RETURNED: Final = Outcome(OutcomeKind.FAILED, 0, "5.0.0", "returned by the postmaster without another attempt", "")
 # RFC 3463 section 3.5: no answer from host, where nothing more is known
-_UNTRIED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "", "")
+_UNTRIED: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "", "")
 
 
 class Scheduler:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -35,11 +35,11 @@ ASIDE = 1000
 # Those of one path: ten paths whose questions hang leave room for the others
 PATH_ASIDE = 100
 # Deliveries asked about in a row before the loop has its turn: a plugin may put off all of a long path
-_IN_A_ROW = 32
+_IN_A_ROW: Final = 32
 
-_CHANGED = Outcome(OutcomeKind.DEFERRED, 0, "4.4.0", "a plugin changed the route")
-_TO_AND_FRO = Outcome(OutcomeKind.DEFERRED, 0, "4.4.6", "plugins changed the route twice")
-_TROUBLE = Postpone(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in delivery"))
+_CHANGED: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.0", "a plugin changed the route")
+_TO_AND_FRO: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.6", "plugins changed the route twice")
+_TROUBLE: Final = Postpone(Outcome(OutcomeKind.DEFERRED, 0, "4.3.0", "local error in delivery"))
 
 
 class Gate:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from upesi.mail.envelope import Recipient
 from upesi.mail.ids import MessageId, MessageIds
@@ -32,12 +33,12 @@ from upesi.spool.store import SpoolError, Store
 __all__ = ["Settlement"]
 
 # between two offers of a completion that the store could not write; each pause is twice the one before, up to the second
-_AGAIN = 1.0
-_AGAIN_AT_MOST = 60.0
+_AGAIN: Final = 1.0
+_AGAIN_AT_MOST: Final = 60.0
 # Offers of a completion before it is asked whether the store is well and only this one is refused: about five minutes
-TRIES = 10
+TRIES: Final = 10
 # Changes nothing, but is answered only when the store can commit
-_NOTHING = Completion(0, MessageId(bytes(16)))
+_NOTHING: Final = Completion(0, MessageId(bytes(16)))
 
 
 class Settlement:

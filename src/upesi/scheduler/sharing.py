@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from upesi.scheduler.connection import Connection
 from upesi.scheduler.paths import Path
@@ -16,9 +16,9 @@ from upesi.scheduler.paths import Path
 __all__ = ["PATIENCE", "Shares", "Sharing", "spare"]
 
 # Seconds that something may wait while all connections are busy
-PATIENCE = 0.05
+PATIENCE: Final = 0.05
 # Seconds a connection may hold a share while others wait for one
-TURN = 5.0
+TURN: Final = 5.0
 
 
 class Shares(Protocol):

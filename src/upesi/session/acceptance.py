@@ -6,7 +6,7 @@ on its client: if that hangs up, the commit goes on and its outcome is logged (t
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Final, get_args
 
 import msgspec
 
@@ -35,12 +35,12 @@ __all__ = ["Acceptance", "Refused"]
 Refused = list[tuple[TransactionRecipient, VerdictKind, Reply]]
 
 # RFC 3461 section 5.2.7.3 (c)
-_EXPANDED = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
-_ID_OCTETS = 16
+_EXPANDED: Final = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to several recipients", action=Action.EXPANDED)
+_ID_OCTETS: Final = 16
 # characters of why a recipient is held, in its event and in listings
-_MAX_REASON = 200
-_STORED = frozenset((*get_args(Route), type(None)))
-_ROUTES = _STORED | {QuarantineRoute}
+_MAX_REASON: Final = 200
+_STORED: Final = frozenset((*get_args(Route), type(None)))
+_ROUTES: Final = _STORED | {QuarantineRoute}
 # what a recipient gets that is no plain delivery: where, how handled, and why it is held (empty: it is not)
 _Special = tuple[Route, Handling | None, str]
 

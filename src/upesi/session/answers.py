@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from upesi.mail.reply import Reply
 
@@ -21,8 +22,8 @@ class Later(enum.Enum):
     SECURING = "securing"
 
 
-COMMITTING = Later.COMMITTING
-SECURING = Later.SECURING
+COMMITTING: Final = Later.COMMITTING
+SECURING: Final = Later.SECURING
 
 
 class Waiting:

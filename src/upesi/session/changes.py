@@ -7,6 +7,8 @@ field. Where parts were changed, the spool writes a new file of the view.
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.hooks.session import Transaction
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.edits import Edit, EditedBody
@@ -15,8 +17,8 @@ from upesi.spool.bodies import FileBody
 
 __all__ = ["stored_form"]
 
-_EMPTY = MemoryBody(b"")
-_BLANKS = (b" ", b"\t")
+_EMPTY: Final = MemoryBody(b"")
+_BLANKS: Final = (b" ", b"\t")
 
 
 def stored_form(tx: Transaction, prefix: bytes) -> tuple[bytes, Body]:

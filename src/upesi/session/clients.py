@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
 
 from upesi.config.settings import LimitsSettings
 from upesi.config.units import Rate
@@ -22,12 +23,12 @@ from upesi.store.counters import Counters
 __all__ = ["LIMITS", "Clients"]
 
 # which limits there are, as events and metrics call them
-LIMITS = ("connections", "connection_rate", "messages", "recipients", "errors", "unknown_recipients", "notices")
+LIMITS: Final = ("connections", "connection_rate", "messages", "recipients", "errors", "unknown_recipients", "notices")
 
 # networks that are remembered: finding one costs 3 us, and clients come again
-_MAX_KNOWN = 4096
+_MAX_KNOWN: Final = 4096
 # events of one limit of one network, over all workers
-_TOLD = Rate("1/1m")
+_TOLD: Final = Rate("1/1m")
 
 Address = IPv4Address | IPv6Address
 

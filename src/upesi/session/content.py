@@ -8,6 +8,7 @@ that looks like a field, as it does to other servers.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from upesi.config.settings import SmtpSettings
 from upesi.mail.body import Body
@@ -16,18 +17,18 @@ from upesi.mail.reply import Reply
 
 __all__ = ["header_fault"]
 
-_TOO_LARGE = Reply.make(552, "5.3.4", "Header section is larger than the limit")
-_TOO_MANY = Reply.make(554, "5.6.0", "Header section has too many fields")
+_TOO_LARGE: Final = Reply.make(552, "5.3.4", "Header section is larger than the limit")
+_TOO_MANY: Final = Reply.make(554, "5.6.0", "Header section has too many fields")
 
 # Most header sections fit in the first read, nearly all others in the second: a large message is not copied to see its first lines
-_FIRST_READ = 4 * 1024
-_SECOND_READ = 16 * 1024
-_BLANK = b"\r\n\r\n"
+_FIRST_READ: Final = 4 * 1024
+_SECOND_READ: Final = 16 * 1024
+_BLANK: Final = b"\r\n\r\n"
 # "a:" CR LF
-_LEAST_FIELD = 4
-_CONTINUATION = re.compile(rb"\r\n[ \t]")
+_LEAST_FIELD: Final = 4
+_CONTINUATION: Final = re.compile(rb"\r\n[ \t]")
 # lines that begin as a field or a continuation does, the last one perhaps without its end. Each line can be read in one way: this is linear
-_FIELDS = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*")
+_FIELDS: Final = re.compile(rb"(?:(?:[!-9;-~]+[ \t]*:|[ \t])[^\n]*+(?:\n|\Z))*")
 
 
 def header_fault(body: Body, settings: SmtpSettings) -> Reply | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from upesi.config.settings import Reaction, Role
 from upesi.hooks.begun import Begun
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Owner", "SessionEngine", "spool_reply"]
 
 # Refused recipients that one event names: a guesser of names shows in its count of errors, and need not fill the log
-_MAX_REFUSED = 5
+_MAX_REFUSED: Final = 5
 
 Subject = TypeVar("Subject")
 Opinion = TypeVar("Opinion")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.hooks.verdict import Verdict
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.events import HeloCommand
@@ -14,7 +16,7 @@ from upesi.session.requests import changing_keywords
 
 __all__ = ["helo"]
 
-_PROTOCOLS = {"HELO": "SMTP", "EHLO": "ESMTP", "LHLO": "LMTP"}
+_PROTOCOLS: Final = {"HELO": "SMTP", "EHLO": "ESMTP", "LHLO": "LMTP"}
 
 
 def helo(engine: SessionEngine, command: HeloCommand) -> Answer:

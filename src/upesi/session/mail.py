@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.config.settings import Role
 from upesi.hooks.session import Transaction
 from upesi.hooks.verdict import Verdict
@@ -15,7 +17,7 @@ from upesi.session.senders import sender_refusal, submitter
 
 __all__ = ["mail"]
 
-_SUBMISSION = Role.SUBMISSION
+_SUBMISSION: Final = Role.SUBMISSION
 
 
 def mail(engine: SessionEngine, command: MailCommand) -> Answer:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
+from typing import Final
 
 from upesi.config.settings import Role
 from upesi.hooks.appeals import appeals
@@ -28,7 +29,7 @@ from upesi.spool.store import SpoolError
 __all__ = ["complete", "drop", "one_reply", "refuse"]
 
 
-_BINARY = BodyType.BINARY
+_BINARY: Final = BodyType.BINARY
 
 
 def drop(engine: SessionEngine, reply: Reply, size: int) -> Reply:

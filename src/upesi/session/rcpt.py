@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict
 from upesi.mail.address import Address
@@ -17,7 +19,7 @@ from upesi.session.engine import SessionEngine
 __all__ = ["rcpt"]
 
 # recipients of one transaction that are searched one by one: nearly every transaction has fewer, and needs no index
-_FEW = 16
+_FEW: Final = 16
 
 
 def rcpt(engine: SessionEngine, command: RcptCommand) -> Answer:

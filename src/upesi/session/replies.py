@@ -5,6 +5,8 @@ All carry an enhanced status but the greeting, the answers to HELO and EHLO, and
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.mail.reply import Reply
 
 __all__ = [
@@ -60,71 +62,81 @@ __all__ = [
     "queued_as",
 ]
 
-MAIL_OK: Reply = Reply.make(250, "2.1.0", "Ok")
-RCPT_OK: Reply = Reply.make(250, "2.1.5", "Ok")
-START_DATA: Reply = Reply.make(354, "", "End data with <CR><LF>.<CR><LF>")
-CHUNK_OK: Reply = Reply.make(250, "2.0.0", "Ok")
-RSET_OK: Reply = Reply.make(250, "2.0.0", "Ok")
-NOOP_OK: Reply = Reply.make(250, "2.0.0", "Ok")
+MAIL_OK: Final[Reply] = Reply.make(250, "2.1.0", "Ok")
+RCPT_OK: Final[Reply] = Reply.make(250, "2.1.5", "Ok")
+START_DATA: Final[Reply] = Reply.make(354, "", "End data with <CR><LF>.<CR><LF>")
+CHUNK_OK: Final[Reply] = Reply.make(250, "2.0.0", "Ok")
+RSET_OK: Final[Reply] = Reply.make(250, "2.0.0", "Ok")
+NOOP_OK: Final[Reply] = Reply.make(250, "2.0.0", "Ok")
 # RFC 3207 section 4 and 4.1
-START_TLS: Reply = Reply.make(220, "2.0.0", "Ready to start TLS")
-TLS_NOT_NOW: Reply = Reply.make(454, "4.7.0", "TLS not available due to temporary reason")
-TLS_REQUIRED: Reply = Reply.make(530, "5.7.0", "Must issue a STARTTLS command first")
-ALREADY_SECURE: Reply = Reply.make(503, "5.5.1", "TLS is active already")
-BYE: Reply = Reply.make(221, "2.0.0", "Bye")
+START_TLS: Final[Reply] = Reply.make(220, "2.0.0", "Ready to start TLS")
+TLS_NOT_NOW: Final[Reply] = Reply.make(454, "4.7.0", "TLS not available due to temporary reason")
+TLS_REQUIRED: Final[Reply] = Reply.make(530, "5.7.0", "Must issue a STARTTLS command first")
+ALREADY_SECURE: Final[Reply] = Reply.make(503, "5.5.1", "TLS is active already")
+BYE: Final[Reply] = Reply.make(221, "2.0.0", "Bye")
 
 # RFC 6710 section 4 and the status that it registers
-PRIORITY_CHANGED: Reply = Reply.make(250, "2.3.6", "Ok, with a lower priority than asked for")
+PRIORITY_CHANGED: Final[Reply] = Reply.make(250, "2.3.6", "Ok, with a lower priority than asked for")
 # RFC 8689 section 2: meant for sessions inside TLS only
-REQUIRETLS_NEEDS_TLS: Reply = Reply.make(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
-HELD_TOO_LONG: Reply = Reply.make(
+REQUIRETLS_NEEDS_TLS: Final[Reply] = Reply.make(530, "5.7.10", "REQUIRETLS needs TLS: send STARTTLS first")
+HELD_TOO_LONG: Final[Reply] = Reply.make(
     501, "5.5.4", "Mail is not held for that long: see FUTURERELEASE in the answer to EHLO"
 )
-BY_TOO_SOON: Reply = Reply.make(501, "5.5.4", "Time of BY is below the least: see DELIVERBY in the answer to EHLO")
-BY_BEFORE_RELEASE: Reply = Reply.make(501, "5.5.4", "Time of BY is over before the mail may go")
+BY_TOO_SOON: Final[Reply] = Reply.make(
+    501, "5.5.4", "Time of BY is below the least: see DELIVERBY in the answer to EHLO"
+)
+BY_BEFORE_RELEASE: Final[Reply] = Reply.make(501, "5.5.4", "Time of BY is over before the mail may go")
 
 # CMD-16: the same words whether the user exists or not (RFC 5321 section 7.3)
-NOT_VERIFIED: Reply = Reply.make(252, "2.0.0", "Cannot VRFY user, but will take mail and try")
-NOT_IMPLEMENTED: Reply = Reply.make(502, "5.5.1", "Command not implemented")
-SYNTAX: Reply = Reply.make(500, "5.5.2", "Syntax error")
-BAD_SEQUENCE: Reply = Reply.make(503, "5.5.1", "Bad sequence of commands")
+NOT_VERIFIED: Final[Reply] = Reply.make(252, "2.0.0", "Cannot VRFY user, but will take mail and try")
+NOT_IMPLEMENTED: Final[Reply] = Reply.make(502, "5.5.1", "Command not implemented")
+SYNTAX: Final[Reply] = Reply.make(500, "5.5.2", "Syntax error")
+BAD_SEQUENCE: Final[Reply] = Reply.make(503, "5.5.1", "Bad sequence of commands")
 
-SPOOL_FULL: Reply = Reply.make(452, "4.3.1", "Insufficient system storage")
+SPOOL_FULL: Final[Reply] = Reply.make(452, "4.3.1", "Insufficient system storage")
 # the same to a client; to the operator whom it is shown, `df` would say nothing
-MEMORY_FULL: Reply = Reply.make(452, "4.3.1", "Out of memory for now, try again later")
-NOT_STORED: Reply = Reply.make(451, "4.3.0", "Mail system error, try again later")
-MESSAGE_TOO_BIG: Reply = Reply.make(552, "5.3.4", "Message is larger than the limit")
-NOT_RELAYED: Reply = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
+MEMORY_FULL: Final[Reply] = Reply.make(452, "4.3.1", "Out of memory for now, try again later")
+NOT_STORED: Final[Reply] = Reply.make(451, "4.3.0", "Mail system error, try again later")
+MESSAGE_TOO_BIG: Final[Reply] = Reply.make(552, "5.3.4", "Message is larger than the limit")
+NOT_RELAYED: Final[Reply] = Reply.make(550, "5.7.1", "We take no mail for this recipient from you")
 # RFC 5321 section 4.5.3.1.10: 452, so that the client sends the rest in another transaction
-TOO_MANY_RECIPIENTS: Reply = Reply.make(452, "4.5.3", "Too many recipients")
+TOO_MANY_RECIPIENTS: Final[Reply] = Reply.make(452, "4.5.3", "Too many recipients")
 # RFC 5321 section 3.1, RFC 2920 section 3.1: a client that does not await the greeting, or an answer that it must await
-OUT_OF_TURN: Reply = Reply.make(554, "5.5.1", "You spoke before it was your turn")
-NO_RECIPIENTS: Reply = Reply.make(554, "5.5.1", "No valid recipients")
-NOT_ACCEPTED_BY_ALL: Reply = Reply.make(451, "4.7.1", "Not accepted for every recipient, try each by itself")
+OUT_OF_TURN: Final[Reply] = Reply.make(554, "5.5.1", "You spoke before it was your turn")
+NO_RECIPIENTS: Final[Reply] = Reply.make(554, "5.5.1", "No valid recipients")
+NOT_ACCEPTED_BY_ALL: Final[Reply] = Reply.make(451, "4.7.1", "Not accepted for every recipient, try each by itself")
 
 # RFC 5321 section 3.8: a server that closes on its own account says 421 first
-FAILED: Reply = Reply.make(421, "4.3.0", "Mail system error, closing connection")
-STOPPING: Reply = Reply.make(421, "4.3.2", "Service is stopping, try again later")
-TOO_MANY_SESSIONS: Reply = Reply.make(421, "4.3.2", "Too many connections, try again later")
-TIMEOUT: Reply = Reply.make(421, "4.4.2", "Timeout, closing connection")
-TOO_SLOW: Reply = Reply.make(421, "4.4.2", "Data comes too slowly, closing connection")
-SESSION_TOO_LONG: Reply = Reply.make(421, "4.4.2", "Session is too long, closing connection")
+FAILED: Final[Reply] = Reply.make(421, "4.3.0", "Mail system error, closing connection")
+STOPPING: Final[Reply] = Reply.make(421, "4.3.2", "Service is stopping, try again later")
+TOO_MANY_SESSIONS: Final[Reply] = Reply.make(421, "4.3.2", "Too many connections, try again later")
+TIMEOUT: Final[Reply] = Reply.make(421, "4.4.2", "Timeout, closing connection")
+TOO_SLOW: Final[Reply] = Reply.make(421, "4.4.2", "Data comes too slowly, closing connection")
+SESSION_TOO_LONG: Final[Reply] = Reply.make(421, "4.4.2", "Session is too long, closing connection")
 # what one network did, over all sessions and workers (`clients`)
-TOO_MANY_CONNECTIONS: Reply = Reply.make(421, "4.7.0", "Too many connections from your network, try again later")
-TOO_FAST_CONNECTIONS: Reply = Reply.make(421, "4.7.0", "Connections from your network come too fast, try again later")
-TOO_MANY_CLIENT_ERRORS: Reply = Reply.make(421, "4.7.0", "Too many errors from your network, try again later")
-TOO_MANY_MESSAGES: Reply = Reply.make(450, "4.7.1", "Too many messages from your network, try again later")
-TOO_MANY_NOTICES: Reply = Reply.make(452, "4.5.3", "Too many notices asked for from your network, try again later")
-TOO_MANY_RECIPIENTS_NOW: Reply = Reply.make(452, "4.5.3", "Too many recipients from your network, try again later")
-TOO_MANY_UNKNOWN: Reply = Reply.make(450, "4.7.1", "Too many unknown recipients from your network, try again later")
+TOO_MANY_CONNECTIONS: Final[Reply] = Reply.make(421, "4.7.0", "Too many connections from your network, try again later")
+TOO_FAST_CONNECTIONS: Final[Reply] = Reply.make(
+    421, "4.7.0", "Connections from your network come too fast, try again later"
+)
+TOO_MANY_CLIENT_ERRORS: Final[Reply] = Reply.make(421, "4.7.0", "Too many errors from your network, try again later")
+TOO_MANY_MESSAGES: Final[Reply] = Reply.make(450, "4.7.1", "Too many messages from your network, try again later")
+TOO_MANY_NOTICES: Final[Reply] = Reply.make(
+    452, "4.5.3", "Too many notices asked for from your network, try again later"
+)
+TOO_MANY_RECIPIENTS_NOW: Final[Reply] = Reply.make(
+    452, "4.5.3", "Too many recipients from your network, try again later"
+)
+TOO_MANY_UNKNOWN: Final[Reply] = Reply.make(
+    450, "4.7.1", "Too many unknown recipients from your network, try again later"
+)
 # RFC 9422 section 4.1: who goes on beyond MAILMAX connects again
-TOO_MANY_MESSAGES_HERE: Reply = Reply.make(421, "4.7.0", "Too many messages in one session, connect again")
-TOO_MANY_ERRORS: Reply = Reply.make(421, "4.7.0", "Too many errors, closing connection")
-TOO_MANY_AUTH_FAILURES: Reply = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
-TOO_MANY_IDLE: Reply = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")
-TOO_MANY_COMMANDS: Reply = Reply.make(421, "4.7.0", "Too many commands, closing connection")
-IMPROPER_PIPELINING: Reply = Reply.make(421, "4.7.0", "Improper pipelining, closing connection")
-PARTING: Reply = Reply.make(421, "4.7.0", "Closing connection")
+TOO_MANY_MESSAGES_HERE: Final[Reply] = Reply.make(421, "4.7.0", "Too many messages in one session, connect again")
+TOO_MANY_ERRORS: Final[Reply] = Reply.make(421, "4.7.0", "Too many errors, closing connection")
+TOO_MANY_AUTH_FAILURES: Final[Reply] = Reply.make(421, "4.7.0", "Too many failed authentications, closing connection")
+TOO_MANY_IDLE: Final[Reply] = Reply.make(421, "4.7.0", "Too many commands without mail, closing connection")
+TOO_MANY_COMMANDS: Final[Reply] = Reply.make(421, "4.7.0", "Too many commands, closing connection")
+IMPROPER_PIPELINING: Final[Reply] = Reply.make(421, "4.7.0", "Improper pipelining, closing connection")
+PARTING: Final[Reply] = Reply.make(421, "4.7.0", "Closing connection")
 
 
 def queued_as(id: str) -> Reply:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Final
 
 from upesi.hooks.session import Session, Transaction
 from upesi.mail.security import TlsInfo
@@ -18,9 +19,9 @@ from upesi.mail.security import TlsInfo
 __all__ = ["Dates", "hidden_origin", "origin_clause", "received", "with_keyword"]
 
 # what a checked HELO name is made of; anything else that a lenient parser lets through becomes "?" (CMD-15)
-_NOT_A_NAME = re.compile(r"[^A-Za-z0-9.:_\-\[\]]")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9.:_\-\[\]]")
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Dates:

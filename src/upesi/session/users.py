@@ -7,6 +7,7 @@ that no other door is wider. A refusal is temporary always, and told once in a w
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from upesi.config.settings import SubmissionSettings
 from upesi.config.units import Rate
@@ -15,10 +16,10 @@ from upesi.store.counters import Counters
 
 __all__ = ["Users"]
 
-_TOO_MANY_MESSAGES = Reply.make(450, "4.7.1", "Too many messages of this user, try again later")
-_TOO_MANY_RECIPIENTS = Reply.make(452, "4.5.3", "Too many recipients of this user, try again later")
+_TOO_MANY_MESSAGES: Final = Reply.make(450, "4.7.1", "Too many messages of this user, try again later")
+_TOO_MANY_RECIPIENTS: Final = Reply.make(452, "4.5.3", "Too many recipients of this user, try again later")
 # events of one limit of one user, over all workers
-_TOLD = Rate("1/1m")
+_TOLD: Final = Rate("1/1m")
 
 
 class Users:

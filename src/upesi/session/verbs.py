@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from upesi.protocol.smtp import events
 from upesi.protocol.smtp.events import DataChunk
@@ -16,7 +16,7 @@ __all__ = ["HANDLERS", "handle"]
 
 _Handler = Callable[[SessionEngine, Any], Answer]
 
-HANDLERS: MappingProxyType[type, _Handler] = MappingProxyType(
+HANDLERS: Final[MappingProxyType[type, _Handler]] = MappingProxyType(
     {
         events.HeloCommand: helo.helo,
         events.MailCommand: mail.mail,

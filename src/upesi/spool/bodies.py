@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from zlib import crc32
 
 from upesi.database.wal import sync_folder
@@ -29,8 +30,8 @@ from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 __all__ = ["BodyFolder", "BodyWriter", "FileBody", "error_from"]
 
 # Bodies of this size stay in memory even where that is short: a file costs two syncs, and small mail is in memory for a moment only
-_SMALL = 16 * 1024
-_FULL = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
+_SMALL: Final = 16 * 1024
+_FULL: Final = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
 
 
 def error_from(error: OSError, what: str) -> SpoolError:

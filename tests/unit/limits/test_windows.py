@@ -36,7 +36,7 @@ def test_room_comes_back_at_most_a_slice_late(gaps: list[float], limit: int, sec
     yes, no = admitted(gaps, limit, seconds)
     for when in no:
         span = seconds + seconds / SLICES
-        assert sum(1 for at in yes if when - span - 1e-9 <= at <= when) == limit
+        assert sum(1 for at in yes if when - span - 1e-9 <= at <= when) >= limit
 
 
 def test_a_clock_that_goes_back_gives_nothing_away() -> None:

@@ -6,6 +6,7 @@ With mode R a message never goes to a server that does not promise the same, nor
 from __future__ import annotations
 
 from math import ceil
+from typing import Final
 
 from upesi.delivery.outcomes import failed
 from upesi.mail.envelope import Transmission
@@ -15,9 +16,11 @@ from upesi.protocol.smtp.extensions import Extensions
 
 __all__ = ["overdue", "seconds_left"]
 
-_OVER = failed("5.4.7", "the time that the sender set for delivery is over")
-_NO_PROMISE = failed("5.3.3", "the sender set a time for delivery (DELIVERBY), which the next server cannot promise")
-_TOO_LITTLE = failed("5.4.7", "less time is left than the next server needs to promise delivery")
+_OVER: Final = failed("5.4.7", "the time that the sender set for delivery is over")
+_NO_PROMISE: Final = failed(
+    "5.3.3", "the sender set a time for delivery (DELIVERBY), which the next server cannot promise"
+)
+_TOO_LITTLE: Final = failed("5.4.7", "less time is left than the next server needs to promise delivery")
 
 
 def overdue(transmission: Transmission, offered: Extensions, now: float, *, final: bool) -> Outcome | None:

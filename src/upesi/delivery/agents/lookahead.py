@@ -6,14 +6,15 @@ Haraka 3.3.4 answers 503 to each of them. Nothing may bounce off that, and the s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 __all__ = ["LookAheadMemory"]
 
 # Seconds; after an upgrade over there we find out within a day
-LIFETIME = 86_400.0
+LIFETIME: Final = 86_400.0
 
 # Sites; beyond them the oldest is forgotten, which costs one refused look-ahead
-CAPACITY = 10_000
+CAPACITY: Final = 10_000
 
 
 class LookAheadMemory:

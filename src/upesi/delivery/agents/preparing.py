@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -22,13 +23,13 @@ __all__ = [
 ]  # fmt: skip
 
 # Octets up to which a message goes out in one write; larger ones are streamed
-SMALL = 64 * 1024
+SMALL: Final = 64 * 1024
 
-BINARY_REFUSED = failed("5.6.3", "the message has binary content, which the next server does not take")
-UTF8_REFUSED = failed("5.6.7", "the message needs SMTPUTF8, which the next server does not offer")
-_UNREADABLE = deferred("4.3.0", "the message could not be read from the queue")
-_INTERNAL = deferred("4.3.0", "internal error")
-REQUIRETLS_REFUSED = failed("5.7.10", "the sender demands REQUIRETLS, which this connection does not fulfil")
+BINARY_REFUSED: Final = failed("5.6.3", "the message has binary content, which the next server does not take")
+UTF8_REFUSED: Final = failed("5.6.7", "the message needs SMTPUTF8, which the next server does not offer")
+_UNREADABLE: Final = deferred("4.3.0", "the message could not be read from the queue")
+_INTERNAL: Final = deferred("4.3.0", "internal error")
+REQUIRETLS_REFUSED: Final = failed("5.7.10", "the sender demands REQUIRETLS, which this connection does not fulfil")
 
 
 def refusal(attempt: Attempt, offered: Extensions, fit: bool) -> Outcome | None:

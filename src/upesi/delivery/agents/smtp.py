@@ -17,6 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Final
 
 from upesi.client.connecting import Connector
 from upesi.client.connection import Connection, ConnectionLost
@@ -39,9 +40,9 @@ from upesi.scheduler.work import Attempt, Ending, Running, Work
 __all__ = ["SmtpAgent"]
 
 # RFC 5321 section 4.5.3.2: MAIL and RCPT five minutes, a block three, the end ten; DATA (two) ends a group that began with MAIL: five
-COMMAND_TIMEOUT = 300.0
-BLOCK_TIMEOUT = 180.0
-END_TIMEOUT = 600.0
+COMMAND_TIMEOUT: Final = 300.0
+BLOCK_TIMEOUT: Final = 180.0
+END_TIMEOUT: Final = 600.0
 
 
 class SmtpAgent:
@@ -489,7 +490,7 @@ class _Sending:
             self._work.ended(ending, outcome)
 
 
-_STEPS: dict[Request, Callable[[_Sending, Transaction, ReceivedReply], None]] = {
+_STEPS: Final[dict[Request, Callable[[_Sending, Transaction, ReceivedReply], None]]] = {
     Request.RSET: _Sending._on_reset,
     Request.MAIL: _Sending._on_mail,
     Request.RCPT: _Sending._on_rcpt,

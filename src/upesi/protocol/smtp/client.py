@@ -14,6 +14,7 @@ import re
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from upesi.mail.address import Address
 from upesi.mail.envelope import BodyType, Notify, Recipient, Transmission
@@ -33,20 +34,20 @@ __all__ = ["ClientConnection"]
 _GREETING, _MAIL, _RCPT, _DATA = Request.GREETING, Request.MAIL, Request.RCPT, Request.DATA
 
 # RFC 2920 section 3.1: these may only be the last command of a group
-_GROUP_ENDS = frozenset(
+_GROUP_ENDS: Final = frozenset(
     (
         Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO, Request.STARTTLS, Request.AUTH,
         Request.DATA, Request.NOOP, Request.QUIT,
     )
 )  # fmt: skip
-_GREETINGS = frozenset((Request.EHLO, Request.LHLO, Request.HELO, Request.QUIT))
+_GREETINGS: Final = frozenset((Request.EHLO, Request.LHLO, Request.HELO, Request.QUIT))
 # RFC 2034 section 4: no enhanced status in the answers to these
-_NO_STATUS = frozenset((Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO))
-_MESSAGE_ENDS = frozenset((Request.CONTENT, Request.BDAT_LAST))
-_LINE_BREAK = re.compile(r"[\x00\r\n]")
+_NO_STATUS: Final = frozenset((Request.GREETING, Request.EHLO, Request.HELO, Request.LHLO))
+_MESSAGE_ENDS: Final = frozenset((Request.CONTENT, Request.BDAT_LAST))
+_LINE_BREAK: Final = re.compile(r"[\x00\r\n]")
 # RFC 4954 section 4: the one intermediate reply besides 354
-_CHALLENGE = (Request.AUTH, 334)
-_NOTIFY = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
+_CHALLENGE: Final = (Request.AUTH, 334)
+_NOTIFY: Final = ((Notify.SUCCESS, "SUCCESS"), (Notify.FAILURE, "FAILURE"), (Notify.DELAY, "DELAY"))
 
 
 class ClientConnection:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from upesi.mail.address import Address, AddressError, domain_from
 from upesi.mail.envelope import Transmission
@@ -61,18 +62,18 @@ __all__ = [
 
 # A path as far as its closing bracket, which a quoted local part may hold too, then perhaps parameters behind one blank. The
 # alternatives exclude each other by their first character, so matching is linear.
-_PATH = r'(<[^"<>\\ ]*(?:"(?:[^"\\]|\\.)*"[^"<>\\ ]*)*>)(?: (.+))?'
-_FROM = re.compile("FROM:" + _PATH, re.IGNORECASE).fullmatch
-_TO = re.compile("TO:" + _PATH, re.IGNORECASE).fullmatch
-_BLANK_AFTER_COLON = re.compile(r"(FROM:|TO:) (?=<)", re.IGNORECASE)
+_PATH: Final = r'(<[^"<>\\ ]*(?:"(?:[^"\\]|\\.)*"[^"<>\\ ]*)*>)(?: (.+))?'
+_FROM: Final = re.compile("FROM:" + _PATH, re.IGNORECASE).fullmatch
+_TO: Final = re.compile("TO:" + _PATH, re.IGNORECASE).fullmatch
+_BLANK_AFTER_COLON: Final = re.compile(r"(FROM:|TO:) (?=<)", re.IGNORECASE)
 # Wider than Domain: hosts do call themselves my_pc or 192.0.2.1. Nothing in it can do harm in a Received field or a log.
-_HELO_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:\-]{0,253}[A-Za-z0-9_.])?")
-_VERB = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,39}")
+_HELO_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.:\-]{0,253}[A-Za-z0-9_.])?")
+_VERB: Final = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,39}")
 # chunk-size = 1*DIGIT (RFC 3030 section 2); 19 digits are 10**19 octets
-_BDAT = re.compile(r"([0-9]{1,19})(?: (.*))?")
+_BDAT: Final = re.compile(r"([0-9]{1,19})(?: (.*))?")
 
-_AS_BEFORE = Transmission()
-_NO_PARAMETERS: tuple[None, None, Parameters] = (None, None, ())
+_AS_BEFORE: Final = Transmission()
+_NO_PARAMETERS: Final[tuple[None, None, Parameters]] = (None, None, ())
 _DATA, _RSET, _NOOP, _QUIT, _STARTTLS = DataCommand(), RsetCommand(), NoopCommand(), QuitCommand(), StartTlsCommand()
 
 
@@ -155,10 +156,12 @@ def read_unknown(verb: str, argument: str) -> UnknownCommand:
 
 # a browser tricked into talking to us, or a scanner: what follows would be run as commands (cross-protocol request forgery). PROXY is a
 # proxy at the wrong listener, or somebody who would like to be one (PRX-01)
-_FOREIGN = frozenset(("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "PROXY"))
+_FOREIGN: Final = frozenset(
+    ("GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "PRI", "PROXY")
+)
 
 
-_BAD_NAME = Reply.make(501, "5.5.2", "Syntax: a domain name or an address literal is needed")
+_BAD_NAME: Final = Reply.make(501, "5.5.2", "Syntax: a domain name or an address literal is needed")
 
 
 def read_hello(verb: str, argument: str) -> HeloCommand:
@@ -205,7 +208,7 @@ def _noop(argument: str) -> NoopCommand:
 
 
 # RFC 6531 section 3.7.4.2: the one parameter of VRFY and EXPN
-_SMTPUTF8 = re.compile(r" SMTPUTF8\Z", re.IGNORECASE)
+_SMTPUTF8: Final = re.compile(r" SMTPUTF8\Z", re.IGNORECASE)
 
 
 def _vrfy(argument: str) -> VrfyCommand:
@@ -220,7 +223,7 @@ def _expn(argument: str) -> ExpnCommand:
     return ExpnCommand(_SMTPUTF8.sub("", argument))
 
 
-_NODE = re.compile(r"([@#]?)([!-~]+)")
+_NODE: Final = re.compile(r"([@#]?)([!-~]+)")
 
 
 def read_etrn(argument: str) -> EtrnCommand:
@@ -244,7 +247,7 @@ def _xforward(argument: str) -> XforwardCommand:
 
 
 # None: read by the machine, because what it means depends on the session or the listener too
-VERBS: dict[str, tuple[Kind, Callable[[str], Command] | None]] = {
+VERBS: Final[dict[str, tuple[Kind, Callable[[str], Command] | None]]] = {
     "HELO": (Kind.HELO, None),
     "EHLO": (Kind.HELO, None),
     "LHLO": (Kind.HELO, None),

@@ -10,6 +10,8 @@ Content leaves as slices of what came in. Nothing is collected here, so a messag
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.mail.reply import Reply
 from upesi.protocol.smtp.buffer import ReceiveBuffer
 from upesi.protocol.smtp.events import ChunkEnd, DataChunk, DataEnd
@@ -18,7 +20,7 @@ from upesi.protocol.smtp.refusals import MESSAGE_TOO_LARGE, NUL_IN_CONTENT, STRA
 
 __all__ = ["ChunkReader", "DataReader", "Discard"]
 
-_END = b"\r\n.\r\n"
+_END: Final = b"\r\n.\r\n"
 
 
 class _Content:

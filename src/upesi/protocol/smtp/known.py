@@ -6,6 +6,8 @@ that mean the same whatever the session: without parameters, and in ASCII. Wheth
 
 from __future__ import annotations
 
+from typing import Final
+
 from upesi.protocol.smtp.events import Command, MailCommand, RcptCommand
 from upesi.protocol.smtp.states import Kind
 
@@ -13,10 +15,10 @@ __all__ = ["KnownLines"]
 
 # Some 200 kB for each listener. When they are so many all are forgotten: senders of millions of different lines pay 0.2 us for each,
 # and those that are in use are back at once
-_MAX_KNOWN = 512
-_LONGEST = 128
+_MAX_KNOWN: Final = 512
+_LONGEST: Final = 128
 
-_ALIKE = frozenset((Kind.DATA, Kind.RSET, Kind.NOOP, Kind.QUIT))
+_ALIKE: Final = frozenset((Kind.DATA, Kind.RSET, Kind.NOOP, Kind.QUIT))
 
 
 class KnownLines(dict[bytes, tuple[Kind, Command]]):

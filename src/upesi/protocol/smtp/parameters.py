@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from upesi.mail.envelope import BodyType, Notify, ReturnContent, Transmission
 from upesi.protocol.smtp.limits import ServerLimits
@@ -25,12 +26,12 @@ Parameters = tuple[tuple[str, str | None], ...]
 _Parser = Callable[[str | None, ServerLimits], object]
 
 # more than there are keywords, so that only nonsense is longer
-_MAX_PARAMETERS = 16
-_PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
-_MAX_ENVID = 100  # RFC 3461 section 4.4
-_MAX_ORCPT = 500  # RFC 3461 section 4.2
-_ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,40}")
-_EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")  # RFC 6533 section 3: EmbeddedUnicodeChar
+_MAX_PARAMETERS: Final = 16
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f]+))?")
+_MAX_ENVID: Final = 100  # RFC 3461 section 4.4
+_MAX_ORCPT: Final = 500  # RFC 3461 section 4.2
+_ADDRESS_TYPE: Final = re.compile(r"[A-Za-z0-9-]{1,40}")
+_EMBEDDED: Final = re.compile(r"\\x\{([0-9A-F]{2,6})\}")  # RFC 6533 section 3: EmbeddedUnicodeChar
 
 
 def _required(value: str | None) -> str:
@@ -93,7 +94,7 @@ def _notify(value: str | None, limits: ServerLimits) -> int:
     return bits
 
 
-_NOTIFY = {"SUCCESS": int(Notify.SUCCESS), "FAILURE": int(Notify.FAILURE), "DELAY": int(Notify.DELAY)}
+_NOTIFY: Final = {"SUCCESS": int(Notify.SUCCESS), "FAILURE": int(Notify.FAILURE), "DELAY": int(Notify.DELAY)}
 
 
 def _orcpt(value: str | None, limits: ServerLimits) -> str:
@@ -109,7 +110,7 @@ def _orcpt(value: str | None, limits: ServerLimits) -> str:
     return f"{kind};{decoded}"
 
 
-_MAIL: dict[str, tuple[str, _Parser]] = {
+_MAIL: Final[dict[str, tuple[str, _Parser]]] = {
     "SIZE": ("size", _size),
     "BODY": ("body", _body),
     "SMTPUTF8": ("smtputf8", _smtputf8),
@@ -118,7 +119,7 @@ _MAIL: dict[str, tuple[str, _Parser]] = {
     "AUTH": ("", _auth),
     **REQUESTS,
 }
-_RCPT: dict[str, tuple[str, _Parser]] = {"NOTIFY": ("notify", _notify), "ORCPT": ("original", _orcpt)}
+_RCPT: Final[dict[str, tuple[str, _Parser]]] = {"NOTIFY": ("notify", _notify), "ORCPT": ("original", _orcpt)}
 
 
 def _read(

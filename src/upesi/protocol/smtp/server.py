@@ -11,7 +11,7 @@ sees other commands than the next server does, which is SMTP smuggling.
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from upesi.mail.envelope import BodyType
 from upesi.mail.errors import LocalProtocolError, RemoteProtocolError
@@ -77,11 +77,11 @@ _START, _RCPT_STATE, _AUTH_STATE, _CLOSED = State.START, State.RCPT, State.AUTH,
 _MAIL, _RCPT, _DATA, _BDAT, _STARTTLS = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT, Kind.STARTTLS
 _END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.LAST_CHUNK_END, Kind.MALFORMED
 
-_OTHER = (Kind.UNKNOWN, None)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LONGEST_LINE = max(MAX_MAIL_LINE, MAX_RCPT_LINE)
-_WITH_MAILBOX = frozenset((b"MAIL ", b"RCPT ", b"VRFY ", b"EXPN "))
-_LINE_LIMITS = {
+_OTHER: Final = (Kind.UNKNOWN, None)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_LINE: Final = max(MAX_MAIL_LINE, MAX_RCPT_LINE)
+_WITH_MAILBOX: Final = frozenset((b"MAIL ", b"RCPT ", b"VRFY ", b"EXPN "))
+_LINE_LIMITS: Final = {
     b"MAIL": MAX_MAIL_LINE, b"RCPT": MAX_RCPT_LINE, b"XCLI": MAX_FORWARDING_LINE, b"XFOR": MAX_FORWARDING_LINE,
 }  # fmt: skip
 

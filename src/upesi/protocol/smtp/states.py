@@ -8,6 +8,7 @@ tables. What does not fit a table: a reply with code 421 leads to CLOSED from ev
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 __all__ = ["ACCEPTED", "COMMAND_STATES", "CONTINUED", "REFUSED", "Kind", "State"]
 
@@ -59,11 +60,11 @@ class Kind(enum.StrEnum):
 
 
 # where a command line may come
-COMMAND_STATES = (State.START, State.READY, State.MAIL, State.ALL_REFUSED, State.RCPT, State.BDAT, State.BROKEN)
+COMMAND_STATES: Final = (State.START, State.READY, State.MAIL, State.ALL_REFUSED, State.RCPT, State.BDAT, State.BROKEN)
 # "The NOOP, HELP, EXPN, VRFY, and RSET commands can be used at any time during a session" (RFC 5321 section 4.1.4)
-_WITHOUT_EFFECT = (Kind.NOOP, Kind.HELP, Kind.EXPN, Kind.VRFY, Kind.UNKNOWN)
+_WITHOUT_EFFECT: Final = (Kind.NOOP, Kind.HELP, Kind.EXPN, Kind.VRFY, Kind.UNKNOWN)
 
-ACCEPTED: dict[tuple[State, Kind], State] = {
+ACCEPTED: Final[dict[tuple[State, Kind], State]] = {
     **{(state, kind): state for state in COMMAND_STATES for kind in _WITHOUT_EFFECT},
     # EHLO later in the session clears all buffers as RSET does (RFC 5321 section 4.1.4)
     **{(state, Kind.HELO): State.READY for state in COMMAND_STATES},
@@ -99,12 +100,12 @@ ACCEPTED: dict[tuple[State, Kind], State] = {
 }
 
 # RFC 4954 section 4: a challenge, in a 334
-CONTINUED: dict[tuple[State, Kind], State] = {
+CONTINUED: Final[dict[tuple[State, Kind], State]] = {
     (State.READY, Kind.AUTH): State.AUTH,
     (State.AUTH, Kind.RESPONSE): State.AUTH,
 }
 
-REFUSED: dict[tuple[State, Kind], State] = {
+REFUSED: Final[dict[tuple[State, Kind], State]] = {
     (State.GREETING, Kind.GREETING): State.UNWELCOME,
     (State.MAIL, Kind.RCPT): State.ALL_REFUSED,
     # the end of the data ends the transaction, whatever the answer (RFC 5321 section 4.1.1.4)
