@@ -39,7 +39,8 @@ _MAX_DEPTH: Final = 4
 _FLUSH_SECONDS: Final = 0.05
 _FLUSH_BYTES: Final = 65536
 # octets by their numbers: to look for bytes of one octet costs four times as much
-_BACKSLASH, _DEL = b"\\\x7f"
+_BACKSLASH: Final = 0x5C
+_DEL: Final = 0x7F
 _PLAIN: Final = frozenset((int, float, bool, type(None)))
 _SIMPLE: Final = _PLAIN | {str}
 

@@ -31,7 +31,10 @@ __all__ = ["ClientConnection"]
 
 
 # An enum's member costs a look-up in its class each time; these are on the path of every reply
-_GREETING, _MAIL, _RCPT, _DATA = Request.GREETING, Request.MAIL, Request.RCPT, Request.DATA
+_GREETING: Final = Request.GREETING
+_MAIL: Final = Request.MAIL
+_RCPT: Final = Request.RCPT
+_DATA: Final = Request.DATA
 
 # RFC 2920 section 3.1: these may only be the last command of a group
 _GROUP_ENDS: Final = frozenset(

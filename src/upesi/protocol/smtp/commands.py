@@ -74,7 +74,11 @@ _BDAT: Final = re.compile(r"([0-9]{1,19})(?: (.*))?")
 
 _AS_BEFORE: Final = Transmission()
 _NO_PARAMETERS: Final[tuple[None, None, Parameters]] = (None, None, ())
-_DATA, _RSET, _NOOP, _QUIT, _STARTTLS = DataCommand(), RsetCommand(), NoopCommand(), QuitCommand(), StartTlsCommand()
+_DATA: Final = DataCommand()
+_RSET: Final = RsetCommand()
+_NOOP: Final = NoopCommand()
+_QUIT: Final = QuitCommand()
+_STARTTLS: Final = StartTlsCommand()
 
 
 def _bad_path(status: str, who: str, why: str) -> RemoteProtocolError:

@@ -7,13 +7,15 @@ Content with a bare CR, bare LF or NUL cannot go this way: the next server might
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from upesi.mail.errors import UnsendableContent
 
 __all__ = ["has_stray_newline", "is_text", "stuffed", "stuffed_whole"]
 
 
-_CR, _LF = b"\r\n"
+_CR: Final = 0xD
+_LF: Final = 0xA
 
 
 def has_stray_newline(piece: bytes) -> bool:

@@ -73,9 +73,19 @@ from upesi.protocol.smtp.states import ACCEPTED, CONTINUED, REFUSED, Kind, State
 __all__ = ["ServerConnection", "ServerLimits"]
 
 # An enum's member costs a look-up in its class each time; these are on the path of every command
-_START, _RCPT_STATE, _AUTH_STATE, _CLOSED = State.START, State.RCPT, State.AUTH, State.CLOSED
-_MAIL, _RCPT, _DATA, _BDAT, _STARTTLS = Kind.MAIL, Kind.RCPT, Kind.DATA, Kind.BDAT, Kind.STARTTLS
-_END, _CHUNK_END, _LAST_CHUNK_END, _MALFORMED = Kind.END, Kind.CHUNK_END, Kind.LAST_CHUNK_END, Kind.MALFORMED
+_START: Final = State.START
+_RCPT_STATE: Final = State.RCPT
+_AUTH_STATE: Final = State.AUTH
+_CLOSED: Final = State.CLOSED
+_MAIL: Final = Kind.MAIL
+_RCPT: Final = Kind.RCPT
+_DATA: Final = Kind.DATA
+_BDAT: Final = Kind.BDAT
+_STARTTLS: Final = Kind.STARTTLS
+_END: Final = Kind.END
+_CHUNK_END: Final = Kind.CHUNK_END
+_LAST_CHUNK_END: Final = Kind.LAST_CHUNK_END
+_MALFORMED: Final = Kind.MALFORMED
 
 _OTHER: Final = (Kind.UNKNOWN, None)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
