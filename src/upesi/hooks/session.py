@@ -203,13 +203,13 @@ class Transaction:
         "_queued_notes",
         "_recipients",
         "_results",
+        "_reverse_path",
         "body",
         "declared_size",
         "handling",
         "hold",
         "id",
         "listeners",
-        "reverse_path",
         "session",
         "spending",
         "submitter",
@@ -227,7 +227,8 @@ class Transaction:
     ) -> None:
         self.session = session
         self.id = id
-        self.reverse_path = reverse_path
+        # as the protocol has read it
+        self._reverse_path = reverse_path
         self.transmission = transmission
         self.declared_size = declared_size
         self.submitter: str | None = None
@@ -248,6 +249,17 @@ class Transaction:
         self._results: Results | None = None
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
+
+    @property
+    def reverse_path(self) -> Address | None:
+        """The sender, None for the null path; whoever writes another (SRS, BATV) is told at once of one that could not be sent."""
+        return self._reverse_path
+
+    @reverse_path.setter
+    def reverse_path(self, address: Address | None) -> None:
+        if address is not None and (type(address) is not Address or not address.sendable):
+            raise TypeError("reverse_path must be None or an Address that can be sent")
+        self._reverse_path = address
 
     @property
     def recipients(self) -> list[TransactionRecipient]:

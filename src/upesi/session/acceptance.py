@@ -13,7 +13,6 @@ import msgspec
 from upesi.config.settings import Role
 from upesi.hooks.session import Transaction, TransactionRecipient
 from upesi.hooks.verdict import VerdictKind
-from upesi.mail.address import Address
 from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.handling import NO_LABELS, Handling
 from upesi.mail.outcome import Action, Outcome, OutcomeKind
@@ -262,9 +261,6 @@ def _check(tx: Transaction) -> None:
 
     A 250 for a message that could only be quarantined later, or that nobody is to get, would be a loss.
     """
-    sender = tx.reverse_path
-    if sender is not None and (type(sender) is not Address or not sender.sendable):
-        raise TypeError("reverse_path must be None or an Address that can be sent")
     if not tx.recipients:
         raise ValueError("a plugin left no recipient: discard by route, or refuse")
     for recipient in tx.recipients:

@@ -34,7 +34,7 @@ def _drop_everybody(tx: Transaction) -> None:
     tx.recipients.clear()
 
 
-@pytest.mark.parametrize("spoil", [_spoil_note, _spoil_sender, _inject_sender, _spoil_id, _drop_everybody])
+@pytest.mark.parametrize("spoil", [_spoil_note, _spoil_id, _drop_everybody])
 def test_what_a_plugin_spoiled_is_never_acknowledged(spoil: Callable[[Transaction], None]) -> None:
     """PLG-06, Q1: a value that could only be quarantined later is found before the 250."""
 
@@ -46,6 +46,25 @@ def test_what_a_plugin_spoiled_is_never_acknowledged(spoil: Callable[[Transactio
     (reply,) = talk.send()
     assert reply.startswith("421 4.3.0")
     assert talk.intake.accepted == []
+
+
+@pytest.mark.parametrize("spoil", [_spoil_sender, _inject_sender])
+def test_a_sender_that_could_not_be_sent_is_refused_where_it_is_set(spoil: Callable[[Transaction], None]) -> None:
+    """PLG-06: it is that hook's failure, with its line; the sender stays who it was, and nothing is acknowledged."""
+    after: list[Address | None] = []
+
+    def message(tx: Transaction) -> None:
+        try:
+            spoil(tx)
+        finally:
+            after.append(tx.reverse_path)
+
+    talk = Dialogue(message=message)
+    talk.begin()
+    (reply,) = talk.send()
+    assert reply.startswith("451 4.3.0")
+    assert talk.intake.accepted == []
+    assert after == [Address.parse("a@example.org")]
 
 
 @pytest.mark.parametrize(

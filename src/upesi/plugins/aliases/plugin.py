@@ -67,7 +67,8 @@ class Aliases(Plugin):
     @hook.rcpt(before=["recipients"])
     def known(self, tx: Transaction, recipient: TransactionRecipient) -> Verdict | None:
         """Vote for an alias that leads somewhere."""
-        if recipient.address.key not in self._targets:
+        # nobody has any: no address is put together in vain
+        if not self._targets or recipient.address.key not in self._targets:
             return None
         try:
             recipient.aliased = self.expand(recipient.address)
@@ -80,7 +81,7 @@ class Aliases(Plugin):
     @hook.message
     def replace(self, tx: Transaction) -> None:
         """Put the addresses behind each alias in its place, each once however many ways lead to it."""
-        if all(recipient.aliased is None for recipient in tx.recipients):
+        if not [recipient for recipient in tx.recipients if recipient.aliased is not None]:
             return
         # whom the client named keeps what it asked for, wherever an alias leads to the same mailbox
         named = {recipient.address for recipient in tx.recipients if recipient.aliased is None}
