@@ -75,6 +75,10 @@ def problem_of(node: ast.AST) -> str:
         ]
         if any(ast.unparse(call.func) != "len" for call in calls):
             return "a call within a slice would happen twice where the sequence is none of the plain ones"
+    if isinstance(node, ast.FunctionDef) and any(ast.unparse(each).endswith(".setter") for each in node.decorator_list):
+        return f"to delete {node.name} would crash the process: a property that can be set does not look whether it is"
+    if isinstance(node, ast.FunctionDef) and node.name == "__del__":
+        return "__del__ would run on what was never made, and crash the process"
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (name := _shared_name(node)):
         return f"{name} stands for exceptions of several types in {node.name}: where it waits, only the first would be caught"
     return ""

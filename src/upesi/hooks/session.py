@@ -32,6 +32,8 @@ __all__ = ["NULL_SENDER", "Client", "Listener", "Result", "Session", "Transactio
 # What a `mail` hook gets for the null reverse-path (`tx.reverse_path` is None): `sender.domain == "..."` must not fail on bounces
 NULL_SENDER: Final = Address("", "")
 
+_UNSENDABLE: Final = "an address cannot hold control characters, nor its domain anything but a name or a literal"
+
 
 class Listener(Protocol):
     """Hears a message while it comes, so that nobody must read it again (`Transaction.listen`).
@@ -153,10 +155,14 @@ class TransactionRecipient:
     is how this copy is handled; what it does not say, the transaction's says.
     """
 
-    __slots__ = ("_address", "aliased", "handling", "notify", "original", "route", "verdict")
+    __slots__ = ("_parsed", "address", "aliased", "handling", "notify", "original", "route", "verdict")
 
     def __init__(self, address: Address, original: str | None = None, notify: int | None = None) -> None:
-        self.address = address
+        # parsing makes sure; an Address that a plugin put together was not parsed, and would be a command on the wire
+        if not address.sendable:
+            raise ValueError(_UNSENDABLE)
+        # where the mail goes
+        self.address = self._parsed = address
         self.original = original
         self.notify = notify
         self.aliased: tuple[Address, ...] | None = None
@@ -164,23 +170,21 @@ class TransactionRecipient:
         self.handling: Handling | None = None
         self.verdict: Verdict | None = None
 
-    @property
-    def address(self) -> Address:
-        """Where the mail goes."""
-        return self._address
-
-    @address.setter
-    def address(self, address: Address) -> None:
-        # parsing makes sure; an Address that a plugin put together was not parsed, and would be a command on the wire
-        if not address.sendable:
-            raise ValueError(
-                "an address cannot hold control characters, nor its domain anything but a name or a literal"
-            )
-        self._address = address
+    def check(self) -> None:
+        """Raise TypeError or ValueError unless mail can be sent to what now stands in `address`."""
+        if self.address is not self._parsed:
+            _check_address(self.address)
 
     def recipient(self) -> Recipient:
         """Return what the spool keeps of this."""
-        return Recipient(self._address, self.original, self.notify)
+        return Recipient(self.address, self.original, self.notify)
+
+
+def _check_address(address: object) -> None:
+    if type(address) is not Address:
+        raise TypeError("what stands for an address is none")
+    if not address.sendable:
+        raise ValueError(_UNSENDABLE)
 
 
 class Transaction:
@@ -201,15 +205,16 @@ class Transaction:
         "_mime",
         "_notes",
         "_queued_notes",
-        "_recipients",
         "_results",
-        "_reverse_path",
+        "_sender",
         "body",
         "declared_size",
         "handling",
         "hold",
         "id",
         "listeners",
+        "recipients",
+        "reverse_path",
         "session",
         "spending",
         "submitter",
@@ -227,15 +232,16 @@ class Transaction:
     ) -> None:
         self.session = session
         self.id = id
+        self.reverse_path = reverse_path
         # as the protocol has read it
-        self._reverse_path = reverse_path
+        self._sender = reverse_path
         self.transmission = transmission
         self.declared_size = declared_size
         self.submitter: str | None = None
         # why it is to wait for an operator once it is accepted; "" for all mail that may go
         self.hold = ""
         self.handling: Handling | None = None
-        self._recipients: list[TransactionRecipient] = []
+        self.recipients: list[TransactionRecipient] = []
         self.body: Body | None = None
         self.timing: Timing | None = None
         self.spending: object = None
@@ -250,28 +256,27 @@ class Transaction:
         self._notes: dict[str, object] | None = None
         self._queued_notes: dict[str, bytes] | None = None
 
+    def check(self) -> None:
+        """Raise TypeError or ValueError unless what plugins left here can be stored, sent, and told of.
+
+        A 250 for a message that could only be quarantined later, or that nobody is to get, would be a loss.
+        """
+        sender = self.reverse_path
+        if sender is not self._sender and sender is not None:
+            _check_address(sender)
+        if self.body is None:
+            raise TypeError("a plugin took the message away: discard by route, or refuse")
+        if not self.recipients:
+            raise ValueError("a plugin left no recipient: discard by route, or refuse")
+        for recipient in self.recipients:
+            if type(recipient) is not TransactionRecipient:
+                raise TypeError("a plugin left a recipient that is none")
+            recipient.check()
+
     @property
-    def reverse_path(self) -> Address | None:
-        """The sender, None for the null path; whoever writes another (SRS, BATV) is told at once of one that could not be sent."""
-        return self._reverse_path
-
-    @reverse_path.setter
-    def reverse_path(self, address: Address | None) -> None:
-        if address is not None and (type(address) is not Address or not address.sendable):
-            raise TypeError("reverse_path must be None or an Address that can be sent")
-        self._reverse_path = address
-
-    @property
-    def recipients(self) -> list[TransactionRecipient]:
-        """Who is to get the mail, as far as they were accepted; plugins may change the list, or put another in its place."""
-        return self._recipients
-
-    @recipients.setter
-    def recipients(self, recipients: list[TransactionRecipient]) -> None:
-        # here it is the hook's own fault, with its line; every loop of the session would meet it later
-        if type(recipients) is not list:
-            raise TypeError(f"recipients are a list, not a {type(recipients).__name__}")
-        self._recipients = recipients
+    def recipient_count(self) -> int:
+        """How many recipients there are. A plugin may have left anything there, and a session must be able to end: then 0."""
+        return len(self.recipients) if type(self.recipients) is list else 0
 
     def listen(self, listener: Listener) -> None:
         """Let `listener` hear the octets of the message while they come; at `data` only, behind it nothing comes any more."""

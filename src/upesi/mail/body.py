@@ -48,7 +48,8 @@ class MemoryBody:
 
     def read(self, start: int, length: int) -> bytes:
         """Return up to `length` octets from `start`."""
-        return self.data[start : start + length]
+        # a slice that ends before it begins is empty in Python, and a SystemError where it is compiled
+        return self.data[start : start + length] if start >= 0 <= length else b""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the octets, whole: they are in memory already."""

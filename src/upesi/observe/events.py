@@ -125,7 +125,7 @@ class Events:
                 # isprintable() is False for every character that LOG-01 names, and costs 30 ns
                 record[key] = value if len(value) <= MAX_FIELD and value.isprintable() else _text(value)  # type: ignore[arg-type,union-attr]
             else:
-                record[key] = value if kind in _PLAIN else _clean(value)
+                record[key] = value if kind in _PLAIN else _contained(value)
         self._put(record)
 
     def failure(self, name: str, error: BaseException, fields: Mapping[str, Value]) -> None:
@@ -259,6 +259,14 @@ def _clean(value: Value, depth: int = 0) -> object:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(item, depth + 1) for item in _first(value)]
     return _text(str(value))
+
+
+def _contained(value: Value) -> object:
+    """Return `_clean(value)`; a plugin may have left anything there, and its text may raise what ends a worker."""
+    try:
+        return _clean(value)
+    except BaseException as error:
+        return f"({type(value).__name__} that cannot be written: {type(error).__name__})"
 
 
 def _first(items: Iterable[T]) -> list[T]:

@@ -257,15 +257,11 @@ class Acceptance:
 
 
 def _check(tx: Transaction) -> None:
-    """Make sure that what plugins left in the transaction can be stored and sent; raise TypeError or ValueError: 421 then.
-
-    A 250 for a message that could only be quarantined later, or that nobody is to get, would be a loss.
-    """
-    if not tx.recipients:
-        raise ValueError("a plugin left no recipient: discard by route, or refuse")
+    """Make sure that what plugins left in the transaction can be stored and sent; raise TypeError or ValueError: 421 then."""
+    tx.check()
     for recipient in tx.recipients:
-        if type(recipient) is not TransactionRecipient or type(recipient.route) not in _ROUTES:
-            raise TypeError("a plugin left a recipient or a route that is none")
+        if type(recipient.route) not in _ROUTES:
+            raise TypeError("a plugin left a route that is none")
         if type(recipient.route) is QuarantineRoute:
             _check_quarantine(recipient.route)
         if recipient.handling is not None and type(recipient.handling) is not Handling:

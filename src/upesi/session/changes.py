@@ -13,7 +13,7 @@ from upesi.hooks.session import Transaction
 from upesi.mail.body import Body, MemoryBody
 from upesi.mail.edits import Edit, EditedBody
 from upesi.mail.headers import MAX_HEADER
-from upesi.spool.bodies import FileBody
+from upesi.spool.body_file import FileBody
 
 __all__ = ["stored_form"]
 

@@ -335,7 +335,7 @@ class SessionEngine:
             "client": session.client.address,
             "helo": session.helo,
             "reverse_path": "" if tx.reverse_path is None else str(tx.reverse_path),
-            "recipients": len(tx.recipients),
+            "recipients": tx.recipient_count,
             "size": size,
         }
         if session.identity is not None:

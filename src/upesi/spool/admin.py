@@ -17,7 +17,8 @@ from upesi.database.errors import DatabaseError
 from upesi.database.sqlite import Checkpoint, Database
 from upesi.database.wal import WalState
 from upesi.spool import listing, members
-from upesi.spool.bodies import BodyFolder, error_from
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import error_from
 from upesi.spool.changes import HOLD, RELEASE, Changes, give_up, retry
 from upesi.spool.folder import FolderLock, SpoolFolder, database_failure
 from upesi.spool.listing import Cancelled, Changed, Listed, QueueSummary, QueueTotals, Shown, Why

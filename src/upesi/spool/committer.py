@@ -33,7 +33,8 @@ from upesi.database.turn import Turn
 from upesi.database.wal import WalSync, mend
 from upesi.mail.ids import MessageId
 from upesi.spool.batch import Accept, Complete, Item
-from upesi.spool.bodies import BodyFolder, error_from
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import error_from
 from upesi.spool.ledger import Ledger
 from upesi.spool.pace import Pace
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull

@@ -17,7 +17,8 @@ from upesi.database.errors import DatabaseError
 from upesi.database.sqlite import Database, Value
 from upesi.mail.body import READ_SIZE, Body, MemoryBody
 from upesi.mail.ids import MessageId, message_id_from
-from upesi.spool.bodies import BodyFolder, FileBody
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import FileBody
 from upesi.spool.folder import database_failure
 from upesi.spool.records import NewMessage, SpoolEvent
 from upesi.spool.rows import (

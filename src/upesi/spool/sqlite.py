@@ -23,7 +23,8 @@ from upesi.database.sqlite import Database, Sync
 from upesi.mail.ids import MessageId
 from upesi.spool import queries
 from upesi.spool.batch import Accept, Complete, Item, Operation, Release
-from upesi.spool.bodies import BodyFolder, FileBody
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import FileBody
 from upesi.spool.committer import Committer, Died, Notice, spool_error
 from upesi.spool.folder import FolderLock, join_members
 from upesi.spool.keeper import Keeper

@@ -16,6 +16,7 @@ from upesi.hooks.points import POINTS
 from upesi.hooks.registry import Hooks
 from upesi.hooks.session import TransactionRecipient
 from upesi.hooks.verdict import Verdict, VerdictKind, accept, reject
+from upesi.mail.address import Address
 from upesi.testkit import FakeClock, run_virtual
 
 from .hookkit import Bench, answering, answering_later
@@ -396,17 +397,14 @@ class _Spiteful:
         raise SystemExit("secret of the plugin")
 
 
-def test_what_a_hook_leaves_for_recipients_raises_in_nobody_elses_place():
-    """PLG-01: it is judged where the message is; the hooks behind still run."""
-    bench = Bench()
-    ran: list[object] = []
+class _Breaking:
+    """Looks like recipients, and ends in a fault."""
 
-    def spoil(tx: object) -> None:
-        bench.tx.recipients = [_Spiteful()]  # type: ignore[list-item]
-
-    hooks = bench.hooks(bench.hook("message", spoil), bench.hook("message", ran.append, "two"))
-    assert run_virtual(run(hooks, bench, "message")) is None
-    assert ran == [bench.tx]
+    def __iter__(self) -> Iterator[TransactionRecipient]:
+        recipient = TransactionRecipient(Address.parse("b@example.net"))
+        recipient.verdict = reject()
+        yield recipient
+        raise SystemExit("secret of the plugin")
 
 
 class _Posing(list[TransactionRecipient]):
@@ -416,18 +414,46 @@ class _Posing(list[TransactionRecipient]):
         raise SystemExit("secret of the plugin")
 
 
-@pytest.mark.parametrize("left", [None, 5, (), _Posing()])
-def test_recipients_that_are_no_list_are_refused_where_they_are_set(left: object):
-    """PLG-01: it is that hook's fault, with its line, and the recipients stay who they were."""
+@pytest.mark.parametrize("left", [None, 5, (), [_Spiteful()], _Breaking(), _Posing()])
+def test_what_a_hook_leaves_for_recipients_raises_in_nobody_elses_place(left: object):
+    """PLG-01: what is no list is that hook's failure where modules are compiled; else it is judged where the message is."""
     bench = Bench()
-    before = bench.tx.recipients
+    ran: list[object] = []
 
     def spoil(tx: object) -> None:
         bench.tx.recipients = left  # type: ignore[assignment]
 
+    hooks = bench.hooks(bench.hook("message", spoil), bench.hook("message", ran.append, "two"))
+    end = run_virtual(run(hooks, bench, "message"))
+    if bench.tx.recipients is left:
+        assert end is None
+        assert ran == [bench.tx]
+    else:
+        assert is_trouble(end)
+        assert bench.events[0][0] == "plugin.failed"
+
+
+@pytest.mark.parametrize("name", ["recipients", "reverse_path", "body", "session", "handling", "listeners"])
+def test_what_a_hook_deletes_ends_nothing_but_its_own_mail(name: str):
+    """PLG-01: compiled or not, what is no longer there is a fault that Python can contain (a property that can be set crashed there)."""
+    bench = Bench()
+
+    def spoil(tx: object) -> None:
+        delattr(bench.tx, name)
+        getattr(bench.tx, name)
+
     hooks = bench.hooks(bench.hook("message", spoil))
     assert is_trouble(run_virtual(run(hooks, bench, "message")))
-    assert bench.tx.recipients is before
-    ((name, fields),) = bench.events
-    assert name == "plugin.failed"
-    assert fields["reason"] == "TypeError"
+
+
+def test_a_recipient_without_an_address_ends_nothing_but_its_own_mail():
+    """PLG-01: the same for one recipient."""
+    bench = Bench()
+    recipient = TransactionRecipient(Address.parse("b@example.net"))
+
+    def spoil(tx: object) -> None:
+        del recipient.address
+        recipient.recipient()
+
+    hooks = bench.hooks(bench.hook("message", spoil))
+    assert is_trouble(run_virtual(run(hooks, bench, "message")))

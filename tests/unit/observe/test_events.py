@@ -129,6 +129,24 @@ def test_a_long_value_says_how_long_it_was() -> None:
     assert record["many"] == list(range(50))
 
 
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_value_whose_text_raises_ends_nothing(error: type[BaseException]) -> None:
+    """PLG-01: a plugin may leave anything in a session, and its events tell of it; "never raises" holds for all that Python can contain."""
+
+    class Hostile:
+        def __str__(self) -> str:
+            raise error("secret of the plugin")
+
+    sink = Lines()
+    events = events_to(sink)
+    events.emit("session.ended", {"session": Hostile(), "list": [Hostile()], "code": 250})  # type: ignore[dict-item]
+    events.flush()
+    (record,) = sink.records
+    assert record["code"] == 250
+    assert "Hostile that cannot be written" in str(record["session"])
+    assert "secret" not in str(record)
+
+
 def test_events_are_written_together() -> None:
     """Many events in one turn of the loop are one write, at most 50 ms later."""
     sink, loop = Lines(), FakeLoop()

@@ -36,6 +36,8 @@ def script() -> ModuleType:
             "async def f():\n    try:\n        await g()\n    except A as e:\n        h(e)\n    except B as e:\n        h(e)",
             "several types in f",
         ),
+        ("class A:\n    @b.setter\n    def b(self, value):\n        self._b = value", "delete b"),
+        ("class A:\n    def __del__(self):\n        self.close()", "never made"),
     ],
 )
 def test_what_would_change_its_meaning_is_refused(script: ModuleType, source: str, problem: str) -> None:

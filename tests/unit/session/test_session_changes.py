@@ -11,7 +11,8 @@ from sessionkit import Dialogue, MemoryIntake
 
 from upesi.hooks.session import Transaction
 from upesi.mail.body import Body
-from upesi.spool.bodies import BodyFolder, BodyWriter, FileBody
+from upesi.spool.bodies import BodyFolder, BodyWriter
+from upesi.spool.body_file import FileBody
 
 _FORGED = b"Authentication-Results: mx.example.net;\r\n\tspf=pass\r\n"
 _HEAD = b"From: a@example.com\r\n" + _FORGED + b"Subject: s\r\n"

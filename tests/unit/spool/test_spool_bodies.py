@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from upesi.mail.body import MemoryBody
 from upesi.mail.ids import MessageId
-from upesi.spool.bodies import BodyFolder, FileBody
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import FileBody
 from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
 
 ID = MessageId(bytes(range(16)))

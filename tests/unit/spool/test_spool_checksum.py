@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upesi.spool.bodies import BodyFolder, BodyWriter, FileBody
+from upesi.spool.bodies import BodyFolder, BodyWriter
+from upesi.spool.body_file import FileBody
 from upesi.spool.checksum import crc_of_changed
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from upesi.limits.memory import MemoryBudget
 from upesi.mail.body import MemoryBody
-from upesi.spool.bodies import BodyFolder, FileBody
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.body_file import FileBody
 
 
 @pytest.fixture
