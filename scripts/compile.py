@@ -79,9 +79,18 @@ def problem_of(node: ast.AST) -> str:
         return f"to delete {node.name} would crash the process: a property that can be set does not look whether it is"
     if isinstance(node, ast.FunctionDef) and node.name == "__del__":
         return "__del__ would run on what was never made, and crash the process"
+    if isinstance(node, ast.FunctionDef) and any(map(_waits_inside, ast.walk(node))):
+        return f"what {node.name} opens would stay open where nobody asks it to the end: a generator that is dropped is not closed"
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (name := _shared_name(node)):
         return f"{name} stands for exceptions of several types in {node.name}: where it waits, only the first would be caught"
     return ""
+
+
+def _waits_inside(node: ast.AST) -> bool:
+    """Whether `node` is to be left in order (`with`, `finally`), and yields before it is."""
+    if not (isinstance(node, ast.With) or (isinstance(node, ast.Try) and node.finalbody)):
+        return False
+    return any(isinstance(each, ast.Yield | ast.YieldFrom) for part in node.body for each in ast.walk(part))
 
 
 def _shared_name(function: ast.AST) -> str:

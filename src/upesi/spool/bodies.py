@@ -228,11 +228,11 @@ class BodyFolder:
     def all_stored(self) -> Iterator[MessageId]:
         """Yield the ids of all body files."""
         for folder in sorted(self._bodies.iterdir()):
-            # whoever asks may stop in the middle (a damaged database): the folder is closed all the same
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    try:
-                        yield MessageId(bytes.fromhex(entry.name))
-                    except ValueError:
-                        # not one of ours; left alone
-                        continue
+            # one of 256 at a time, read to its end: whoever asks may stop in the middle (a damaged database)
+            for name in os.listdir(folder):
+                try:
+                    id = MessageId(bytes.fromhex(name))
+                except ValueError:
+                    # not one of ours; left alone
+                    continue
+                yield id

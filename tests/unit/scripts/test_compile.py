@@ -37,6 +37,8 @@ def script() -> ModuleType:
             "several types in f",
         ),
         ("class A:\n    @b.setter\n    def b(self, value):\n        self._b = value", "delete b"),
+        ("def f():\n    with open(a) as file:\n        for line in file:\n            yield line", "f opens"),
+        ("def f():\n    try:\n        yield from a\n    finally:\n        b()", "f opens"),
         ("class A:\n    def __del__(self):\n        self.close()", "never made"),
     ],
 )
@@ -55,6 +57,8 @@ def test_what_would_change_its_meaning_is_refused(script: ModuleType, source: st
         "class A(Base):\n    __slots__ = ()",
         "line = data[len(head) : end]",
         "line = data[start:]",
+        "def f():\n    with a:\n        b()\n    yield c",
+        "async def f():\n    try:\n        await a\n    finally:\n        b()",
     ],
 )
 def test_what_keeps_its_meaning_is_compiled(script: ModuleType, source: str) -> None:
