@@ -13,7 +13,7 @@ from upesi.spool.rows import DeliveryRow
 from upesi.spool.store import AcceptDone, CompleteDone, SpoolError
 from upesi.spool.tally import Tally
 
-__all__ = ["Accept", "Complete", "Item", "Operation", "Release"]
+__all__ = ["Accept", "Claim", "Complete", "Item", "Operation", "Release"]
 
 Result = TypeVar("Result")
 
@@ -128,3 +128,9 @@ class Operation(Item, Generic[Result]):
     def finish(self) -> None:
         """Call `done`."""
         self.done(self.error, None if self.error is not None else self.result)
+
+
+class Claim(Operation[set[int]]):
+    """An operation that makes deliveries ours: its result are their ids, which go back if nobody can be told of them."""
+
+    __slots__ = ()

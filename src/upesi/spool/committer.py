@@ -2,20 +2,19 @@
 
     take all that waits -> bodies of large messages to their files, synced
     -> BEGIN IMMEDIATE, ledger, COMMIT      (the write lock of all processes: no sync inside)
-    -> fdatasync of the log                 (docs/adr/0001-wal-sync.md)
-    -> one call onto the event loop that runs every `done` of the batch
-    -> files of bodies that have gone
+    -> to `syncer`, which makes it durable and answers, while this thread goes on
     -> a wait for company (`pace`)
 
 Failures. A row that cannot be written fails alone. No room: the batch is answered with SpoolFull, the connection lives on.
-An I/O error: the batch is answered with an error, connection and log descriptor are thrown away, and the next batch opens
-them anew. If it was the sync that failed, the batch *is* committed for every reader but perhaps not on the disk; before
+An I/O error: the batch is answered with an error, connection and log descriptors are thrown away, and the next batch opens
+them anew. If it was a sync that failed, the batch *is* committed for every reader but perhaps not on the disk; before
 anything else is written, the log is mended and what was answered with an error is undone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,12 +34,14 @@ from upesi.mail.ids import MessageId
 from upesi.spool.batch import Accept, Complete, Item
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.body_file import error_from
+from upesi.spool.failures import spool_error
 from upesi.spool.ledger import Ledger
 from upesi.spool.pace import Pace
-from upesi.spool.store import SpoolDamaged, SpoolError, SpoolFull
-from upesi.spool.undo import Undo, undo
+from upesi.spool.store import SpoolError
+from upesi.spool.syncer import SYNCERS, Commit, Syncer, fail, tell
+from upesi.spool.undo import undo
 
-__all__ = ["Committer", "Died", "Notice", "spool_error"]
+__all__ = ["Committer", "Died", "Notice"]
 
 Notice = Callable[[str, str], None]
 Died = Callable[[BaseException], None]
@@ -49,16 +50,26 @@ Died = Callable[[BaseException], None]
 _MAX_BATCH = 500
 
 
-def spool_error(error: DatabaseError) -> SpoolError:
-    """Return what callers of the spool are told of a database's error."""
-    if isinstance(error, DatabaseFull):
-        return SpoolFull(str(error))
-    if isinstance(error, DatabaseCorrupt):
-        return SpoolDamaged(str(error))
-    return SpoolError(str(error))
-
-
 _NEVER = 1 << 60
+
+
+class _Opened:
+    """What the writer has open: a connection, its place in the queue before the write lock, a descriptor of the log for each syncer."""
+
+    __slots__ = ("_stack", "database", "logs", "turn")
+
+    def __init__(self, path: Path, mode: Sync) -> None:
+        """Raises DatabaseError, and has nothing open then."""
+        with contextlib.ExitStack() as stack:
+            self.database = stack.enter_context(contextlib.closing(Database.open(path, sync=mode)))
+            self.turn = stack.enter_context(contextlib.closing(Turn(path)))
+            # the log's last: it must not outlive the connection, which keeps the file from being removed
+            self.logs = [stack.enter_context(contextlib.closing(WalSync(path))) for _ in range(SYNCERS)]
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._stack.close()
 
 
 class Committer:
@@ -89,22 +100,21 @@ class Committer:
         self._enough = _NEVER
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
-        self._database: Database | None = None
-        self._wal: WalSync | None = None
-        self._turn: Turn | None = None
-        self._undo = Undo()
+        self._opened: _Opened | None = None
+        self._syncer = Syncer(loop, bodies, self._end)
         self._writer = threading.Thread(target=self._live, name="spool-writer", daemon=True)
 
     def start(self) -> None:
         """Open the database, so that a spool that cannot be written refuses to start, and start the thread."""
         self._open()
+        self._syncer.start()
         self._writer.start()
 
     def submit(self, item: Item) -> None:
         """Have `item` written with the next commit."""
         if self._closing:
             item.error = SpoolError("the spool is closed")
-            self._loop.call_soon(self._finish, [item])
+            tell(self._loop, [[item]])
             return
         self._pending.append(item)
         if self._idle:
@@ -120,6 +130,7 @@ class Committer:
         self._wake.put(None)
         if self._writer.ident is not None:
             self._writer.join()
+            self._syncer.close()
 
     # the writer's thread from here on
 
@@ -127,9 +138,12 @@ class Committer:
         try:
             self._run()
         except BaseException as error:
-            # Whatever it was: a writer that died in silence would hold every session for ever
-            self._closing = True
-            self._loop.call_soon_threadsafe(self._died, error)
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """Have the worker end, whatever it was: a writer or a syncer that died in silence would hold every session for ever."""
+        self._closing = True
+        self._loop.call_soon_threadsafe(self._died, error)
 
     def _run(self) -> None:
         pending, pace = self._pending, Pace()
@@ -166,49 +180,29 @@ class Committer:
         self._enough = _NEVER
 
     def _commit(self, batch: list[Item]) -> None:
-        unlink: list[MessageId] = []
         try:
-            unlink = self._write(batch)
+            self._write(batch)
         except DatabaseError as error:
             self._fail(batch, spool_error(error))
         except Exception as error:  # a bug of ours must answer its callers and leave the thread alive
             self._notice("spool.failed", f"{type(error).__name__}: {error}")
             self._discard()
             self._fail(batch, SpoolError("internal error"))
-        try:
-            self._loop.call_soon_threadsafe(self._finish, batch)
-        except RuntimeError:
-            # the loop has been closed under us: nobody is left to be told
-            pass
-        for id in unlink:
-            self._bodies.remove(id)
 
     def _fail(self, batch: Sequence[Item], error: SpoolError) -> None:
-        for item in batch:
-            if item.error is None:
-                item.error = error
+        fail(batch, error)
+        tell(self._loop, [batch])
 
-    def _finish(self, batch: list[Item]) -> None:
-        """On the event loop: tell everybody; one that raises does not keep the news from the others."""
-        for item in batch:
-            try:
-                item.finish()
-            except Exception as error:
-                self._loop.call_exception_handler({"message": "a spool callback failed", "exception": error})
-
-    def _write(self, batch: list[Item]) -> list[MessageId]:
-        """Commit `batch` and make it durable; return whose bodies are to be removed now."""
-        if self._database is None or self._wal is None or self._turn is None:
-            self._open()
-        database, wal, turn = self._database, self._wal, self._turn
-        assert database is not None
-        assert wal is not None
-        assert turn is not None
+    def _write(self, batch: list[Item]) -> None:
+        """Commit `batch` and hand it to the syncer, who answers it."""
+        if self._syncer.broken:
+            self._discard()
+        opened = self._opened or self._open()
         ledger = Ledger(self._epoch)
         kept = self._keep_bodies(batch)
         good = [item for item in batch if item.error is None]
         try:
-            self._transact(database, turn, ledger, good)
+            self._transact(opened, ledger, good)
         except (DatabaseIoError, DatabaseGone):
             self._discard()
             self._drop_bodies(kept)
@@ -217,31 +211,24 @@ class Committer:
             self._drop_bodies(kept)
             raise
         good = [item for item in good if item.error is None]
-        if any(item.durable for item in good):
-            try:
-                wal.sync()
-            except DatabaseError:
-                self._undo.note(good)
-                self._discard()
-                raise
-        ledger.finish(good)
-        return ledger.unlink
+        self._syncer.hand(Commit(batch, good, ledger), opened.logs)
 
-    def _transact(self, database: Database, turn: Turn, ledger: Ledger, items: list[Item]) -> None:
+    def _transact(self, opened: _Opened, ledger: Ledger, items: list[Item]) -> None:
         try:
-            with turn.taken(), database.transaction():
-                ledger.apply(database, items)
+            with opened.turn.taken(), opened.database.transaction():
+                ledger.apply(opened.database, items)
         except (DatabaseFull, DatabaseIoError, DatabaseGone):
             raise
         except DatabaseError as error:
             if not items or not _own_fault(error):
                 raise
             ledger.unlink.clear()
-            self._one_by_one(database, turn, ledger, items)
+            self._one_by_one(opened, ledger, items)
 
-    def _one_by_one(self, database: Database, turn: Turn, ledger: Ledger, items: list[Item]) -> None:
+    def _one_by_one(self, opened: _Opened, ledger: Ledger, items: list[Item]) -> None:
         """Write the batch again, each item on its own, so that the one that cannot be written fails alone."""
-        with turn.taken(), database.transaction():
+        database = opened.database
+        with opened.turn.taken(), database.transaction():
             for item in items:
                 before = len(ledger.unlink)
                 database.run("SAVEPOINT item")
@@ -274,42 +261,32 @@ class Committer:
         for id in kept:
             self._bodies.remove(id)
 
-    def _open(self) -> None:
-        """Open connection and log; mend and undo first what a failed sync left behind."""
-        database = Database.open(self._path, sync=self._mode)
-        wal: WalSync | None = None
-        turn: Turn | None = None
+    def _open(self) -> _Opened:
+        """Open connection and log; mend and undo first what a failed sync left behind. The syncer has nothing left."""
+        opened = _Opened(self._path, self._mode)
         try:
-            turn = Turn(self._path)
-            wal = WalSync(self._path)
-            wal.check()
-            if wal.suspect:
+            log = opened.logs[0]
+            log.check()
+            if log.suspect:
                 mend(self._path)
                 self._notice("spool.mended", "the log has been verified, written again and synced")
-            if not self._undo.empty:
-                gone = undo(database, self._undo, self._epoch)
-                wal.sync()
-                self._undo = Undo()
+            if self._syncer.broken:
+                gone = undo(opened.database, self._syncer.undo, self._epoch)
+                log.sync()
+                self._syncer.forget()
                 self._drop_bodies(gone)
         except BaseException:
-            if wal is not None:
-                wal.close()
-            if turn is not None:
-                turn.close()
-            database.close()
+            opened.close()
             raise
-        self._database, self._wal, self._turn = database, wal, turn
+        self._opened = opened
+        return opened
 
     def _discard(self) -> None:
-        database, self._database = self._database, None
-        wal, self._wal = self._wal, None
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            turn.close()
-        if wal is not None:
-            wal.close()
-        if database is not None:
-            database.close()
+        # what the syncer still has is in a log that is about to be closed
+        self._syncer.drain()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
 
 def _own_fault(error: DatabaseError) -> bool:

@@ -22,10 +22,11 @@ from upesi.database.errors import DatabaseCorrupt, DatabaseError, DatabaseIoErro
 from upesi.database.sqlite import Database, Sync
 from upesi.mail.ids import MessageId
 from upesi.spool import queries
-from upesi.spool.batch import Accept, Complete, Item, Operation, Release
+from upesi.spool.batch import Accept, Claim, Complete, Item, Operation, Release
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.body_file import FileBody
-from upesi.spool.committer import Committer, Died, Notice, spool_error
+from upesi.spool.committer import Committer, Died, Notice
+from upesi.spool.failures import spool_error
 from upesi.spool.folder import FolderLock, join_members
 from upesi.spool.keeper import Keeper
 from upesi.spool.queries import Candidates
@@ -248,7 +249,8 @@ class SqliteStore:
             ids = [delivery.id for delivery in found.deliveries]
             return queries.claim(database, tally, queue, ids, self._epoch, found.alone)
 
-        return _active(found.deliveries, await self._operate(act))
+        claimed: set[int] = await self._operate(act, Claim)
+        return _active(found.deliveries, claimed)
 
     async def claim_expired(self, queues: Collection[str], now: float, limit: int) -> list[Delivery]:
         """Make up to `limit` waiting deliveries of `queues` whose time was over at `now` ACTIVE under our epoch; return them."""
@@ -266,7 +268,8 @@ class SqliteStore:
             claims = [queries.claim(database, tally, queue, ids, self._epoch) for queue, ids in by_queue.items()]
             return set().union(*claims)
 
-        return _active(found.deliveries, await self._operate(act))
+        claimed: set[int] = await self._operate(act, Claim)
+        return _active(found.deliveries, claimed)
 
     def _tell_damaged(self, found: Candidates) -> None:
         for number, reason in found.damaged:
@@ -330,7 +333,9 @@ class SqliteStore:
         if reader is not None:
             reader.close()
 
-    async def _operate(self, act: Callable[[Database, Tally], Result]) -> Result:
+    async def _operate(
+        self, act: Callable[[Database, Tally], Result], kind: type[Operation[Result]] = Operation
+    ) -> Result:
         future: asyncio.Future[Result] = self._loop.create_future()
 
         def done(error: SpoolError | None, result: Result | None) -> None:
@@ -341,7 +346,7 @@ class SqliteStore:
             else:
                 future.set_result(result)  # type: ignore[arg-type]
 
-        item: Item = Operation(act, done)
+        item: Item = kind(act, done)
         self._committer.submit(item)
         return await future
 

@@ -11,7 +11,7 @@ from typing import cast
 
 from upesi.database.sqlite import Database, Integers
 from upesi.mail.ids import MessageId
-from upesi.spool.batch import Accept, Complete, Item
+from upesi.spool.batch import Accept, Claim, Complete, Item
 from upesi.spool.ledger import remove_ended
 from upesi.spool.records import DeliveryState
 from upesi.spool.tally import Tally
@@ -22,7 +22,7 @@ _ACTIVE = int(DeliveryState.ACTIVE)
 
 
 class Undo:
-    """What is to be taken back: messages whose clients were refused, deliveries that nobody was told of."""
+    """What is to be taken back: messages whose clients were refused, deliveries ours that nobody was told of."""
 
     __slots__ = ("born", "messages")
 
@@ -43,6 +43,8 @@ class Undo:
             elif isinstance(item, Complete) and item.applied:
                 self.born += [row.id for row in item.remaining]
                 self.born += [row.id for spawn in item.spawn for row in spawn.deliveries]
+            elif isinstance(item, Claim) and item.result is not None:
+                self.born += item.result
 
 
 def undo(database: Database, what: Undo, epoch: int) -> list[MessageId]:

@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ from upesi.spool.admin import Selector
 from upesi.spool.records import Completion
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolError
+from upesi.spool.syncer import SYNCERS
+
+ELSEWHERE = "host:other:25"
 
 
 class Disk:
@@ -126,9 +130,114 @@ async def test_what_follows_from_a_refused_end_waits(engine: SqliteEngine, store
     disk.failures = 1
     with pytest.raises(SpoolError):
         await complete(store, Completion(born.id, message.id, (engine.delivery(claim=True, attempts=1),)))
-    await accept(store, engine.message(engine.delivery("host:other:25")))
+    await accept(store, engine.message(engine.delivery(ELSEWHERE)))
     (again,) = await store.claim(QUEUE, engine.clock.now, 10)
     assert (again.message, again.attempts) == (message.id, 1)
+
+
+async def test_what_a_refused_claim_took_is_given_back(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """A claim beside a message whose sync fails is answered with an error; the deliveries are not lost in nobody's hands."""
+    waiting = engine.message(engine.delivery(claim=False))
+    await accept(store, waiting)
+    with disk.held():
+        told: list[asyncio.Future[object]] = list(await _occupied(engine, store, disk))
+        disk.failures = 1000
+        told.append(asyncio.ensure_future(store.claim(QUEUE, engine.clock.now, 10)))
+        await _seen(lambda: [queue.active for queue in engine.admin.summary() if queue.queue == QUEUE] == [1])
+        # in the same sync as the claim
+        told.append(_handed_in(engine, store))
+        await _seen(partial(_holds, engine, SYNCERS + 2))
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*told, return_exceptions=True)
+    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 2)
+    disk.failures = 0
+    await accept(store, engine.message(engine.delivery(ELSEWHERE)))
+    (again,) = await store.claim(QUEUE, engine.clock.now, 10)
+    assert again.message == waiting.id
+
+
+async def test_the_next_commit_does_not_wait_for_the_sync(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """While the disk works the next batches are committed; nobody is told before a sync that began behind the commit."""
+    before = disk.count
+    with disk.held():
+        told = await _occupied(engine, store, disk)
+        for number in (SYNCERS + 1, SYNCERS + 2):
+            told.append(_handed_in(engine, store))
+            await _seen(partial(_holds, engine, number))
+        assert not any(future.done() for future in told)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*told)
+    # the last two shared one, or had one each
+    assert SYNCERS < disk.count - before <= SYNCERS + 2
+
+
+async def test_a_failed_sync_refuses_what_was_committed_behind_it(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """Behind a hole in the log nothing is durable, though its own sync succeeds: all of it is refused and taken back."""
+    with disk.held():
+        refused = await _occupied(engine, store, disk)
+        refused.append(_handed_in(engine, store))
+        await _seen(partial(_holds, engine, SYNCERS + 1))
+        disk.failures = SYNCERS
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*refused, return_exceptions=True)
+    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    assert disk.failures == 0
+    await accept(store, engine.message())
+    assert engine.admin.count(Selector()) == 1
+    assert [(queue.active, queue.ready) for queue in engine.admin.summary()] == [(1, 0)]
+
+
+async def test_one_of_several_syncs_fails(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """Whoever was acknowledged beside it stays, whoever was refused goes, whichever of the threads it was."""
+    with disk.held():
+        told = await _occupied(engine, store, disk)
+        disk.failures = 1
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*told, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, SpoolError)]
+    assert refused
+    await accept(store, engine.message())
+    assert engine.admin.count(Selector()) == SYNCERS - len(refused) + 1
+
+
+async def test_close_waits_for_the_sync_of_what_was_committed(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """Who was taken in before the end is told how it ended."""
+    with disk.held():
+        told = await _occupied(engine, store, disk)
+        closing = asyncio.ensure_future(engine.restart())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+    async with asyncio.timeout(60):
+        await asyncio.gather(closing, *told)
+
+
+def _handed_in(engine: SqliteEngine, store: SqliteStore) -> asyncio.Future[object]:
+    return asyncio.ensure_future(accept(store, engine.message(engine.delivery(ELSEWHERE))))
+
+
+async def _occupied(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> list[asyncio.Future[object]]:
+    """Hand in a message for each syncer, so that each waits for a disk that is held."""
+    told = []
+    for _ in range(SYNCERS):
+        before = disk.count
+        told.append(_handed_in(engine, store))
+        await _busy(disk, before)
+    return told
+
+
+def _holds(engine: SqliteEngine, number: int) -> bool:
+    return engine.admin.count(Selector()) == number
+
+
+async def _seen(sight: Callable[[], bool]) -> None:
+    """Wait until a reader sees it."""
+    async with asyncio.timeout(60):
+        while not sight():  # noqa: ASYNC110 -- the thread tells nobody
+            await asyncio.sleep(0.001)
 
 
 async def test_one_sync_serves_a_whole_batch(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
