@@ -261,7 +261,7 @@ def main(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return 0
-    print("compile: the modules on the path of every message (half a minute; UPESI_PURE=1 leaves it out)")
+    print("compile: the modules on the path of every message (about a minute; UPESI_PURE=1 leaves it out)")
     started = time.monotonic()
     compile_modules()
     print(f"compile: {len(built()) - 1} modules in {time.monotonic() - started:.0f} s")

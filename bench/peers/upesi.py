@@ -79,7 +79,7 @@ class UpesiConfigured(_Upesi):
         return self.folder / "upesi.toml"
 
     def argv(self) -> list[str]:
-        """Return `upesi serve`, under the wrapper (strace) if there is one."""
+        """Return `upesi serve`, under the wrapper (`env`) if there is one."""
         self.configuration.write_text(self._text)
         setting = ["--set", f"spool.path={self.spool}"]
         return [*self._wrapper, upesi_command(), "serve", "-c", str(self.configuration), *setting]

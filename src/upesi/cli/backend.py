@@ -91,6 +91,7 @@ async def _awaited(result: Awaitable[object]) -> object:
 def _offline(config: Config) -> Iterator[Offline]:
     from pathlib import Path
 
+    from upesi.runtime.obstacles import nobody_sends
     from upesi.runtime.queue_commands import queue_handlers
     from upesi.spool.admin import SpoolAdmin
     from upesi.spool.schema import DATABASE_NAME
@@ -107,6 +108,6 @@ def _offline(config: Config) -> Iterator[Offline]:
 
     admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
     try:
-        yield Offline(queue_handlers(admin, at_once, nobody_to_recall))
+        yield Offline(queue_handlers(admin, at_once, nobody_to_recall, nobody_sends))
     finally:
         admin.close()

@@ -213,6 +213,7 @@ _OBSTACLES = {
     "plugin": "a plugin is being asked about mail of this queue",
     "routing": "its next hop is being looked up",
     "in-turn": "others of its queue are before it",
+    "stopped": "no server is running here: `upesi serve` sends it",
 }
 
 
@@ -269,8 +270,11 @@ def _nothing_more(command: Change) -> Change:
     return command
 
 
-def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False) -> Change:
-    """Make a command that changes what is selected, after saying how much that is; with `bounces`, it can tell the senders."""
+def _change(name: str, verb: str, done: str, help: str, *, final: bool = False) -> Change:
+    """Make a command that changes what is selected, after saying how much that is.
+
+    What is `final` asks even where one message is named, and can tell the senders.
+    """
 
     @queue.command(name, help=help)
     @targeted
@@ -280,7 +284,7 @@ def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False
     @click.option("--all", "everything", is_flag=True, help="The whole queue; needed where nothing else selects.")
     @click.option("--count", "only_count", is_flag=True, help="Only say how many deliveries it would be.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
-    @(_BOUNCE if bounces else _nothing_more)
+    @(_BOUNCE if final else _nothing_more)
     def change(
         target: Target,
         /,
@@ -305,7 +309,8 @@ def _change(name: str, verb: str, done: str, help: str, *, bounces: bool = False
             if only_count:
                 output.say(f"{_deliveries(number)} would be {become}", {"count": number})
                 return
-            if number and not yes:
+            named = set(_selector(conditions)) == {"message"} and not final
+            if number and not yes and not named:
                 confirm(f"{verb.capitalize()} {_deliveries(number)}?")
             with patience(become):
                 answer = _repeat(backend, f"queue.{asked}", conditions)
@@ -350,7 +355,7 @@ _change(
     "cancel",
     "cancelled",
     "Take messages out of the queue for good. Their senders are not told, unless with --bounce.",
-    bounces=True,
+    final=True,
 )
 
 
@@ -380,7 +385,7 @@ def _next(row: dict[str, object], now: float) -> str | None:
     if moment is None:
         return None
     # due, and nobody knows until when something is in the way: "now" would be a promise
-    in_the_way = moment <= now and row.get("reason") in ("paused", "connection-limit", "machine-limit")
+    in_the_way = moment <= now and row.get("reason") in ("stopped", "paused", "connection-limit", "machine-limit")
     return str(row["reason"]) if in_the_way else _in(moment, now)
 
 

@@ -13,7 +13,7 @@ import msgspec
 from upesi.mail.outcome import Outcome
 from upesi.spool.listing import Listed, QueueSummary, Why
 
-__all__ = ["AskWorkers", "Obstacle", "explained", "explained_queues", "nobody_knows"]
+__all__ = ["AskWorkers", "Obstacle", "explained", "explained_queues", "nobody_knows", "nobody_sends"]
 
 # queues asked about at once: a question of a megabyte at most
 _MOST_QUEUES = 4000
@@ -34,8 +34,13 @@ class Obstacle(msgspec.Struct, frozen=True):
 
 
 async def nobody_knows(queues: list[str]) -> list[object]:
-    """Answer where no worker runs."""
+    """Answer where no worker can be asked."""
     return []
+
+
+async def nobody_sends(queues: list[str]) -> list[object]:
+    """Answer where no server runs: "now" would be a promise that nobody keeps."""
+    return [msgspec.to_builtins(Obstacle(queue, "stopped")) for queue in queues]
 
 
 async def explained(rows: Sequence[Listed | Why], ask: AskWorkers, now: float) -> list[dict[str, object]]:

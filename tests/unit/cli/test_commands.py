@@ -261,6 +261,22 @@ def test_a_message_is_named_by_its_id_alone(queue: str) -> None:
     assert "two messages are named" in refused.output
 
 
+def test_one_message_that_is_named_needs_no_yes(queue: str) -> None:
+    """Whoever names one message means it, and what was held can be released; taking it out of the queue for good asks all the same."""
+    for command in ("hold", "release", "retry"):
+        assert answer("queue", command, FIRST.hex(), "-c", queue) == {"changed": 1, "active": 0}
+    assert "add --yes" in run("queue", "cancel", FIRST.hex(), "-c", queue).stderr
+    assert "add --yes" in run("queue", "hold", "--domain", "b.example", "-c", queue).stderr
+
+
+def test_without_a_server_nothing_is_promised(config: str) -> None:
+    """What is due is not sent "now" where nobody sends."""
+    assert answer("queue", "retry", FIRST.hex(), "-c", config) == {"changed": 1, "active": 0}
+    row = run("queue", "list", "--domain", "b.example", "-c", config).stdout.splitlines()[1]
+    assert " stopped " in row
+    assert "no server is running here: `upesi serve` sends it" in run("queue", "why", FIRST.hex(), "-c", config).stdout
+
+
 def test_nothing_is_changed_by_accident(queue: str) -> None:
     """Neither without a selection, nor without a yes where nobody can be asked: exit code 2."""
     for arguments, said in (((), "or --all"), (("--all",), "add --yes")):
