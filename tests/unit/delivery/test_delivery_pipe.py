@@ -158,6 +158,12 @@ def test_programs_end_with_their_worker(tmp_path: Path) -> None:
     assert not whole.exists()
 
 
+def test_a_program_that_is_being_started_ends_with_its_worker() -> None:
+    """Between its start and the moment at which we are told of it, it is not among those that run."""
+    work = run(shell("sleep 1000"), attempt(), then=PipeAgent.close)
+    assert work.kinds == ["deferred"]
+
+
 @pytest.mark.parametrize(
     ("template", "kind"), [("{sender}", "failed"), ("--from={sender}", "delivered"), ("-{sender}", "delivered")]
 )

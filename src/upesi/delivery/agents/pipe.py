@@ -45,11 +45,12 @@ _LOOP = failed("5.4.6", "mail loops: it has been delivered to this recipient by 
 class PipeAgent:
     """Runs `programs`, by their names."""
 
-    __slots__ = ("_groups", "_loop", "_programs")
+    __slots__ = ("_closed", "_groups", "_loop", "_programs")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, programs: Mapping[str, Program]) -> None:
         self._loop = loop
         self._programs = programs
+        self._closed = False
         # process groups that run
         self._groups: set[int] = set()
 
@@ -62,7 +63,8 @@ class PipeAgent:
         return LocalSending(self._loop, work, lambda attempt: self._deliver(name, attempt))
 
     def close(self) -> None:
-        """End whatever runs."""
+        """End whatever runs, and whatever is being started."""
+        self._closed = True
         for group in tuple(self._groups):
             _signal(group, signal.SIGKILL)
 
@@ -93,6 +95,9 @@ class PipeAgent:
             output.close()
             return _UNSPEAKABLE
         self._groups.add(process.pid)
+        if self._closed:
+            # it was not among them yet
+            _signal(process.pid, signal.SIGKILL)
         try:
             output.begin()
             status = await _ended(process, pieces, program.deadline)
