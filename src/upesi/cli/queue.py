@@ -133,7 +133,8 @@ def show(target: Target, as_json: bool, id: str) -> None:
         for row in deliveries
     ]
     columns = ["queue", "state", "recipients", "tries", "next", "last reply"]
-    output.table(*_with("labels", [_labels(row) for row in deliveries], columns, rows), deliveries)
+    table = _with("held because", [_aside(row) for row in deliveries], columns, rows)
+    output.table(*_with("labels", [_labels(row) for row in deliveries], *table), deliveries)
 
 
 def _with(

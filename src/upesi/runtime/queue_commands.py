@@ -116,16 +116,20 @@ class _Looking:
 
     async def list(self, call: Call) -> object:
         wish = call.arguments_as(Listing)
-        rows, reasons = await self._ask(partial(self._list, wish))
+        return await self._told(partial(self._admin.list, wish.selector, min(wish.limit, _MOST), wish.after))
+
+    async def _told(self, question: Callable[[], Sequence[Listed]]) -> Sequence[dict[str, object]]:
+        """Return the rows that `question` finds as tables, each with what stands in its way or why it was set aside."""
+        rows, reasons = await self._ask(partial(self._found, question))
         tables = await explained(rows, self._ask_workers, time.time())
         for row, table in zip(rows, tables, strict=True):
             if row.delivery in reasons:
                 table["set_aside"] = reasons[row.delivery]
         return tables
 
-    def _list(self, wish: Listing) -> tuple[Sequence[Listed], dict[int, str]]:
-        """Return a page of a listing, and why what is held in it was set aside, by the number of the delivery."""
-        rows = self._admin.list(wish.selector, min(wish.limit, _MOST), wish.after)
+    def _found(self, question: Callable[[], Sequence[Listed]]) -> tuple[Sequence[Listed], dict[int, str]]:
+        """Return what `question` finds, and why what is held of it was set aside, by the number of the delivery."""
+        rows = question()
         # a row that cannot be read is listed as held, and may name no message
         held = dict.fromkeys(row.message for row in rows if row.state == "held" and not row.problem)
         whys = (why for message in held for why in self._admin.why(message))
@@ -138,7 +142,10 @@ class _Looking:
         return await explained_queues(await self._ask(self._admin.summary), self._ask_workers, time.time())
 
     async def show(self, call: Call) -> object:
-        return await self._ask(partial(self._admin.show, call.arguments_as(One).id))
+        shown = await self._ask(partial(self._admin.show, call.arguments_as(One).id))
+        if shown is None:
+            return None
+        return {**msgspec.to_builtins(shown), "deliveries": await self._told(lambda: shown.deliveries)}
 
     async def why(self, call: Call) -> object:
         rows = await self._ask(partial(self._admin.why, call.arguments_as(One).id))

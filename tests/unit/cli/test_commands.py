@@ -247,6 +247,7 @@ def test_a_listing_says_why_mail_is_held(config: str) -> None:
     rows = answer("queue", "list", "-c", config)
     assert isinstance(rows, list)
     assert [row.get("set_aside") for row in rows] == ["", None, "spam: 9 points"]
+    assert run("queue", "show", id.hex(), "-c", config).stdout.splitlines()[-1].endswith("  spam: 9 points")
     run("queue", "release", *one, "--yes")
     assert "spam: 9 points" not in run("queue", "list", *one).stdout
 
