@@ -2,7 +2,7 @@
 
     take all that waits -> bodies of large messages to their files, synced
     -> BEGIN IMMEDIATE, ledger, COMMIT      (the write lock of all processes: no sync inside)
-    -> to `syncer`, which makes it durable and answers, while this thread goes on
+    -> to `syncer`, which makes it durable and answers, while this thread goes on if the disk is slow
     -> a wait for company (`pace`)
 
 Failures. A row that cannot be written fails alone. No room: the batch is answered with SpoolFull, the connection lives on.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -38,7 +39,7 @@ from upesi.spool.failures import spool_error
 from upesi.spool.ledger import Ledger
 from upesi.spool.pace import Pace
 from upesi.spool.store import SpoolError
-from upesi.spool.syncer import SYNCERS, Commit, Syncer, fail, tell
+from upesi.spool.syncer import DESCRIPTORS, Commit, Syncer, fail, tell
 from upesi.spool.undo import undo
 
 __all__ = ["Committer", "Died", "Notice"]
@@ -54,7 +55,7 @@ _NEVER = 1 << 60
 
 
 class _Opened:
-    """What the writer has open: a connection, its place in the queue before the write lock, a descriptor of the log for each syncer."""
+    """What the writer has open: a connection, its place in the queue before the write lock, descriptors of the log for the syncer."""
 
     __slots__ = ("_stack", "database", "logs", "turn")
 
@@ -64,7 +65,7 @@ class _Opened:
             self.database = stack.enter_context(contextlib.closing(Database.open(path, sync=mode)))
             self.turn = stack.enter_context(contextlib.closing(Turn(path)))
             # the log's last: it must not outlive the connection, which keeps the file from being removed
-            self.logs = [stack.enter_context(contextlib.closing(WalSync(path))) for _ in range(SYNCERS)]
+            self.logs = [stack.enter_context(contextlib.closing(WalSync(path))) for _ in range(DESCRIPTORS)]
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class Committer:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
         self._opened: _Opened | None = None
-        self._syncer = Syncer(loop, bodies, self._end)
+        self._syncer = Syncer(loop, bodies, self._end, time.monotonic)
         self._writer = threading.Thread(target=self._live, name="spool-writer", daemon=True)
 
     def start(self) -> None:

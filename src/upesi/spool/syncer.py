@@ -1,4 +1,4 @@
-"""The threads that make commits durable while the writer goes on to the next one.
+"""Making commits durable: on the writer's thread while the disk is quick, on threads of our own while it is slow.
 
     takes every commit that was handed over and that no other thread has
     -> one fdatasync of the log for all of them, by a descriptor of its own   (docs/adr/0001-wal-sync.md)
@@ -8,7 +8,8 @@
 A disk that needs 5 ms for a sync makes a session wait for 5 ms. If the writer waited as well, all sessions of a worker would go in step
 while its processor rests; with one thread here, a commit waits for half of the sync before its own. Relayed messages/s of 50 sessions,
 by turns, syncs 5 ms slower: 2,606 without these threads, 2,939 with one, 3,212 with two, 3,182 with three; 20 ms slower: 1,131,
-1,131, 1,413, 1,519. On a fast disk one cannot be told from the other.
+1,131, 1,413, 1,519. Where a sync is over before the next batch is worth a commit, they cost more than they gain: batches become
+smaller, and one more thread wants the interpreter lock (a tenth less, by turns). So what the last sync took decides.
 
 If a sync fails, what it was for is answered with an error and noted in `undo`, and `broken` is set. The log is suspect from then on, for
 every thread and process, so what is handed over behind it fails likewise. The writer, before it writes again, waits until nothing is
@@ -31,10 +32,14 @@ from upesi.spool.ledger import Ledger
 from upesi.spool.store import SpoolError
 from upesi.spool.undo import Undo
 
-__all__ = ["SYNCERS", "Commit", "Syncer", "fail", "tell"]
+__all__ = ["DESCRIPTORS", "Commit", "Syncer", "fail", "tell"]
 
 # Syncs under way at a time. What is handed over meanwhile waits, and shares the next one: no more than sessions and attempts can hold
 SYNCERS = 3
+# of the log: one for each thread, and the writer's
+DESCRIPTORS = SYNCERS + 1
+# Seconds. A commit takes one to two and a half milliseconds, and the wait for company as long
+_QUICK = 0.002
 
 
 class Commit:
@@ -52,12 +57,19 @@ class Syncer:
     """The sync threads of one worker. All methods, `broken` and `undo` belong to the writer's thread."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, bodies: BodyFolder, died: Callable[[BaseException], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bodies: BodyFolder,
+        died: Callable[[BaseException], None],
+        monotonic: Callable[[], float],
     ) -> None:
         """`died` is called on a thread of ours if that ends by an error: what it had is never answered."""
         self._loop = loop
         self._bodies = bodies
         self._died = died
+        self._monotonic = monotonic
+        # whether the last sync was
+        self._quick = True
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -80,7 +92,10 @@ class Syncer:
             thread.start()
 
     def hand(self, commit: Commit, logs: Sequence[WalSync]) -> None:
-        """Have `commit` made durable and its callers told. `logs` are `SYNCERS` descriptors, open until `drain` returns."""
+        """Have `commit` made durable and its callers told. `logs` are `DESCRIPTORS` of the log, open until `drain` returns."""
+        if self._quick:
+            self._settle([commit], logs[SYNCERS])
+            return
         with self._news:
             self._left += 1
         self._handed.put((commit, logs))
@@ -103,7 +118,7 @@ class Syncer:
             if thread.ident is not None:
                 thread.join()
 
-    # the threads from here on
+    # the threads from here on, and the writer's where the disk is quick
 
     def _live(self, number: int) -> None:
         try:
@@ -147,7 +162,7 @@ class Syncer:
     def _settle(self, commits: Sequence[Commit], log: WalSync) -> None:
         try:
             if any(item.durable for commit in commits for item in commit.good):
-                log.sync()
+                self._sync(log)
         except DatabaseError as error:
             self._refuse(commits, spool_error(error))
             unlink = []
@@ -158,6 +173,11 @@ class Syncer:
         tell(self._loop, [commit.batch for commit in commits])
         for id in unlink:
             self._bodies.remove(id)
+
+    def _sync(self, log: WalSync) -> None:
+        before = self._monotonic()
+        log.sync()
+        self._quick = self._monotonic() - before < _QUICK
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         with self._news:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -24,6 +25,7 @@ from upesi.spool.store import SpoolError
 from upesi.spool.syncer import SYNCERS
 
 ELSEWHERE = "host:other:25"
+QUICK, SLOW = "a quick disk", "a slow disk"
 
 
 class Disk:
@@ -67,9 +69,19 @@ async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
     await made.close()
 
 
-@pytest.fixture
-async def store(engine: SqliteEngine) -> SqliteStore:
-    return await engine.worker()
+@pytest.fixture(params=[QUICK, SLOW])
+async def store(request: pytest.FixtureRequest, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> SqliteStore:
+    """One worker that found its disk quick, and so syncs on the writer's thread, or slow, and so does it on others, however busy we are."""
+    monkeypatch.setattr("upesi.spool.syncer._QUICK", 0.0 if request.param == SLOW else math.inf)
+    made = await engine.worker()
+    message = engine.message()
+    (born,) = await accept(made, message)
+    await complete(made, Completion(born.id, message.id))
+    return made
+
+
+quick_only = pytest.mark.parametrize("store", [QUICK], indirect=True)
+slow_only = pytest.mark.parametrize("store", [SLOW], indirect=True)
 
 
 async def test_a_refused_message_is_taken_back_whole(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
@@ -135,6 +147,7 @@ async def test_what_follows_from_a_refused_end_waits(engine: SqliteEngine, store
     assert (again.message, again.attempts) == (message.id, 1)
 
 
+@slow_only
 async def test_what_a_refused_claim_took_is_given_back(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
     """A claim beside a message whose sync fails is answered with an error; the deliveries are not lost in nobody's hands."""
     waiting = engine.message(engine.delivery(claim=False))
@@ -156,6 +169,7 @@ async def test_what_a_refused_claim_took_is_given_back(engine: SqliteEngine, sto
     assert again.message == waiting.id
 
 
+@slow_only
 async def test_the_next_commit_does_not_wait_for_the_sync(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
     """While the disk works the next batches are committed; nobody is told before a sync that began behind the commit."""
     before = disk.count
@@ -171,6 +185,7 @@ async def test_the_next_commit_does_not_wait_for_the_sync(engine: SqliteEngine, 
     assert SYNCERS < disk.count - before <= SYNCERS + 2
 
 
+@slow_only
 async def test_a_failed_sync_refuses_what_was_committed_behind_it(
     engine: SqliteEngine, store: SqliteStore, disk: Disk
 ) -> None:
@@ -189,6 +204,7 @@ async def test_a_failed_sync_refuses_what_was_committed_behind_it(
     assert [(queue.active, queue.ready) for queue in engine.admin.summary()] == [(1, 0)]
 
 
+@slow_only
 async def test_one_of_several_syncs_fails(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
     """Whoever was acknowledged beside it stays, whoever was refused goes, whichever of the threads it was."""
     with disk.held():
@@ -202,6 +218,7 @@ async def test_one_of_several_syncs_fails(engine: SqliteEngine, store: SqliteSto
     assert engine.admin.count(Selector()) == SYNCERS - len(refused) + 1
 
 
+@slow_only
 async def test_close_waits_for_the_sync_of_what_was_committed(
     engine: SqliteEngine, store: SqliteStore, disk: Disk
 ) -> None:
@@ -246,6 +263,7 @@ async def test_one_sync_serves_a_whole_batch(engine: SqliteEngine, store: Sqlite
     assert 1 <= disk.count <= 10
 
 
+@quick_only
 async def test_those_who_come_together_share_a_commit(
     engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +281,7 @@ async def test_those_who_come_together_share_a_commit(
     assert disk.count == 1
 
 
+@quick_only
 async def test_close_waits_for_no_company(
     engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

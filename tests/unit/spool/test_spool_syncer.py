@@ -1,0 +1,91 @@
+"""Where syncs are made: on the writer's thread while the disk is quick, beside it while it is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from upesi.database.wal import WalSync
+from upesi.spool.batch import Item
+from upesi.spool.bodies import BodyFolder
+from upesi.spool.ledger import Ledger
+from upesi.spool.syncer import DESCRIPTORS, Commit, Syncer
+
+
+class Disk:
+    """A log whose syncs take `seconds` of a clock that does not run otherwise; remembers on which threads they were."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.now = 0.0
+        self.threads: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sync(self) -> None:
+        self.threads.append(threading.current_thread().name)
+        self.now += self.seconds
+
+    @property
+    def beside(self) -> list[bool]:
+        """Of each sync, whether it was on another thread than the writer's, which is the test's."""
+        return [name.startswith("spool-syncer") for name in self.threads]
+
+
+class Told(Item):
+    """Counts how often somebody was told."""
+
+    __slots__ = ("times",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def finish(self) -> None:
+        self.times += 1
+
+
+@pytest.fixture
+def disk() -> Disk:
+    return Disk()
+
+
+@pytest.fixture
+async def syncer(disk: Disk, tmp_path: Path) -> AsyncIterator[Syncer]:
+    made = Syncer(asyncio.get_running_loop(), BodyFolder(tmp_path, 1000), lambda error: None, disk.clock)
+    made.start()
+    yield made
+    made.close()
+
+
+async def test_the_last_sync_decides_where_the_next_one_is(syncer: Syncer, disk: Disk) -> None:
+    """A slow disk is told by one slow sync, and a quick one by one quick one; everybody is told once, whoever makes it."""
+    told = []
+    for seconds in (0.0005, 0.005, 0.005, 0.0005, 0.0005):
+        disk.seconds = seconds
+        item = Told()
+        syncer.hand(Commit([item], [item], Ledger(1)), [cast(WalSync, disk)] * DESCRIPTORS)
+        syncer.drain()
+        told.append(item)
+    assert disk.beside == [False, False, True, True, False]
+    await asyncio.sleep(0)
+    assert [item.times for item in told] == [1] * 5
+
+
+async def test_what_nobody_waits_for_is_not_synced(syncer: Syncer, disk: Disk) -> None:
+    """A claim or a release costs no sync."""
+
+    class Passing(Told):
+        durable = False
+
+    item = Passing()
+    syncer.hand(Commit([item], [item], Ledger(1)), [cast(WalSync, disk)] * DESCRIPTORS)
+    assert disk.threads == []
+    await asyncio.sleep(0)
+    assert item.times == 1
