@@ -64,7 +64,8 @@ async def test_nothing_is_falsely_acknowledged(tmp_path: Path, name: str) -> Non
     """Each fault is answered with an error; what was acknowledged is there; the same process goes on afterwards."""
     if not strace_works():
         pytest.skip("absent: strace (or the right to trace)")
-    await injected(tmp_path / "spool", name, 1)
+    # one as on a quick disk, one as on a slow one
+    await injected(tmp_path / "spool", name, 2)
 
 
 @pytest.mark.crash
