@@ -154,7 +154,7 @@ class Committer:
             del pending[: len(batch)]
             if batch:
                 self._commit(batch)
-                pace.follow(len(batch))
+                pace.follow(len(batch), self._syncer.quick)
                 self._gather(pace)
                 continue
             if self._closing:

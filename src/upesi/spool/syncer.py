@@ -54,7 +54,7 @@ class Commit:
 
 
 class Syncer:
-    """The sync threads of one worker. All methods, `broken` and `undo` belong to the writer's thread."""
+    """The sync threads of one worker. All methods, `quick`, `broken` and `undo` belong to the writer's thread."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Syncer:
         self._died = died
         self._monotonic = monotonic
         # whether the last sync was
-        self._quick = True
+        self.quick = True
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -93,7 +93,7 @@ class Syncer:
 
     def hand(self, commit: Commit, logs: Sequence[WalSync]) -> None:
         """Have `commit` made durable and its callers told. `logs` are `DESCRIPTORS` of the log, open until `drain` returns."""
-        if self._quick:
+        if self.quick:
             self._settle([commit], logs[SYNCERS])
             return
         with self._news:
@@ -177,7 +177,7 @@ class Syncer:
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
         log.sync()
-        self._quick = self._monotonic() - before < _QUICK
+        self.quick = self._monotonic() - before < _QUICK
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         with self._news:

@@ -7,10 +7,10 @@ import pytest
 from upesi.spool.pace import Pace
 
 
-def _after(*counts: int) -> Pace:
+def _after(*counts: int, quick: bool = True) -> Pace:
     pace = Pace()
     for count in counts:
-        pace.follow(count)
+        pace.follow(count, quick)
     return pace
 
 
@@ -21,6 +21,11 @@ def test_the_next_batch_is_expected_to_be_as_large(count: int, enough: int, pati
     """The pace of commits: four fifths of the last batch are enough, and nobody waits longer than 8 ms or 0.3 ms for each."""
     pace = _after(count)
     assert (pace.enough, pace.patience) == (enough, pytest.approx(patience))
+
+
+def test_on_a_slow_disk_half_of_the_wait_is_enough() -> None:
+    """The next commit does not wait for the sync of the last one, so the waits of a message would add up."""
+    assert _after(500, quick=False).patience == pytest.approx(0.004)
 
 
 def test_a_single_session_waits_for_nobody() -> None:
