@@ -55,7 +55,7 @@ def test_mail_from_a_clock_that_was_ahead_does_not_wait_for_its_day(
     server.send(numbered(1))
     _put_off(server, 1)
     clock.set("+0")
-    wait_until(lambda: server.events("spool.redated"), what="the mail that is moved back")
+    # moved back by the walk, or, if it was with a worker just then, put off by the right clock
     with Receiver(port) as receiver:
         assert number_of(receiver.wait_for(1)[0].data) == 1
     assert not server.events("delivery.failed")
