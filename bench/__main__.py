@@ -15,6 +15,7 @@ from rich.console import Console
 from bench.duels import DUELS, Duel
 from bench.errors import BenchError
 from bench.machine import describe
+from bench.pulse import Pulse
 from bench.report import as_json, as_markdown, show
 from bench.result import Result
 from bench.setting import Setting
@@ -39,30 +40,39 @@ def main(quick: bool, only: Sequence[str], json_: bool, rounds: int | None, seco
     work = Path(tempfile.mkdtemp(prefix="upesi-bench-", dir="/var/tmp"))
     work.chmod(0o755)
     length, turns = seconds or (2.0 if quick else 8.0), rounds or (3 if quick else 5)
-    setting = Setting(
-        work, length, min(length, 2.0), turns, 0.1 if quick else 1.0, lambda text: console.print(text, style="dim")
-    )
+    pulse = Pulse()
+
+    def say(text: str) -> None:
+        console.print(text, style="dim")
+        pulse.beat()
+
+    setting = Setting(work, length, min(length, 2.0), turns, 0.1 if quick else 1.0, say)
     try:
         machine = describe(work)
-        results = [_measured(console, duel, setting) for duel in DUELS if not only or duel.name in only]
+        results = [_measured(console, duel, setting, pulse) for duel in DUELS if not only or duel.name in only]
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    console.print(": ".join(pulse.whole()), style="dim")
+    for result in results:
+        result.notes.append(pulse.during(result.name))
     if json_:
         click.echo(as_json(results))
     if not only:
         mode = " with `--quick`, so the figures are rough," if quick else ""
-        _REPORT.write_text(as_markdown(results, machine, mode, length, turns))
+        _REPORT.write_text(as_markdown(results, [*machine, pulse.whole()], mode, length, turns))
         console.print(f"written: {_REPORT}")
     # A duel that could not be measured has no claims: that is no success either
     sys.exit(0 if all(result.claims and all(claim.kept for claim in result.claims) for result in results) else 1)
 
 
-def _measured(console: Console, duel: Duel, setting: Setting) -> Result:
+def _measured(console: Console, duel: Duel, setting: Setting, pulse: Pulse) -> Result:
     console.rule(duel.name)
+    pulse.begin(duel.name)
     try:
         result = duel.run(setting)
     except BenchError as error:
         result = Result(duel.name, duel.title, "", ("what", "why"), [("not measured", str(error))])
+    pulse.beat()
     show(console, result)
     return result
 
