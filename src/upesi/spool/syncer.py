@@ -9,7 +9,7 @@ A disk that needs 5 ms for a sync makes a session wait for 5 ms. If the writer w
 while its processor rests; with one thread here, a commit waits for half of the sync before its own. Relayed messages/s of 50 sessions,
 by turns, syncs 5 ms slower: 2,606 without these threads, 2,939 with one, 3,212 with two, 3,182 with three; 20 ms slower: 1,131,
 1,131, 1,413, 1,519. Where a sync is over before the next batch is worth a commit, they cost more than they gain: batches become
-smaller, and one more thread wants the interpreter lock (a tenth less, by turns). So what the last sync took decides.
+smaller, and one more thread wants the interpreter lock (a tenth less, by turns). So what the last syncs took decides.
 
 If a sync fails, what it was for is answered with an error and noted in `undo`, and `broken` is set. The log is suspect from then on, for
 every thread and process, so what is handed over behind it fails likewise. The writer, before it writes again, waits until nothing is
@@ -40,6 +40,8 @@ SYNCERS = 3
 DESCRIPTORS = SYNCERS + 1
 # Seconds. A commit takes one to two and a half milliseconds, and the wait for company as long
 _QUICK = 0.002
+# So many that took longer make a slow disk, and one that did not makes it quick again: a busy machine has single ones that take long
+_IN_A_ROW = 3
 
 
 class Commit:
@@ -68,8 +70,8 @@ class Syncer:
         self._bodies = bodies
         self._died = died
         self._monotonic = monotonic
-        # whether the last sync was
-        self.quick = True
+        # syncs in a row that were not quick
+        self._slow = 0
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -85,6 +87,11 @@ class Syncer:
         self.undo = Undo()
         self.broken = False
 
+    @property
+    def quick(self) -> bool:
+        """Whether the disk is quick."""
+        return self._slow < _IN_A_ROW
+
     def start(self) -> None:
         """Start the threads."""
         self._alive = len(self._threads)
@@ -94,6 +101,7 @@ class Syncer:
     def hand(self, commit: Commit, logs: Sequence[WalSync]) -> None:
         """Have `commit` made durable and its callers told. `logs` are `DESCRIPTORS` of the log, open until `drain` returns."""
         if self.quick:
+            # the disk is so quick that the writer may as well wait for it
             self._settle([commit], logs[SYNCERS])
             return
         with self._news:
@@ -177,7 +185,7 @@ class Syncer:
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
         log.sync()
-        self.quick = self._monotonic() - before < _QUICK
+        self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         with self._news:

@@ -73,6 +73,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
 async def store(request: pytest.FixtureRequest, engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> SqliteStore:
     """One worker that found its disk quick, and so syncs on the writer's thread, or slow, and so does it on others, however busy we are."""
     monkeypatch.setattr("upesi.spool.syncer._QUICK", 0.0 if request.param == SLOW else math.inf)
+    monkeypatch.setattr("upesi.spool.syncer._IN_A_ROW", 1)
     made = await engine.worker()
     message = engine.message()
     (born,) = await accept(made, message)
