@@ -268,7 +268,8 @@ class Committer:
         try:
             log = opened.logs[0]
             log.check()
-            if log.suspect:
+            # `broken` as well: where there was no room or descriptor for the mark, nothing else says so
+            if log.suspect or self._syncer.broken:
                 mend(self._path)
                 self._notice("spool.mended", "the log has been verified, written again and synced")
             if self._syncer.broken:

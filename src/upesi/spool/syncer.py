@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-from upesi.database.errors import DatabaseError
+from upesi.database.errors import DatabaseError, DatabaseIoError
 from upesi.database.wal import WalSync
 from upesi.spool.batch import Item
 from upesi.spool.bodies import BodyFolder
@@ -185,6 +185,9 @@ class Syncer:
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
         log.sync()
+        if self.broken:
+            # a descriptor is told of a failure once, so the next sync on it succeeds, and the mark may have found no room
+            raise DatabaseIoError("a sync before this one failed")
         self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:

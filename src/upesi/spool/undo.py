@@ -41,8 +41,9 @@ class Undo:
             if isinstance(item, Accept):
                 self.messages.append(item.id)
             elif isinstance(item, Complete) and item.applied:
-                self.born += [row.id for row in item.remaining]
-                self.born += [row.id for spawn in item.spawn for row in spawn.deliveries]
+                # only what was born ours: what was born waiting may have been claimed since, by a commit that was told
+                rows = [*item.remaining, *(row for spawn in item.spawn for row in spawn.deliveries)]
+                self.born += [row.id for row in rows if row.state is DeliveryState.ACTIVE]
             elif isinstance(item, Claim) and item.result is not None:
                 self.born += item.result
 

@@ -206,6 +206,47 @@ async def test_a_failed_sync_refuses_what_was_committed_behind_it(
 
 
 @slow_only
+async def test_a_failed_sync_is_known_where_no_mark_can_be_made(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room and no descriptor for the mark: what is behind the hole is refused all the same, and the log is mended first."""
+    monkeypatch.setattr("upesi.database.wal._touch", lambda path: None)
+    with disk.held():
+        refused = await _occupied(engine, store, disk)
+        refused.append(_handed_in(engine, store))
+        await _seen(partial(_holds, engine, SYNCERS + 1))
+        disk.failures = SYNCERS
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*refused, return_exceptions=True)
+    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    await accept(store, engine.message())
+    assert "spool.mended" in [event for event, _ in engine.notices]
+    assert engine.admin.count(Selector()) == 1
+
+
+@slow_only
+async def test_what_was_claimed_of_a_refused_end_is_not_claimed_twice(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """What remains waits, is claimed and told while the sync of the end is under way: when that fails, it stays with whoever has it."""
+    message = engine.message()
+    (born,) = await accept(store, message)
+    before = disk.count
+    with disk.held():
+        end = Completion(born.id, message.id, (engine.delivery(attempts=1),))
+        ending = asyncio.ensure_future(complete(store, end))
+        await _busy(disk, before)
+        async with asyncio.timeout(60):
+            (ours,) = await store.claim(QUEUE, engine.clock.now, 10)
+        disk.failures = 1
+    with pytest.raises(SpoolError):
+        await ending
+    await accept(store, engine.message(engine.delivery(ELSEWHERE)))
+    assert await store.claim(QUEUE, engine.clock.now, 10) == []
+    assert ours.message == message.id
+
+
+@slow_only
 async def test_one_of_several_syncs_fails(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
     """Whoever was acknowledged beside it stays, whoever was refused goes, whichever of the threads it was."""
     with disk.held():
