@@ -43,9 +43,11 @@ class WalState:
     log says has been copied may not be on the disk, so nobody runs another until a start with recovery copies it all again.
     """
 
-    __slots__ = ("_stale", "_suspect")
+    __slots__ = ("_spare", "_stale", "_suspect")
 
     def __init__(self, database: Path) -> None:
+        # an empty file that `clear` makes in good times: a second name for it needs no inode, no block and no descriptor
+        self._spare = str(database) + "-spare"
         self._suspect = str(database) + "-suspect"
         self._stale = str(database) + "-stale"
 
@@ -61,11 +63,11 @@ class WalState:
 
     def mark_suspect(self) -> None:
         """Say that the log is suspect; raises nothing."""
-        _touch(self._suspect)
+        self._mark(self._suspect)
 
     def mark_stale(self) -> None:
         """Say that no checkpoint may be run; raises nothing."""
-        _touch(self._stale)
+        self._mark(self._stale)
 
     def clear_suspect(self) -> None:
         """Say that the log has been mended; raise OSError."""
@@ -77,14 +79,26 @@ class WalState:
             self.clear_suspect()
         if self.stale:
             Path(self._stale).unlink(missing_ok=True)
+        Path(self._spare).touch(mode=0o600)
+
+    def _mark(self, path: str) -> None:
+        for make in (self._link, _create):
+            try:
+                make(path)
+                return
+            except FileExistsError:
+                return
+            except OSError:
+                # The kernel tells each descriptor that is open once, and `syncer` remembers it. Only a process that opens the log
+                # between this and our own mending is told by nothing.
+                continue
+
+    def _link(self, path: str) -> None:
+        os.link(self._spare, path)
 
 
-def _touch(path: str) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except OSError:
-        # no room even for a name. Processes whose descriptors were open are told by the kernel all the same.
-        pass
+def _create(path: str) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 class WalSync:

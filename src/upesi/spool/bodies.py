@@ -146,30 +146,47 @@ class BodyFolder:
 
     def temporary(self) -> tuple[Path, int]:
         """Create a file in tmp/; return its path and descriptor. Raise OSError."""
-        path = self._tmp / f"{self._prefix}-{next(self._numbers)}"
+        path = self._temporary()
         return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def _temporary(self) -> Path:
+        return self._tmp / f"{self._prefix}-{next(self._numbers)}"
 
     def path(self, id: MessageId) -> Path:
         """Return where the body of message `id` lies if it is a file."""
         return self._bodies / f"{id[-1]:02x}" / id.hex()
 
-    def keep(self, id: MessageId, body: Body) -> None:
-        """Give message `id` its own durable copy of `body`; raise OSError or SpoolError. Blocks: the writer thread's."""
+    def keep(self, id: MessageId, body: Body) -> bool:
+        """Give message `id` its own durable copy of `body`; return whether it had none. Blocks: the writer thread's.
+
+        Raises OSError or SpoolError. A copy that it had is of an attempt that failed behind this point, or of a commit that was refused
+        and could not be taken back; the same octets either way.
+        """
         path = self.path(id)
         source = body if isinstance(body, FileBody) else self._written(body)
         try:
             source.sync()
-            try:
-                os.link(source.path, path)
-            except FileExistsError:
-                # left by an attempt that failed after this point; no row names it
-                path.unlink()
-                os.link(source.path, path)
+            new = self._named(source.path, path)
             sync_folder(path.parent)
+            return new
         finally:
             if source is not body:
                 source.close()
                 source.path.unlink(missing_ok=True)
+
+    def _named(self, source: Path, path: Path) -> bool:
+        """Give the file `source` the name `path` as well, whatever had it; return whether nothing had."""
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            # in one step: a row may name it, and a crash between two would leave that without a body
+            beside = self._temporary()
+            os.link(source, beside)
+            beside.replace(path)
+            # two names of one file are left as they are
+            beside.unlink(missing_ok=True)
+            return False
+        return True
 
     def _written(self, body: Body) -> FileBody:
         writer = self.writer()

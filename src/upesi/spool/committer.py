@@ -102,7 +102,7 @@ class Committer:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._closing = False
         self._opened: _Opened | None = None
-        self._syncer = Syncer(loop, bodies, self._end, time.monotonic)
+        self._syncer = Syncer(loop, bodies, notice, self._end, time.monotonic)
         self._writer = threading.Thread(target=self._live, name="spool-writer", daemon=True)
 
     def start(self) -> None:
@@ -125,13 +125,18 @@ class Committer:
             self._enough = _NEVER
             self._wake.put(None)
 
-    def close(self) -> None:
-        """Write what was handed in, then end the thread. Blocks; the last `done`s run on the event loop afterwards."""
+    def stop(self) -> None:
+        """Take nothing more, on the event loop's thread: what comes in while the writer ends would be answered by nobody."""
         self._closing = True
         self._wake.put(None)
+
+    def close(self) -> None:
+        """Behind `stop`, on another thread: write what was handed in and end. The last `done`s run on the event loop afterwards."""
         if self._writer.ident is not None:
             self._writer.join()
             self._syncer.close()
+            # of a writer that died
+            self._fail(self._pending, SpoolError("internal error"))
 
     # the writer's thread from here on
 
@@ -164,6 +169,11 @@ class Committer:
                 self._wake.get()
             self._idle = False
         self._discard()
+        if self._syncer.broken:
+            # what was refused last is taken back now; where that fails, it goes out although its client was refused
+            with contextlib.suppress(DatabaseError):
+                self._open()
+            self._discard()
 
     def _gather(self, pace: Pace) -> None:
         """Wait until the next batch is worth a commit."""
@@ -212,6 +222,7 @@ class Committer:
             self._drop_bodies(kept)
             raise
         good = [item for item in good if item.error is None]
+        self._drop_bodies([(item, id) for item, id in kept if not _written(item)])
         self._syncer.hand(Commit(batch, good, ledger), opened.logs)
 
     def _transact(self, opened: _Opened, ledger: Ledger, items: list[Item]) -> None:
@@ -243,23 +254,26 @@ class Committer:
                     database.run("ROLLBACK TO item")
                 database.run("RELEASE item")
 
-    def _keep_bodies(self, batch: Sequence[Item]) -> list[MessageId]:
-        """Make the large bodies of `batch` durable; one that cannot be written fails its message alone."""
+    def _keep_bodies(self, batch: Sequence[Item]) -> list[tuple[Item, MessageId]]:
+        """Make the large bodies of `batch` durable; one that cannot be written fails its message alone.
+
+        Return those that are new. One that was there may be named by a row: of a report whose commit was refused, and is offered again.
+        """
         kept = []
         for item, accept in _accepts(batch):
             if accept.file is None or item.error is not None:
                 continue
             try:
-                self._bodies.keep(accept.id, accept.file)
-                kept.append(accept.id)
+                if self._bodies.keep(accept.id, accept.file):
+                    kept.append((item, accept.id))
             except OSError as error:
                 item.error = error_from(error, "cannot keep a body")
             except SpoolError as error:
                 item.error = error
         return kept
 
-    def _drop_bodies(self, kept: Sequence[MessageId]) -> None:
-        for id in kept:
+    def _drop_bodies(self, kept: Sequence[tuple[Item, MessageId]]) -> None:
+        for _, id in kept:
             self._bodies.remove(id)
 
     def _open(self) -> _Opened:
@@ -273,10 +287,11 @@ class Committer:
                 mend(self._path)
                 self._notice("spool.mended", "the log has been verified, written again and synced")
             if self._syncer.broken:
-                gone = undo(opened.database, self._syncer.undo, self._epoch)
+                undo(opened.database, self._syncer.undo, self._epoch)
                 log.sync()
+                for id in self._syncer.undo.bodies:
+                    self._bodies.remove(id)
                 self._syncer.forget()
-                self._drop_bodies(gone)
         except BaseException:
             opened.close()
             raise
@@ -294,6 +309,10 @@ class Committer:
 def _own_fault(error: DatabaseError) -> bool:
     """Whether the error belongs to a row (a value, a damaged page) and not to the store as a whole."""
     return type(error) in (DatabaseError, DatabaseCorrupt)
+
+
+def _written(item: Item) -> bool:
+    return item.error is None and not (isinstance(item, Complete) and not item.applied)
 
 
 def _accepts(batch: Sequence[Item]) -> Iterator[tuple[Item, Accept]]:

@@ -352,6 +352,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Finish the writes that were handed in, and let go."""
+        self._committer.stop()
         await self._loop.run_in_executor(self._reading, self._stop)
         self._reading.shutdown(wait=True)
         # the news of the last batch was put on the loop by the writer's thread; let it be told before we say that all is done

@@ -13,7 +13,8 @@ smaller, and one more thread wants the interpreter lock (a tenth less, by turns)
 
 If a sync fails, what it was for is answered with an error and noted in `undo`, and `broken` is set. The log is suspect from then on, for
 every thread and process, so what is handed over behind it fails likewise. The writer, before it writes again, waits until nothing is
-left here (`drain`), mends the log and takes back what `undo` names.
+left here (`drain`), mends the log and takes back what `undo` names. A mistake of ours is answered in the same way: whoever is never
+answered holds a session for ever.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from queue import Empty, SimpleQueue
 
 from upesi.database.errors import DatabaseError, DatabaseIoError
 from upesi.database.wal import WalSync
+from upesi.mail.ids import MessageId
 from upesi.spool.batch import Item
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.failures import spool_error
@@ -62,12 +64,14 @@ class Syncer:
         self,
         loop: asyncio.AbstractEventLoop,
         bodies: BodyFolder,
+        notice: Callable[[str, str], None],
         died: Callable[[BaseException], None],
         monotonic: Callable[[], float],
     ) -> None:
-        """`died` is called on a thread of ours if that ends by an error: what it had is never answered."""
+        """`died` is called on a thread of ours if that ends by an error."""
         self._loop = loop
         self._bodies = bodies
+        self._notice = notice
         self._died = died
         self._monotonic = monotonic
         # syncs in a row that were not quick
@@ -109,9 +113,17 @@ class Syncer:
         self._handed.put((commit, logs))
 
     def drain(self) -> None:
-        """Wait until everything that was handed over is answered, or will never be, because nobody of us lives."""
+        """Wait until everything that was handed over is answered."""
         with self._news:
             self._news.wait_for(lambda: not (self._left and self._alive))
+        if self._left:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Refuse what the threads left behind: none of them lives."""
+        while (got := self._next()) is not None:
+            self._refuse([got[0]], SpoolError("internal error"))
+            self._left -= 1
 
     def forget(self) -> None:
         """Begin anew: the log is mended and what `undo` named is taken back. Only behind `drain`."""
@@ -125,6 +137,7 @@ class Syncer:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
+        self._abandon()
 
     # the threads from here on, and the writer's where the disk is quick
 
@@ -146,10 +159,10 @@ class Syncer:
             return False
         first, logs = got
         commits = [first]
-        # the writer drains before it opens other logs, so these are everybody's
-        while (more := self._next()) is not None:
-            commits.append(more[0])
         try:
+            # the writer drains before it opens other logs, so these are everybody's
+            while (more := self._next()) is not None:
+                commits.append(more[0])
             self._settle(commits, logs[number])
         finally:
             with self._news:
@@ -168,19 +181,24 @@ class Syncer:
         return got
 
     def _settle(self, commits: Sequence[Commit], log: WalSync) -> None:
+        unlink: list[MessageId] = []
         try:
             if any(item.durable for commit in commits for item in commit.good):
                 self._sync(log)
-        except DatabaseError as error:
-            self._refuse(commits, spool_error(error))
-            unlink = []
-        else:
             for commit in commits:
                 commit.ledger.finish(commit.good)
-            unlink = [id for commit in commits for id in commit.ledger.unlink]
-        tell(self._loop, [commit.batch for commit in commits])
-        for id in unlink:
-            self._bodies.remove(id)
+                unlink += commit.ledger.unlink
+        except DatabaseError as error:
+            self._refuse(commits, spool_error(error))
+        except BaseException as error:
+            self._refuse(commits, SpoolError("internal error"))
+            self._notice("spool.failed", f"{type(error).__name__}: {error}")
+            if not isinstance(error, Exception):
+                raise
+        else:
+            tell(self._loop, [commit.batch for commit in commits])
+            for id in unlink:
+                self._bodies.remove(id)
 
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
@@ -191,12 +209,16 @@ class Syncer:
         self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
-        with self._news:
-            self.broken = True
-            for commit in commits:
-                self.undo.note(commit.good)
         for commit in commits:
             fail(commit.batch, error)
+        try:
+            with self._news:
+                self.broken = True
+                for commit in commits:
+                    self.undo.note(commit.good)
+                    self.undo.bodies += commit.ledger.unlink
+        finally:
+            tell(self._loop, [commit.batch for commit in commits])
 
 
 def fail(items: Sequence[Item], error: SpoolError) -> None:

@@ -70,6 +70,26 @@ def test_a_failed_sync_makes_the_log_suspect_for_everybody(database: Database, m
     second.close()
 
 
+def test_a_mark_needs_neither_room_nor_a_descriptor(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens the log behind a failed sync is told by the mark alone, so it must not fail for want of an inode or a descriptor."""
+    state = WalState(database.path)
+    state.clear()
+
+    def fails(path: str, *rest: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(os, "open", fails)
+        state.mark_suspect()
+        state.mark_suspect()
+    later = WalSync(database.path)
+    with pytest.raises(DatabaseIoError):
+        later.sync()
+    later.close()
+    mend(database.path)
+    assert not state.suspect
+
+
 def test_mending_writes_every_octet_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are dirtied again before they are synced again: header and all frames, unchanged."""
     wal = database.path.with_name("t.db-wal")

@@ -74,8 +74,22 @@ def test_a_body_from_memory_is_kept_as_a_file(folder: BodyFolder) -> None:
 def test_keeping_again_after_a_failure_replaces_what_was_left(folder: BodyFolder) -> None:
     """A file that an attempt left under the name is not taken for the message's body."""
     folder.path(ID).write_bytes(b"old")
-    folder.keep(ID, MemoryBody(b"z" * 5000))
+    assert not folder.keep(ID, MemoryBody(b"z" * 5000))
     assert folder.path(ID).read_bytes() == b"z" * 5000
+    assert temporary_files(folder) == []
+    folder.remove(ID)
+
+
+def test_keeping_the_same_file_again_changes_nothing(folder: BodyFolder) -> None:
+    """A report that is offered again finds its own file under the name."""
+    writer = folder.writer()
+    writer.write(b"x" * 5000)
+    body = writer.finish()
+    assert folder.keep(ID, body)
+    assert not folder.keep(ID, body)
+    writer.discard()
+    assert folder.path(ID).read_bytes() == b"x" * 5000
+    assert temporary_files(folder) == []
     folder.remove(ID)
 
 

@@ -18,10 +18,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "store"))
 from store_world import QUEUE, SqliteEngine, accept, complete
 
+from upesi.database.errors import DatabaseFull
 from upesi.spool.admin import Selector
+from upesi.spool.ledger import Ledger
 from upesi.spool.records import Completion
 from upesi.spool.sqlite import SqliteStore
-from upesi.spool.store import SpoolError
+from upesi.spool.store import SpoolError, SpoolFull
 from upesi.spool.syncer import SYNCERS
 
 ELSEWHERE = "host:other:25"
@@ -29,10 +31,12 @@ QUICK, SLOW = "a quick disk", "a slow disk"
 
 
 class Disk:
-    """Fails the next `failures` syncs of the log."""
+    """Fails the next `failures` syncs of the log with `error`, behind the `spared` next ones."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failures = 0
+        self.spared = 0
+        self.error: BaseException = OSError(5, "Input/output error")
         self.count = 0
         self._free = threading.Event()
         self._free.set()
@@ -42,9 +46,11 @@ class Disk:
     def __call__(self, descriptor: int) -> None:
         self.count += 1
         self._free.wait(60)
-        if self.failures:
+        if self.spared:
+            self.spared -= 1
+        elif self.failures:
             self.failures -= 1
-            raise OSError(5, "Input/output error")
+            raise self.error
         self._real(descriptor)
 
     @contextlib.contextmanager
@@ -210,7 +216,7 @@ async def test_a_failed_sync_is_known_where_no_mark_can_be_made(
     engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No room and no descriptor for the mark: what is behind the hole is refused all the same, and the log is mended first."""
-    monkeypatch.setattr("upesi.database.wal._touch", lambda path: None)
+    monkeypatch.setattr("upesi.database.wal.WalState.mark_suspect", lambda state: None)
     with disk.held():
         refused = await _occupied(engine, store, disk)
         refused.append(_handed_in(engine, store))
@@ -244,6 +250,163 @@ async def test_what_was_claimed_of_a_refused_end_is_not_claimed_twice(
     await accept(store, engine.message(engine.delivery(ELSEWHERE)))
     assert await store.claim(QUEUE, engine.clock.now, 10) == []
     assert ours.message == message.id
+
+
+@slow_only
+async def test_a_refused_message_that_we_were_given_stays_with_us(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """One delivery was claimed and told while the sync was under way: it goes on, and what nobody was told of can be claimed."""
+    message = engine.message(engine.delivery(claim=True), engine.delivery(ELSEWHERE))
+    before = disk.count
+    with disk.held():
+        accepting = asyncio.ensure_future(accept(store, message))
+        await _busy(disk, before)
+        async with asyncio.timeout(60):
+            (ours,) = await store.claim(ELSEWHERE, engine.clock.now, 10)
+        disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accepting
+    await accept(store, engine.message())
+    assert await store.load(message.id) is not None
+    assert (await complete(store, Completion(ours.id, message.id)))[0]
+    (other,) = await store.claim(QUEUE, engine.clock.now, 10)
+    assert other.message == message.id
+
+
+async def test_what_is_refused_last_is_taken_back_at_the_end(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """Nobody commits behind it any more, but its client was told to try again."""
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accept(store, engine.message())
+    await engine.restart()
+    assert engine.admin.count(Selector()) == 0
+
+
+async def test_a_mistake_of_ours_is_answered_and_taken_back(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug behind the sync refuses what it was for, is told of, and does not end the spool."""
+
+    def fails(ledger: Ledger, items: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "finish", fails)
+        async with asyncio.timeout(60):
+            with pytest.raises(SpoolError):
+                await accept(store, engine.message())
+    await accept(store, engine.message())
+    assert ("spool.failed", "ZeroDivisionError: a bug") in engine.notices
+    assert engine.admin.count(Selector()) == 1
+
+
+@slow_only
+async def test_whoever_waits_for_threads_that_died_is_answered(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """No thread is left for what was committed behind: it is refused when the worker ends, not left waiting."""
+    disk.error = SystemExit(3)
+    with disk.held():
+        told = await _occupied(engine, store, disk)
+        told.append(_handed_in(engine, store))
+        await _seen(partial(_holds, engine, SYNCERS + 1))
+        disk.failures = SYNCERS
+    async with asyncio.timeout(60):
+        await asyncio.wait(told[:SYNCERS])
+        await store.close()
+        results = await asyncio.gather(*told, return_exceptions=True)
+    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    engine.stores.remove(store)
+
+
+async def test_nothing_is_taken_behind_the_end(engine: SqliteEngine, store: SqliteStore) -> None:
+    """Once `close` was called, nothing is handed to a writer that may have looked for the last time."""
+    held = threading.Event()
+    asking = asyncio.ensure_future(store._ask(lambda database: held.wait(60)))
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(store.close())
+    await asyncio.sleep(0)
+    with pytest.raises(SpoolError, match="closed"):
+        await accept(store, engine.message())
+    held.set()
+    await asyncio.gather(asking, closing)
+    engine.stores.remove(store)
+
+
+LARGE = os.urandom(200_000)
+
+
+async def test_a_body_goes_though_the_end_of_its_message_was_refused(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """The message is gone with the commit; its file follows once that is durable."""
+    message = engine.message(body=LARGE)
+    (born,) = await accept(store, message)
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await complete(store, Completion(born.id, message.id))
+    assert store.bodies.path(message.id).exists()
+    await accept(store, engine.message())
+    assert not store.bodies.path(message.id).exists()
+
+
+async def test_a_body_goes_though_taking_back_was_not_durable_at_first(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """The sync behind the undoing fails as well: the next one that does not removes the file."""
+    message = engine.message(body=LARGE)
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accept(store, message)
+    # the one that mends
+    disk.spared, disk.failures = 1, 1
+    with pytest.raises(SpoolError):
+        await accept(store, engine.message())
+    assert store.bodies.path(message.id).exists()
+    await accept(store, engine.message())
+    assert not store.bodies.path(message.id).exists()
+
+
+async def test_a_message_that_fails_alone_leaves_no_body(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> None:
+    """Its neighbours are written, its row is not, and so its file goes."""
+    bad = engine.message(engine.delivery(attempts=2**70), body=LARGE)
+    with pytest.raises(SpoolError):
+        await accept(store, bad)
+    assert not store.bodies.path(bad.id).exists()
+
+
+async def test_a_report_keeps_its_body_when_its_commit_is_offered_again(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first offer was refused but could not be taken back, the second finds no room: the file belongs to the first."""
+    message, report = engine.message(), engine.message(engine.delivery(ELSEWHERE), body=LARGE)
+    (born,) = await accept(store, message)
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await complete(store, Completion(born.id, message.id, (), (report,)))
+
+    def full(ledger: Ledger, database: object, items: object) -> None:
+        raise DatabaseFull("no room")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(Ledger, "apply", full)
+        with pytest.raises(SpoolFull):
+            await complete(store, Completion(born.id, message.id, (), (report,)))
+    stored = await store.load(report.id)
+    assert stored is not None
+    assert b"".join(stored.body.chunks()) == LARGE
+
+
+async def test_a_report_of_an_end_that_was_not_ours_leaves_no_body(engine: SqliteEngine, store: SqliteStore) -> None:
+    """Another has ended the attempt: its record stands, and the file of our report goes."""
+    message, report = engine.message(), engine.message(body=LARGE)
+    (born,) = await accept(store, message)
+    await complete(store, Completion(born.id, message.id))
+    assert await complete(store, Completion(born.id, message.id, (), (report,))) == (False, [])
+    assert not store.bodies.path(report.id).exists()
 
 
 @slow_only
@@ -379,16 +542,16 @@ async def test_a_writer_that_dies_is_told_of_and_takes_nothing_more(
     store = await SqliteStore.open(
         engine.folder, epoch, engine.settings, time.time, lambda event, text: None, died=died.set_result
     )
-    acknowledged: list[object] = []
+    told: list[SpoolError | None] = []
 
     def end_the_thread(descriptor: int) -> None:
         raise SystemExit(3)
 
     with monkeypatch.context() as broken:
         broken.setattr(os, "fdatasync", end_the_thread)
-        store.accept(engine.message(), lambda error, born: acknowledged.append(error))
+        store.accept(engine.message(), lambda error, born: told.append(error))
         assert isinstance(await asyncio.wait_for(died, 60), SystemExit)
     with pytest.raises(SpoolError):
         await accept(store, engine.message())
-    assert acknowledged == []
     await store.close()
+    assert [type(error) for error in told] == [SpoolError]

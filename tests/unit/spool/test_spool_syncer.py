@@ -58,7 +58,9 @@ def disk() -> Disk:
 
 @pytest.fixture
 async def syncer(disk: Disk, tmp_path: Path) -> AsyncIterator[Syncer]:
-    made = Syncer(asyncio.get_running_loop(), BodyFolder(tmp_path, 1000), lambda error: None, disk.clock)
+    made = Syncer(
+        asyncio.get_running_loop(), BodyFolder(tmp_path, 1000), lambda event, text: None, lambda error: None, disk.clock
+    )
     made.start()
     yield made
     made.close()
