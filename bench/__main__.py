@@ -29,8 +29,8 @@ _REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
     "--only", multiple=True, type=click.Choice([duel.name for duel in DUELS]), help="This duel; may be repeated."
 )
 @click.option("--json", "json_", is_flag=True, help="Print JSON on standard output.")
-@click.option("--rounds", type=click.IntRange(1), help="Runs of each server in each duel (5; with --quick 3).")
-@click.option("--seconds", type=click.FloatRange(0.5), help="Length of a run (8; with --quick 2).")
+@click.option("--rounds", type=click.IntRange(1), help="Runs of each server in each duel (9; with --quick 3).")
+@click.option("--seconds", type=click.FloatRange(0.5), help="Length of a run (4; with --quick 2).")
 def main(quick: bool, only: Sequence[str], json_: bool, rounds: int | None, seconds: float | None) -> None:
     """Run the duels side by side on this machine. Without --only, docs/benchmarks.md is written anew."""
     # Unwound like Ctrl-C, so that no server stays behind when the bench is told to stop
@@ -39,7 +39,7 @@ def main(quick: bool, only: Sequence[str], json_: bool, rounds: int | None, seco
     # Not in /tmp, which may be in memory; open to the user postfix, as a home folder is not
     work = Path(tempfile.mkdtemp(prefix="upesi-bench-", dir="/var/tmp"))
     work.chmod(0o755)
-    length, turns = seconds or (2.0 if quick else 8.0), rounds or (3 if quick else 5)
+    length, turns = seconds or (2.0 if quick else 4.0), rounds or (3 if quick else 9)
     pulse = Pulse()
 
     def say(text: str) -> None:

@@ -19,7 +19,7 @@ _HEAD = """\
 
 Written by `make bench`{mode} on {day}; run it to have your own. One duel: `python -m bench --only NAME`.
 
-Machines are shared and noisy, so a figure counts only as a ratio taken in one run: the servers take turns (A B A B), every run lasts
+Machines are shared and noisy, so a figure counts only as a ratio taken in one run: the servers take turns (A B B A), every run lasts
 about {seconds:g} s after a warm-up, and what is written is the median of {rounds} (smallest - largest). A ratio is the median of the
 ratios of neighbouring runs. All queues are on the same file system. Nothing that was lost is left out.
 

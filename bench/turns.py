@@ -1,4 +1,8 @@
-"""Peers in turn: start those that can be had, warm each up, then run A B C A B C with runs of equal length."""
+"""Peers in turn: start those that can be had, warm each up, then run A B C C B A A B C with runs of equal length.
+
+A machine that is shared changes its speed from second to second and drifts from minute to minute. Many short rounds follow the drift better
+than a few long ones, and turning the order round keeps anybody from being always the one behind.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,8 @@ class Turns(Generic[S]):
             present = [peer for peer in peers if self._started(stack, peer)]
             pace = {peer.name: self._warm_up(setting, peer, run) for peer in present}
             for number in range(setting.rounds):
-                for peer in [peer for peer in present if peer.name not in self.absent]:
+                order = present[::-1] if number % 2 else present
+                for peer in [peer for peer in order if peer.name not in self.absent]:
                     try:
                         rate, sample = run(peer, max(int(pace[peer.name] * setting.seconds), 50))
                     except BenchError as error:
