@@ -9,6 +9,7 @@ the log's own checksums, written the same octets again and synced those.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -79,7 +80,9 @@ class WalState:
             self.clear_suspect()
         if self.stale:
             Path(self._stale).unlink(missing_ok=True)
-        Path(self._spare).touch(mode=0o600)
+        with contextlib.suppress(OSError):
+            # without it a mark needs an inode, which is no reason not to start
+            _create(self._spare)
 
     def _mark(self, path: str) -> None:
         for make in (self._link, _create):
@@ -94,11 +97,11 @@ class WalState:
                 continue
 
     def _link(self, path: str) -> None:
-        os.link(self._spare, path)
+        os.link(self._spare, path, follow_symlinks=False)
 
 
 def _create(path: str) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 class WalSync:

@@ -259,7 +259,7 @@ class Scheduler:
         return ended
 
     async def _barrier(self) -> None:
-        """Return after the commit of all writes handed in before: a completion of no delivery changes nothing, but is answered in order."""
+        """Return after the commit of all writes handed in before: a completion of no delivery changes nothing, but its sync covers them."""
         done: asyncio.Future[None] = self._loop.create_future()
 
         def answer(error: SpoolError | None, _applied: bool, _born: Sequence[Delivery]) -> None:

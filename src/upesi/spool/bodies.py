@@ -167,7 +167,13 @@ class BodyFolder:
         try:
             source.sync()
             new = self._named(source.path, path)
-            sync_folder(path.parent)
+            try:
+                sync_folder(path.parent)
+            except OSError:
+                if new:
+                    # no row was ever written for it
+                    path.unlink(missing_ok=True)
+                raise
             return new
         finally:
             if source is not body:
@@ -245,6 +251,9 @@ class BodyFolder:
     def all_stored(self) -> Iterator[MessageId]:
         """Yield the ids of all body files."""
         for folder in sorted(self._bodies.iterdir()):
+            if folder.is_symlink() or not folder.is_dir():
+                # not one of ours; left alone
+                continue
             # one of 256 at a time, read to its end: whoever asks may stop in the middle (a damaged database)
             for name in os.listdir(folder):
                 try:

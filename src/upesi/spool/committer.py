@@ -91,7 +91,7 @@ class Committer:
         self._epoch = epoch
         self._bodies = bodies
         self._loop = loop
-        self._notice = notice
+        self._notice = notice = _unfailing(notice)
         self._mode = sync
         self._died = died
         self._pending: list[Item] = []
@@ -214,12 +214,13 @@ class Committer:
         good = [item for item in batch if item.error is None]
         try:
             self._transact(opened, ledger, good)
-        except (DatabaseIoError, DatabaseGone):
-            self._discard()
-            self._drop_bodies(kept)
-            raise
-        except DatabaseError:
-            self._drop_bodies(kept)
+        except DatabaseError as error:
+            if isinstance(error, DatabaseIoError | DatabaseGone):
+                self._discard()
+            if not ledger.closed:
+                self._drop_bodies(kept)
+            # A COMMIT that failed may be in the log all the same, and the next recovery then finds it (no room for the index in
+            # shared memory, which is written last). Its files stay: at worst they are orphans until the next start.
             raise
         good = [item for item in good if item.error is None]
         self._drop_bodies([(item, id) for item, id in kept if not _written(item)])
@@ -229,10 +230,11 @@ class Committer:
         try:
             with opened.turn.taken(), opened.database.transaction():
                 ledger.apply(opened.database, items)
+                ledger.closed = True
         except (DatabaseFull, DatabaseIoError, DatabaseGone):
             raise
         except DatabaseError as error:
-            if not items or not _own_fault(error):
+            if not items or ledger.closed or not _own_fault(error):
                 raise
             ledger.unlink.clear()
             self._one_by_one(opened, ledger, items)
@@ -253,6 +255,7 @@ class Committer:
                     del ledger.unlink[before:]
                     database.run("ROLLBACK TO item")
                 database.run("RELEASE item")
+            ledger.closed = True
 
     def _keep_bodies(self, batch: Sequence[Item]) -> list[tuple[Item, MessageId]]:
         """Make the large bodies of `batch` durable; one that cannot be written fails its message alone.
@@ -287,7 +290,7 @@ class Committer:
                 mend(self._path)
                 self._notice("spool.mended", "the log has been verified, written again and synced")
             if self._syncer.broken:
-                undo(opened.database, self._syncer.undo, self._epoch)
+                self._take_back(opened.database)
                 log.sync()
                 for id in self._syncer.undo.bodies:
                     self._bodies.remove(id)
@@ -298,12 +301,33 @@ class Committer:
         self._opened = opened
         return opened
 
+    def _take_back(self, database: Database) -> None:
+        what = self._syncer.undo
+        try:
+            undo(database, what, self._epoch)
+        except Exception as error:
+            if isinstance(error, DatabaseError) and not _own_fault(error):
+                raise
+            # a damaged page, a bug: it would be the same for ever, and the log is mended, so what comes now can be kept
+            self._notice("spool.not_undone", f"{type(error).__name__}: {error}")
+            what.bodies.clear()
+
     def _discard(self) -> None:
         # what the syncer still has is in a log that is about to be closed
         self._syncer.drain()
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
+
+
+def _unfailing(notice: Notice) -> Notice:
+    """Return `notice` without its errors: nobody here would be helped by them, and some would be answered twice."""
+
+    def give(event: str, text: str) -> None:
+        with contextlib.suppress(Exception):
+            notice(event, text)
+
+    return give
 
 
 def _own_fault(error: DatabaseError) -> bool:

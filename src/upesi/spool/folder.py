@@ -171,7 +171,8 @@ class SpoolFolder:
         names = (DATABASE_NAME, DATABASE_NAME + "-wal", DATABASE_NAME + "-shm", _INSTANCE)
         for path in (self.path / name for name in names):
             try:
-                path.chmod(0o600)
+                if not path.is_symlink():
+                    path.chmod(0o600)
             except OSError:
                 # not there, or not ours; the folder itself is closed to others
                 continue
@@ -186,7 +187,8 @@ class SpoolFolder:
         for folder, _, files in os.walk(self.path):
             os.chown(folder, user.pw_uid, user.pw_gid)
             for name in files:
-                os.chown(os.path.join(folder, name), user.pw_uid, user.pw_gid)
+                # never what a link leads to: whoever can write here would own any file of the machine
+                os.chown(os.path.join(folder, name), user.pw_uid, user.pw_gid, follow_symlinks=False)
 
     def _check_instance(self, database: Database) -> None:
         found = str(database.value("SELECT id FROM instance"))

@@ -66,13 +66,17 @@ def remove_ended(database: Database, rows: Sequence[int], filed: Sequence[int]) 
 
 
 class Ledger:
-    """Writes batches for one member. `unlink` collects the bodies to remove once the commit is durable."""
+    """Writes batches for one member. `unlink` collects the bodies to remove once the commit is durable.
 
-    __slots__ = ("_epoch", "unlink")
+    `closed` is set where the transaction came to its COMMIT.
+    """
+
+    __slots__ = ("_epoch", "closed", "unlink")
 
     def __init__(self, epoch: int) -> None:
         self._epoch = epoch
         self.unlink: list[MessageId] = []
+        self.closed = False
 
     def apply(self, database: Database, items: Iterable[Item]) -> None:
         """Make the changes of `items` inside the transaction that is open."""

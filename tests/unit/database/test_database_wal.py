@@ -90,6 +90,29 @@ def test_a_mark_needs_neither_room_nor_a_descriptor(database: Database, monkeypa
     assert not state.suspect
 
 
+def test_a_start_needs_no_room_for_marks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk without an inode left must still be worked off."""
+
+    def full(path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("upesi.database.wal._create", full)
+    state = WalState(database.path)
+    state.clear()
+    assert not state.suspect
+
+
+def test_marks_are_made_of_no_link(database: Database) -> None:
+    """Whoever may write into the folder makes no file elsewhere through a process that may do more."""
+    victim = database.path.with_name("elsewhere")
+    for name in ("t.db-spare", "t.db-suspect"):
+        database.path.with_name(name).symlink_to(victim)
+    state = WalState(database.path)
+    state.clear()
+    state.mark_suspect()
+    assert not victim.exists()
+
+
 def test_mending_writes_every_octet_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are dirtied again before they are synced again: header and all frames, unchanged."""
     wal = database.path.with_name("t.db-wal")

@@ -18,7 +18,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "store"))
 from store_world import QUEUE, SqliteEngine, accept, complete
 
-from upesi.database.errors import DatabaseFull
+from upesi.database.errors import DatabaseCorrupt, DatabaseFull
+from upesi.database.sqlite import Database
 from upesi.spool.admin import Selector
 from upesi.spool.ledger import Ledger
 from upesi.spool.records import Completion
@@ -398,6 +399,88 @@ async def test_a_report_keeps_its_body_when_its_commit_is_offered_again(
     stored = await store.load(report.id)
     assert stored is not None
     assert b"".join(stored.body.chunks()) == LARGE
+
+
+async def test_a_file_stays_where_the_commit_itself_failed(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log may have it although COMMIT said no (no room for the index in shared memory): the next recovery finds the rows."""
+    message, report = engine.message(), engine.message(engine.delivery(ELSEWHERE), body=LARGE)
+    (born,) = await accept(store, message)
+    real = Database.run
+
+    def full(database: Database, sql: str, *values: object) -> None:
+        real(database, sql, *values)  # type: ignore[arg-type]
+        if sql == "COMMIT":
+            raise DatabaseFull("no room for the index")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(Database, "run", full)
+        with pytest.raises(SpoolFull):
+            await complete(store, Completion(born.id, message.id, (), (report,)))
+    again = await engine.restart()
+    assert await again.load(message.id) is None
+    stored = await again.load(report.id)
+    assert stored is not None
+    assert b"".join(stored.body.chunks()) == LARGE
+
+
+async def test_a_body_that_is_not_durable_leaves_no_file(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder cannot be synced: the message is refused, and its file does not fill the disk until the next start."""
+
+    def fails(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    message = engine.message(body=LARGE)
+    with monkeypatch.context() as broken:
+        broken.setattr("upesi.spool.bodies.sync_folder", fails)
+        with pytest.raises(SpoolError):
+            await accept(store, message)
+    assert not store.bodies.path(message.id).exists()
+
+
+async def test_what_cannot_be_taken_back_does_not_stop_the_rest(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged page in the way of the undoing: it is told of, and mail is taken again; it would be damaged for ever."""
+
+    def damaged(*rest: object) -> None:
+        raise DatabaseCorrupt("a page")
+
+    monkeypatch.setattr("upesi.spool.committer.undo", damaged)
+    disk.failures = 1
+    with pytest.raises(SpoolError):
+        await accept(store, engine.message())
+    await accept(store, engine.message())
+    assert ("spool.not_undone", "DatabaseCorrupt: a page") in engine.notices
+
+
+async def test_a_notice_that_fails_changes_no_answer(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever handed something in is told once, whatever becomes of the news for the operator."""
+
+    def fails(*rest: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    told: list[SpoolError | None] = []
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "finish", fails)
+        engine.notices = _Failing()
+        store.accept(engine.message(), lambda error, born: told.append(error))
+        await _seen(lambda: bool(told))
+    engine.notices = []
+    await accept(store, engine.message())
+    assert [type(error) for error in told] == [SpoolError]
+
+
+class _Failing(list[tuple[str, str]]):
+    """Notices that cannot be taken."""
+
+    def append(self, notice: tuple[str, str]) -> None:
+        raise ZeroDivisionError("a bug")
 
 
 async def test_a_report_of_an_end_that_was_not_ours_leaves_no_body(engine: SqliteEngine, store: SqliteStore) -> None:
