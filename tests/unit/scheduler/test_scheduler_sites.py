@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_world import ALL, DEFERRED, DOWN, FAILED, World
+from scheduler_world import ALL, DEFERRED, DOWN, FAILED, Site, World
 
 from upesi.mail.route import HostRoute, MxRoute
 from upesi.spool.records import RETURNED, DeliveryState, shard_of
@@ -215,6 +215,54 @@ def test_the_machines_connections_are_never_exceeded_and_go_round() -> None:
     assert max(open_now) <= 3
     assert all(site.delivered for site in world.agents.sites.values())
     world.close()
+
+
+def warm(world: World) -> Site:
+    """Return a site with several idle connections that answers each message after 10 ms."""
+    site = world.site("x.example")
+    site.reply, site.idle = 0.01, 300.0
+    for n in range(60):
+        world.accept(f"a{n}@x.example")
+    world.pass_time(2)
+    assert site.open > 3
+    assert len(site.delivered) == 60
+    return site
+
+
+def test_few_messages_follow_each_other_on_one_connection(world: World) -> None:
+    """Each idle connection that is woken for one message costs two writes and two answers more than waiting for the one at work."""
+    site = warm(world)
+    for n in range(4):
+        world.accept(f"b{n}@x.example")
+    world.pass_time(0.025)
+    assert len(site.delivered) == 62
+    world.pass_time(0.02)
+    assert len(site.delivered) == 64
+
+
+def test_many_messages_wake_idle_connections(world: World) -> None:
+    """More than a few for each connection at work are not left waiting."""
+    site = warm(world)
+    for n in range(16):
+        world.accept(f"b{n}@x.example")
+    world.pass_time(0.015)
+    assert len(site.delivered) >= 63
+    world.pass_time(0.06)
+    assert len(site.delivered) == 76
+
+
+def test_a_connection_that_hangs_holds_up_its_own_message_only(world: World) -> None:
+    """What waits behind it goes by an idle connection once it has been patient: 50 ms, or twice that where a wait was under way."""
+    site = warm(world)
+    site.hangs = True
+    world.accept("b@x.example")
+    world.pass_time(0.001)
+    site.hangs = False
+    world.accept("c@x.example")
+    world.pass_time(0.04)
+    assert len(site.delivered) == 60
+    world.pass_time(0.08)
+    assert [address for _, address in site.delivered[60:]] == ["c@x.example"]
 
 
 def test_an_idle_connection_makes_way() -> None:

@@ -21,6 +21,7 @@ from store_world import QUEUE, SqliteEngine, accept, complete
 from upesi.database.errors import DatabaseCorrupt, DatabaseFull
 from upesi.database.sqlite import Database
 from upesi.spool.admin import Selector
+from upesi.spool.batch import Item
 from upesi.spool.ledger import Ledger
 from upesi.spool.records import Completion
 from upesi.spool.sqlite import SqliteStore
@@ -582,6 +583,66 @@ async def test_close_waits_for_no_company(
     async with asyncio.timeout(60):
         await engine.restart()
         await last
+
+
+class Gate:
+    """Holds the writer in its next transaction, and remembers of what each one was."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[list[str]] = []
+        self.reached = threading.Event()
+        self.free = threading.Event()
+        real = Ledger.apply
+
+        def apply(ledger: Ledger, database: Database, items: list[Item]) -> None:
+            self.batches.append([type(item).__name__ for item in items])
+            self.reached.set()
+            self.free.wait(60)
+            real(ledger, database, items)
+
+        monkeypatch.setattr(Ledger, "apply", apply)
+
+
+@pytest.mark.parametrize(
+    ("store", "later", "many", "batches"),
+    [
+        (QUICK, math.inf, 100, [["Accept", "Complete", "Complete"]]),
+        (SLOW, math.inf, 100, [["Accept"], ["Complete", "Complete"]]),
+        (SLOW, math.inf, 2, [["Accept", "Complete", "Complete"]]),
+        (SLOW, 0.0, 100, [["Accept", "Complete", "Complete"]]),
+    ],
+    indirect=["store"],
+)
+@pytest.mark.parametrize("ends", ["go on", "close"])
+async def test_ends_of_attempts_may_go_later_beside_a_slow_disk(
+    engine: SqliteEngine,
+    store: SqliteStore,
+    monkeypatch: pytest.MonkeyPatch,
+    later: float,
+    many: int,
+    batches: list[list[str]],
+    ends: str,
+) -> None:
+    """They wait for no other commit than the one before, for their time, or for their number; closing leaves none behind."""
+    monkeypatch.setattr("upesi.spool.committer._LATER", later)
+    monkeypatch.setattr("upesi.spool.committer._LATER_MANY", many)
+    messages = [engine.message(), engine.message()]
+    born = [(await accept(store, message))[0] for message in messages]
+    gate = Gate(monkeypatch)
+    told = [_handed_in(engine, store)]
+    assert await asyncio.to_thread(gate.reached.wait, 60)
+    told.append(_handed_in(engine, store))
+    for delivery, message in zip(born, messages, strict=True):
+        told.append(asyncio.ensure_future(complete(store, Completion(delivery.id, message.id))))
+    await asyncio.sleep(0)
+    if ends == "close":
+        told.append(asyncio.ensure_future(store.close()))
+        engine.stores.remove(store)
+        await asyncio.sleep(0)
+    gate.free.set()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*told)
+    assert gate.batches == [["Accept"], *batches]
 
 
 async def _burst(engine: SqliteEngine, store: SqliteStore, disk: Disk, number: int) -> None:
