@@ -18,13 +18,14 @@ from upesi.cli.asked import add_options, parameters
 from upesi.cli.exchange import Exchange, Refused, Unreachable
 from upesi.cli.submission import completed, crlf, dot_stuffed, header_recipients, until_dot, without_bcc
 
-__all__ = ["main", "run"]
+__all__ = ["SYSTEM_CONFIG", "main", "run"]
 
 # sysexits.h: what callers of sendmail know
 EX_OK, EX_USAGE, EX_DATAERR, EX_NOUSER, EX_UNAVAILABLE, EX_IOERR, EX_TEMPFAIL = 0, 64, 65, 67, 69, 74, 75
 # the server's own limit decides; this only keeps a program gone wild from filling the memory
 _MAX_MESSAGE = 1_000_000_000
-_SYSTEM_CONFIG = "/etc/upesi/upesi.toml"
+# where `upesi init --system` is told to put it
+SYSTEM_CONFIG = "/etc/upesi/upesi.toml"
 _FALLBACK = ("127.0.0.1", 2525)
 # the server's own name for "no such mailbox" (RFC 5321 section 4.2.3)
 _NO_MAILBOX = (550, 551, 553)
@@ -187,10 +188,16 @@ def _machine() -> str:
 
 def _server() -> tuple[str, int]:
     """Return where to submit: UPESI_SMTP=HOST:PORT, else the first SMTP listener of the configuration, else 127.0.0.1:2525."""
-    host, colon, port = os.environ.get("UPESI_SMTP", "").rpartition(":")
-    if colon and port.isdigit():
+    if said := os.environ.get("UPESI_SMTP", ""):
+        host, colon, port = said.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            # never elsewhere: whoever named a server does not mean another
+            raise Unreachable(f"UPESI_SMTP={said} is not HOST:PORT")
         return host.strip("[]"), int(port)
-    path = Path(os.environ.get("UPESI_CONFIG", _SYSTEM_CONFIG))
+    named = os.environ.get("UPESI_CONFIG", "")
+    if named and not Path(named).exists():
+        raise Unreachable(f"UPESI_CONFIG={named} is not there")
+    path = Path(named or SYSTEM_CONFIG)
     # a configuration that only the server's user may read is no reason not to send
     return _listener(path) if os.access(path, os.R_OK) else _FALLBACK
 

@@ -214,6 +214,43 @@ def test_the_listener_of_the_configuration_is_used(inbox: tuple[Inbox, dict[str,
     assert len(handler.got) == 1
 
 
+@pytest.mark.parametrize(
+    "server", ["foo", "127.0.0.1", ":25", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:", "[::1]:x"]
+)
+def test_what_names_no_server_sends_nowhere(server: str) -> None:
+    """Whoever named a server does not mean the one that listens on 127.0.0.1:2525."""
+    code, errors = send({**os.environ, "UPESI_SMTP": server}, b"\nx\n", "to@b.example")
+    assert code == 75
+    assert f"UPESI_SMTP={server} is not HOST:PORT; nothing was sent" in errors
+
+
+def test_a_configuration_that_is_not_there_sends_nowhere(tmp_path: Path) -> None:
+    """A misspelt path is no reason to send by another server."""
+    environment = {key: value for key, value in os.environ.items() if key != "UPESI_SMTP"}
+    code, errors = send({**environment, "UPESI_CONFIG": str(tmp_path / "x.toml")}, b"\nx\n", "to@b.example")
+    assert code == 75
+    assert "is not there; nothing was sent" in errors
+
+
+def test_mailq_looks_where_sendmail_sends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without UPESI_CONFIG both take the machine's configuration, not the folder that somebody happens to be in."""
+    from upesi.cli import mailq
+
+    config = tmp_path / "upesi.toml"
+    config.write_text("")
+    asked: list[tuple[str | None, list[str]]] = []
+    monkeypatch.setattr(mailq, "SYSTEM_CONFIG", str(config))
+    monkeypatch.setattr(mailq, "upesi", lambda arguments: asked.append((os.environ.get("UPESI_CONFIG"), arguments)))
+    monkeypatch.setattr(sys, "argv", ["mailq", "--json"])
+    # set first, so that what the program sets goes with the test
+    monkeypatch.setenv("UPESI_CONFIG", "")
+    monkeypatch.delenv("UPESI_CONFIG")
+    mailq.main()
+    monkeypatch.setenv("UPESI_CONFIG", "/mine.toml")
+    mailq.main()
+    assert asked == [(str(config), ["queue", "list", "--json"]), ("/mine.toml", ["queue", "list", "--json"])]
+
+
 def test_a_configuration_without_an_smtp_listener_sends_nowhere(tmp_path: Path) -> None:
     """What listens on 127.0.0.1:2525 all the same is not this server: nothing goes there."""
     config = tmp_path / "upesi.toml"
