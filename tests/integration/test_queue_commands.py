@@ -107,9 +107,20 @@ def test_commands_work_with_the_server_down(deferring: UpesiServer) -> None:
 
 def test_an_unknown_id_is_an_error_and_no_traceback(relaying: UpesiServer, tmp_path: Path) -> None:
     """A wrong id ends with a sentence and exit code 1."""
-    result = run_upesi("queue", "why", "0" * 32, "-c", relaying.file)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
+    for command in (["why"], ["show"], ["hold"], ["release"], ["retry"], ["cancel", "--yes"]):
+        result = run_upesi("queue", *command, "0" * 32, "-c", relaying.file)
+        assert result.returncode == 1
+        assert f"nothing is queued of {'0' * 32}" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_change_that_changes_nothing_says_so(deferring: UpesiServer) -> None:
+    """What is held is not made due, and what is held already is not held again: the answer names how many were meant."""
+    deferring.command("queue", "hold", "--domain", "example.net", "--yes")
+    for command in ("retry", "hold"):
+        told = deferring.command("queue", command, "--domain", "example.net", "--yes")
+        assert told.startswith("0 deliveries ")
+        assert "1 selected, none is in a state for it" in told
 
 
 def test_mail_that_is_cancelled_with_a_bounce_goes_back_to_its_sender(
@@ -119,7 +130,7 @@ def test_mail_that_is_cancelled_with_a_bounce_goes_back_to_its_sender(
     deferring.command("queue", "hold", "--domain", "example.net", "--yes")
     receiver.on_rcpt = lambda path: b"250 2.1.5 ok" if path == "a@example.com" else b"451 4.7.1 Greylisted, try later"
     told = deferring.command("queue", "cancel", "--domain", "example.net", "--bounce", "--yes")
-    assert told == "1 delivery returned to sender\n"
+    assert told == "1 delivery will be returned to its sender\n"
     (notice,) = receiver.wait_for(1)
     assert (notice.reverse_path, notice.forward_paths) == ("", ("a@example.com",))
     assert b"returned by the postmaster" in notice.data

@@ -104,7 +104,7 @@ def show(target: Target, as_json: bool, id: str) -> None:
     with connected(target) as backend:
         answer = backend.request("queue.show", {"id": id})
     if answer is None:
-        raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
+        raise _unknown(id)
     message = table_of(answer)
     output = Output(as_json=as_json)
     if as_json:
@@ -163,7 +163,7 @@ def why(target: Target, as_json: bool, id: str) -> None:
     with connected(target) as backend:
         found = records(backend.request("queue.why", {"id": id}))
     if not found:
-        raise click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
+        raise _unknown(id)
     output = Output(as_json=as_json)
     if as_json:
         output.json(found)
@@ -297,7 +297,7 @@ def _change(name: str, verb: str, done: str, help: str, *, final: bool = False) 
         bounce: bool = False,
         **conditions: object,
     ) -> None:
-        asked, become = ("bounce", "returned to sender") if bounce else (name, done)
+        asked, become = ("bounce", "returned to its sender") if bounce else (name, done)
         if id is not None:
             if conditions["message"] not in (None, id):
                 raise click.UsageError("two messages are named: ID and --id")
@@ -307,6 +307,8 @@ def _change(name: str, verb: str, done: str, help: str, *, final: bool = False) 
         output = Output(as_json=as_json)
         with connected(target) as backend:
             number = int(number_of(_ask(backend, "queue.count", conditions)))
+            if not number and set(_selector(conditions)) == {"message"}:
+                raise _unknown(conditions["message"])
             if only_count:
                 output.say(f"{_deliveries(number)} would be {become}", {"count": number})
                 return
@@ -315,9 +317,14 @@ def _change(name: str, verb: str, done: str, help: str, *, final: bool = False) 
                 confirm(f"{verb.capitalize()} {_deliveries(number)}?")
             with patience(become):
                 answer = _repeat(backend, f"queue.{asked}", conditions)
-        output.say(_told(answer, become), answer)
+        # the notice is written when the delivery's turn comes, some seconds later
+        output.say(_told(answer, f"will be {become}" if bounce else become, number), answer)
 
     return change
+
+
+def _unknown(id: object) -> click.ClickException:
+    return click.ClickException(f"nothing is queued of {id}; `upesi trace {id}` says what became of it")
 
 
 def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[str, object]:
@@ -331,8 +338,11 @@ def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[
             return {"changed": total, "active": answer.get("active")}
 
 
-def _told(answer: dict[str, object], done: str) -> str:
-    text = f"{_deliveries(number_of(answer.get('changed')))} {done}"
+def _told(answer: dict[str, object], done: str, selected: int) -> str:
+    changed = number_of(answer.get("changed"))
+    text = f"{_deliveries(changed)} {done}"
+    if selected and not changed and not answer.get("active"):
+        text += f": {selected} selected, none is in a state for it (`upesi queue list` says how they are)"
     if active := number_of(answer.get("active")):
         is_, was = ("is", "was") if active == 1 else ("are", "were")
         text += f"; {active:.0f} {is_} being sent at this moment and {was} left alone: look again in a minute"

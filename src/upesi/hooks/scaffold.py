@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from upesi.hooks.discovery import find_plugins
+
 __all__ = ["ScaffoldError", "scaffold"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -84,6 +86,9 @@ def scaffold(name: str, folder: Path) -> tuple[Path, Path]:
     """
     if not _NAME.fullmatch(name):
         raise ScaffoldError(f"{name!r} is no name for a plugin: small letters, digits and _, a letter first")
+    if taken := find_plugins(None).get(name):
+        # two of one name are refused at the next start
+        raise ScaffoldError(f"there is a plugin {name!r} already ({taken[0].kind}): take another name")
     plugin, test = folder / f"{name}.py", folder / "tests" / f"test_{name}.py"
     for path in (plugin, test):
         if path.exists():

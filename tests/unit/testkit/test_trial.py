@@ -257,6 +257,13 @@ def test_a_scaffold_needs_a_name(name: str, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scaffold_takes_no_name_that_is_taken(tmp_path: Path):
+    """A second plugin of one name would be refused at the next start."""
+    with pytest.raises(ScaffoldError, match="there is a plugin 'relay' already"):
+        scaffold("relay", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_scaffold_overwrites_nothing(tmp_path: Path):
     """Neither the plugin nor its test."""
     plugin, _ = scaffold("mine", tmp_path)
