@@ -19,6 +19,7 @@ from upesi.config.origin import Origin
 from upesi.config.problems import ConfigError
 from upesi.config.settings import Config
 from upesi.mail.errors import UpesiError
+from upesi.runtime.readable import unknown_user
 
 __all__ = ["CheckFailed", "check", "check_in_child"]
 
@@ -50,7 +51,7 @@ def check(path: Path | None, overrides: Sequence[str]) -> Config:
         check_accounts(config)
         check_sending(config)
         doubted = doubts(config, origin, judged_by_plugins=bool(hooks.auth.hooks))
-        for warning in (*check_security(config), *doubted):
+        for warning in (*unknown_user(config.node.user), *check_security(config), *doubted):
             sys.stderr.write(f"{_WARNING}{warning}\n")
     except ConfigError as error:
         raise ConfigError([origin.located(problem) for problem in error.problems]) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from upesi.mail.errors import UpesiError
 
-__all__ = ["Unreadable", "check_readable"]
+__all__ = ["Unreadable", "check_readable", "unknown_user"]
 
 
 class Unreadable(UpesiError):
@@ -30,6 +30,15 @@ def check_readable(path: Path, user: str) -> None:
             raise Unreadable(
                 f"{path} cannot be read by {user} (node.user), as whom workers run: see the rights of {part}"
             )
+
+
+def unknown_user(user: str) -> list[str]:
+    """Return a warning where there is no such user: the start will be refused, but the check may be on another machine or come first."""
+    try:
+        pwd.getpwnam(user or "root")
+    except KeyError:
+        return [f"node.user: there is no user {user!r} on this machine; make it before the start"]
+    return []
 
 
 def _open_to(path: Path, uid: int, groups: list[int]) -> bool:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from upesi.runtime import readable
+from upesi.runtime.check import check
 from upesi.runtime.readable import Unreadable, check_readable
 
 
@@ -71,3 +72,14 @@ def test_a_user_that_is_not_there_is_said_elsewhere(file: Path, monkeypatch: pyt
     monkeypatch.setattr(readable.pwd, "getpwnam", nobody)
     file.chmod(0o600)
     check_readable(file, "somebody")
+
+
+def test_a_check_names_a_user_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The start will be refused; the check may come before the user is made, so it is a warning."""
+    config = tmp_path / "upesi.toml"
+    config.write_text('[node]\nuser = "nosuchuser"\n')
+    check(config, ())
+    assert "warning: node.user: there is no user 'nosuchuser' on this machine" in capsys.readouterr().err
+    config.write_text('[node]\nuser = "nobody"\n')
+    check(config, ())
+    assert "node.user" not in capsys.readouterr().err
