@@ -16,7 +16,7 @@ def main() -> None:
 
     It looks where `sendmail` sends: the machine's configuration, where no other is named and it can be read.
     """
-    if os.access(SYSTEM_CONFIG, os.R_OK):
-        os.environ.setdefault("UPESI_CONFIG", SYSTEM_CONFIG)
+    if not os.environ.get("UPESI_CONFIG") and os.access(SYSTEM_CONFIG, os.R_OK):
+        os.environ["UPESI_CONFIG"] = SYSTEM_CONFIG
     arguments = [] if "-bp" in sys.argv[1:] else sys.argv[1:]
     upesi(["queue", "list", *arguments])

@@ -307,13 +307,13 @@ def _change(name: str, verb: str, done: str, help: str, *, final: bool = False) 
         output = Output(as_json=as_json)
         with connected(target) as backend:
             number = int(number_of(_ask(backend, "queue.count", conditions)))
-            if not number and set(_selector(conditions)) == {"message"}:
+            one = set(_selector(conditions)) == {"message"}
+            if one and not number:
                 raise _unknown(conditions["message"])
             if only_count:
                 output.say(f"{_deliveries(number)} would be {become}", {"count": number})
                 return
-            named = set(_selector(conditions)) == {"message"} and not final
-            if number and not yes and not named:
+            if number and not yes and (final or not one):
                 confirm(f"{verb.capitalize()} {_deliveries(number)}?")
             with patience(become):
                 answer = _repeat(backend, f"queue.{asked}", conditions)

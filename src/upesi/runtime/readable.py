@@ -34,8 +34,10 @@ def check_readable(path: Path, user: str) -> None:
 
 def unknown_user(user: str) -> list[str]:
     """Return a warning where there is no such user: the start will be refused, but the check may be on another machine or come first."""
+    if not user:
+        return []
     try:
-        pwd.getpwnam(user or "root")
+        pwd.getpwnam(user)
     except KeyError:
         return [f"node.user: there is no user {user!r} on this machine; make it before the start"]
     return []

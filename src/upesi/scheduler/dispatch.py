@@ -254,9 +254,8 @@ class Dispatch:
     # -- starting and waking ------------------------------------------------------------------------------------------
 
     def _wake(self, path: Path) -> None:
-        works = len(path.works)
         for _ in range(min(len(path.idle), len(path.ready) - path.coming)):
-            busy = works - len(path.idle)
+            busy = len(path.works) - len(path.idle)
             if busy and len(path.ready) <= QUEUE * busy:
                 return
             connection = _freest(path.idle)

@@ -108,6 +108,16 @@ class Scheduler:
                 hooks.attempt, queue_of(router), self._settlement, loop, self._tasks, emit,
                 opened=self._dispatch.pump, admits=self._admits, dismiss=self._release,
             )  # fmt: skip
+        self._paused = False
+        self._draining = False
+        self._shards: frozenset[int] = frozenset()
+        # shards that we give up: nothing new is taken in for them
+        self._yielding: frozenset[int] = frozenset()
+        self._yield_timer: asyncio.TimerHandle | None = None
+        self._tie()
+
+    def _tie(self) -> None:
+        """Tell the parts what to call: they know each other by these, and not by name."""
         self._settlement.wants = self.wants
         self._settlement.adopt = self._adopt
         self._settlement.waiting = self._waiting
@@ -117,12 +127,6 @@ class Scheduler:
         self._dispatch.dismiss = self._release
         self._dispatch.admits = self._admits
         self._dispatch.reroute = lambda entry, destination: self._routed(entry, destination.site)
-        self._paused = False
-        self._draining = False
-        self._shards: frozenset[int] = frozenset()
-        # shards that we give up: nothing new is taken in for them
-        self._yielding: frozenset[int] = frozenset()
-        self._yield_timer: asyncio.TimerHandle | None = None
 
     # -- what comes in ------------------------------------------------------------------------------------------------
 

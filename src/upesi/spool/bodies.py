@@ -146,10 +146,10 @@ class BodyFolder:
 
     def temporary(self) -> tuple[Path, int]:
         """Create a file in tmp/; return its path and descriptor. Raise OSError."""
-        path = self._temporary()
+        path = self._temporary_path()
         return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
-    def _temporary(self) -> Path:
+    def _temporary_path(self) -> Path:
         return self._tmp / f"{self._prefix}-{next(self._numbers)}"
 
     def path(self, id: MessageId) -> Path:
@@ -186,7 +186,7 @@ class BodyFolder:
             os.link(source, path)
         except FileExistsError:
             # in one step: a row may name it, and a crash between two would leave that without a body
-            beside = self._temporary()
+            beside = self._temporary_path()
             os.link(source, beside)
             beside.replace(path)
             # two names of one file are left as they are

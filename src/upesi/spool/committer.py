@@ -51,8 +51,7 @@ __all__ = ["Committer", "Died", "Notice"]
 Notice = Callable[[str, str], None]
 Died = Callable[[BaseException], None]
 
-# Seconds and number for which ends of attempts may be left for a later commit: three or four of them on a slow disk, and no more than two
-# batches of a quick one
+# Seconds for which ends of attempts may be left for a later commit (three or four of them on a slow disk), and how many may wait
 _LATER = 0.015
 _LATER_MANY = 100
 

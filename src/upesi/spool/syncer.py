@@ -58,7 +58,7 @@ class Commit:
 
 
 class Syncer:
-    """The sync threads of one worker. All methods, `quick`, `broken` and `undo` belong to the writer's thread."""
+    """The sync threads of one worker. All methods, `broken` and `undo` belong to the writer's thread; `quick` may be asked anywhere."""
 
     def __init__(
         self,

@@ -80,6 +80,17 @@ def test_keeping_again_after_a_failure_replaces_what_was_left(folder: BodyFolder
     folder.remove(ID)
 
 
+def test_what_is_not_ours_among_the_bodies_is_left_alone(folder: BodyFolder) -> None:
+    """A stray file, or a link, beside the folders stops no start."""
+    stray, link = folder._bodies / "stray", folder._bodies / "link"
+    stray.write_text("")
+    link.symlink_to(stray)
+    assert list(folder.all_stored()) == []
+    assert stray.exists()
+    link.unlink()
+    stray.unlink()
+
+
 def test_keeping_the_same_file_again_changes_nothing(folder: BodyFolder) -> None:
     """A report that is offered again finds its own file under the name."""
     writer = folder.writer()

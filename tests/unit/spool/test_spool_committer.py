@@ -21,7 +21,7 @@ from store_world import QUEUE, SqliteEngine, accept, complete
 from upesi.database.errors import DatabaseCorrupt, DatabaseFull
 from upesi.database.sqlite import Database
 from upesi.spool.admin import Selector
-from upesi.spool.batch import Item
+from upesi.spool.batch import Complete, Item
 from upesi.spool.ledger import Ledger
 from upesi.spool.records import Completion
 from upesi.spool.sqlite import SqliteStore
@@ -40,13 +40,16 @@ class Disk:
         self.spared = 0
         self.error: BaseException = OSError(5, "Input/output error")
         self.count = 0
+        self._asked = threading.Condition()
         self._free = threading.Event()
         self._free.set()
         self._real = os.fdatasync
         monkeypatch.setattr(os, "fdatasync", self)
 
     def __call__(self, descriptor: int) -> None:
-        self.count += 1
+        with self._asked:
+            self.count += 1
+            self._asked.notify_all()
         self._free.wait(60)
         if self.spared:
             self.spared -= 1
@@ -54,6 +57,11 @@ class Disk:
             self.failures -= 1
             raise self.error
         self._real(descriptor)
+
+    def asked_beyond(self, before: int) -> bool:
+        """Wait until there was one sync more than `before`; return whether there was."""
+        with self._asked:
+            return self._asked.wait_for(lambda: self.count > before, 60)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -199,14 +207,9 @@ async def test_a_failed_sync_refuses_what_was_committed_behind_it(
     engine: SqliteEngine, store: SqliteStore, disk: Disk
 ) -> None:
     """Behind a hole in the log nothing is durable, though its own sync succeeds: all of it is refused and taken back."""
-    with disk.held():
-        refused = await _occupied(engine, store, disk)
-        refused.append(_handed_in(engine, store))
-        await _seen(partial(_holds, engine, SYNCERS + 1))
-        disk.failures = SYNCERS
-    async with asyncio.timeout(60):
-        results = await asyncio.gather(*refused, return_exceptions=True)
-    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    with _all_failing(disk):
+        refused = await _occupied_and_one_behind(engine, store, disk)
+    await _all_refused(refused)
     assert disk.failures == 0
     await accept(store, engine.message())
     assert engine.admin.count(Selector()) == 1
@@ -219,14 +222,9 @@ async def test_a_failed_sync_is_known_where_no_mark_can_be_made(
 ) -> None:
     """No room and no descriptor for the mark: what is behind the hole is refused all the same, and the log is mended first."""
     monkeypatch.setattr("upesi.database.wal.WalState.mark_suspect", lambda state: None)
-    with disk.held():
-        refused = await _occupied(engine, store, disk)
-        refused.append(_handed_in(engine, store))
-        await _seen(partial(_holds, engine, SYNCERS + 1))
-        disk.failures = SYNCERS
-    async with asyncio.timeout(60):
-        results = await asyncio.gather(*refused, return_exceptions=True)
-    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    with _all_failing(disk):
+        refused = await _occupied_and_one_behind(engine, store, disk)
+    await _all_refused(refused)
     await accept(store, engine.message())
     assert "spool.mended" in [event for event, _ in engine.notices]
     assert engine.admin.count(Selector()) == 1
@@ -311,16 +309,12 @@ async def test_whoever_waits_for_threads_that_died_is_answered(
 ) -> None:
     """No thread is left for what was committed behind: it is refused when the worker ends, not left waiting."""
     disk.error = SystemExit(3)
-    with disk.held():
-        told = await _occupied(engine, store, disk)
-        told.append(_handed_in(engine, store))
-        await _seen(partial(_holds, engine, SYNCERS + 1))
-        disk.failures = SYNCERS
+    with _all_failing(disk):
+        told = await _occupied_and_one_behind(engine, store, disk)
     async with asyncio.timeout(60):
         await asyncio.wait(told[:SYNCERS])
         await store.close()
-        results = await asyncio.gather(*told, return_exceptions=True)
-    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
+    await _all_refused(told)
     engine.stores.remove(store)
 
 
@@ -515,8 +509,7 @@ async def test_close_waits_for_the_sync_of_what_was_committed(
     with disk.held():
         told = await _occupied(engine, store, disk)
         closing = asyncio.ensure_future(engine.restart())
-        await asyncio.sleep(0.05)
-        assert not closing.done()
+        assert not (await asyncio.wait([closing], timeout=0.05))[0]
     async with asyncio.timeout(60):
         await asyncio.gather(closing, *told)
 
@@ -533,6 +526,30 @@ async def _occupied(engine: SqliteEngine, store: SqliteStore, disk: Disk) -> lis
         told.append(_handed_in(engine, store))
         await _busy(disk, before)
     return told
+
+
+async def _occupied_and_one_behind(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> list[asyncio.Future[object]]:
+    """Hand in one message more, and see it committed while every syncer waits."""
+    told = await _occupied(engine, store, disk)
+    told.append(_handed_in(engine, store))
+    await _seen(partial(_holds, engine, SYNCERS + 1))
+    return told
+
+
+@contextlib.contextmanager
+def _all_failing(disk: Disk) -> Iterator[None]:
+    """Let no sync end meanwhile, and all that wait then fail."""
+    with disk.held():
+        yield
+        disk.failures = SYNCERS
+
+
+async def _all_refused(told: list[asyncio.Future[object]]) -> None:
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*told, return_exceptions=True)
+    assert [type(result) for result in results] == [SpoolError] * (SYNCERS + 1)
 
 
 def _holds(engine: SqliteEngine, number: int) -> bool:
@@ -590,12 +607,14 @@ class Gate:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.batches: list[list[str]] = []
+        self.ended: list[int] = []
         self.reached = threading.Event()
         self.free = threading.Event()
         real = Ledger.apply
 
         def apply(ledger: Ledger, database: Database, items: list[Item]) -> None:
             self.batches.append([type(item).__name__ for item in items])
+            self.ended += [item.completion.delivery for item in items if isinstance(item, Complete)]
             self.reached.set()
             self.free.wait(60)
             real(ledger, database, items)
@@ -645,6 +664,32 @@ async def test_ends_of_attempts_may_go_later_beside_a_slow_disk(
     assert gate.batches == [["Accept"], *batches]
 
 
+@slow_only
+async def test_ends_of_attempts_do_not_overtake(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither each other, where the disk becomes quick meanwhile, nor what was handed in before and is too much for one commit."""
+    monkeypatch.setattr("upesi.spool.committer._LATER", math.inf)
+    monkeypatch.setattr("upesi.spool.committer._MAX_BATCH", 2)
+    messages = [engine.message(), engine.message()]
+    ends = [Completion((await accept(store, each))[0].id, each.id) for each in messages]
+    gate = Gate(monkeypatch)
+    told: list[asyncio.Future[object]] = [_handed_in(engine, store)]
+    assert await asyncio.to_thread(gate.reached.wait, 60)
+    told += [_handed_in(engine, store) for _ in range(2)]
+    told.append(asyncio.ensure_future(complete(store, ends[0])))
+    await asyncio.sleep(0)
+    monkeypatch.setattr("upesi.spool.syncer._QUICK", math.inf)
+    monkeypatch.setattr("upesi.spool.syncer._IN_A_ROW", sys.maxsize)
+    told.append(asyncio.ensure_future(complete(store, ends[1])))
+    await asyncio.sleep(0)
+    gate.free.set()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*told)
+    assert gate.batches == [["Accept"], ["Accept", "Accept"], ["Complete", "Complete"]]
+    assert gate.ended == [end.delivery for end in ends]
+
+
 async def _burst(engine: SqliteEngine, store: SqliteStore, disk: Disk, number: int) -> None:
     """Have one batch of `number` messages: held together while the disk is busy with the one before it."""
     before = disk.count
@@ -672,9 +717,7 @@ async def test_a_slow_disk_does_not_block_the_event_loop(engine: SqliteEngine, s
 
 async def _busy(disk: Disk, before: int) -> None:
     """Wait until the disk is asked for one sync more than `before`."""
-    async with asyncio.timeout(60):
-        while disk.count == before:  # noqa: ASYNC110 -- the thread tells nobody
-            await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(disk.asked_beyond, before)
 
 
 async def test_a_writer_that_dies_is_told_of_and_takes_nothing_more(
