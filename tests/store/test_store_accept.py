@@ -9,6 +9,8 @@ import msgspec
 import pytest
 from store_world import QUEUE, SqliteEngine, accept, complete, ids
 
+from upesi.database.errors import DatabaseIoError
+from upesi.database.wal import WalSync
 from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Transmission
@@ -218,3 +220,35 @@ async def test_what_was_born_held_says_why_until_an_operator_holds_it(engine: Sq
     engine.admin.release(Selector(domain="example.net"))
     engine.admin.hold(Selector(domain="example.net"))
     assert said() == {"bob@example.org": "a virus", "eve@example.net": ""}
+
+
+async def test_every_member_knows_what_was_ever_accepted(engine: SqliteEngine) -> None:
+    """Q1, Q2: whether another worker wrote a message before it died, while it waits and when it has been delivered."""
+    owner, other = await engine.worker(), await engine.worker(frozenset())
+    message = engine.message(engine.delivery(claim=True))
+    message = msgspec.structs.replace(message, events=(SpoolEvent(1.0, "message.accepted", message.id, {}),))
+    assert not await other.kept(message.id)
+    (born,) = await accept(owner, message)
+    assert await other.kept(message.id)
+    await complete(owner, Completion(born.id, message.id))
+    assert await other.load(message.id) is None
+    assert await other.kept(message.id)
+
+
+async def test_what_is_found_is_durable_when_that_is_said(
+    engine: SqliteEngine, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote it may have died between its commit and its sync: ours is asked for, and its failure is the answer."""
+    message = engine.message()
+    await accept(store, message)
+    syncs = 0
+
+    def sync(log: WalSync) -> None:
+        nonlocal syncs
+        syncs += 1
+        raise DatabaseIoError("the disk")
+
+    monkeypatch.setattr(WalSync, "sync", sync)
+    with pytest.raises(SpoolError):
+        await store.kept(message.id)
+    assert syncs == 1

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from upesi.control.channel import Channel, Handler, Peer, Watcher
-from upesi.control.paths import socket_address
+from upesi.control.paths import bound_socket, socket_address
 from upesi.mail.errors import UpesiError
 
 __all__ = ["ControlInUse", "ControlServer", "peer_of"]
@@ -60,7 +60,7 @@ class ControlServer:
     async def start(self) -> None:
         """Make the socket, mode 0600, and listen; raise ControlInUse where somebody answers there already, OSError otherwise."""
         _refuse_if_answered(self._path)
-        sock = _bound(self._path)
+        sock = bound_socket(self._path)
         status = os.stat(self._path)
         self._identity = (status.st_dev, status.st_ino)
         self._server = await asyncio.get_running_loop().create_unix_server(self._channel, sock=sock)
@@ -102,20 +102,3 @@ def _refuse_if_answered(path: str) -> None:
         except TimeoutError:
             pass  # its backlog is full: somebody is there, busy or hung
         raise ControlInUse(f"another server answers at {path}")
-
-
-def _bound(path: str) -> socket.socket:
-    """Return a bound socket at `path`. It takes its name only when its mode is right: there is no moment at which others could connect."""
-    fresh = f"{path}.{os.getpid()}"
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        if os.path.lexists(fresh):
-            os.unlink(fresh)
-        with socket_address(fresh) as address:
-            sock.bind(address)
-        os.chmod(fresh, 0o600)
-        os.rename(fresh, path)
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -78,6 +78,9 @@ class Metrics:
         self.connections: Counter = counter(
             "upesi_connections_total", "Connections to other servers that were opened"
         ).child()
+        self.handed_over: Counter = counter(
+            "upesi_messages_handed_over_total", "Messages that the worker which owns their queue wrote for another one"
+        ).child()
         self.reports_dropped: Counter = counter(
             "upesi_reports_dropped_messages_total", "Messages of which no DMARC aggregate report will tell"
         ).child()

@@ -11,6 +11,7 @@ from upesi.listener.listener import Listener
 from upesi.listener.overload import OverloadWatch
 from upesi.observe.lag import LoopLag
 from upesi.runtime.ground import Ground
+from upesi.runtime.handover import Handover
 from upesi.runtime.observer import count_dns, count_sessions
 from upesi.runtime.owners import Owners
 from upesi.runtime.pressure import Pressure, count_pressure
@@ -35,6 +36,7 @@ class House:
         shares: Holder,
         owners: Owners,
         hints: Hints,
+        handover: Handover,
         lag: LoopLag,
         closing: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
@@ -50,6 +52,7 @@ class House:
         self._security = security
         self._owners = owners
         self._hints = hints
+        self._handover = handover
         self._lag = lag
         self._closing = closing
 
@@ -64,10 +67,12 @@ class House:
     def set_shards(self, own: frozenset[int], others: Mapping[str, Sequence[int]]) -> None:
         """Take note of who owns what."""
         self._owners.set(others)
+        self._handover.meet(others)
         self.scheduler.set_shards(own)
 
     async def leave(self, seconds: float | None) -> None:
         """Stop accepting and finish: sessions within `seconds` (else the configured drain), deliveries too, or for as long as they take."""
+        self._handover.leave()
         bound = float(self._ground.config.node.drain) if seconds is None else seconds
         loop = asyncio.get_running_loop()
         sessions = asyncio.gather(*(listener.drain(bound, patient=seconds is None) for _, listener in self._listeners))
@@ -105,6 +110,7 @@ class House:
         metrics.connections_open.set(status.connections)
         metrics.log_dropped.set(self.events.dropped)
         metrics.connections.set(self._sending.connector.opened)
+        metrics.handed_over.set(self._handover.given)
         count_sessions(metrics, self._listeners)
         count_dns(metrics, self._ground.resolver)
         count_pressure(metrics, self._pressure, self._watch)
@@ -123,6 +129,8 @@ class House:
         self._sending.pipe.close()
         await self._sending.web.close()
         self._ground.resolver.close()
+        # behind the last answer, which waits for the store
+        await self._handover.close()
         await self._ground.store.close()
         self._ground.counters.close()
         await self._ground.keys.close()

@@ -4,7 +4,9 @@ durability from the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+
+import msgspec
 
 from upesi.config.settings import DeliverySettings
 from upesi.control.hints import Hints
@@ -15,13 +17,14 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import MxRoute, Route
 from upesi.reports.dsn import DsnReporter
+from upesi.runtime.handover import Handover, Told, Word
 from upesi.runtime.owners import Owners
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.work import Router
 from upesi.session.intake import BodyWriter, MemoryFull, Placement
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.records import Delivery, DeliveryState, NewMessage
-from upesi.spool.store import SpoolError, Store
+from upesi.spool.store import SpoolError, SpoolFull, Store
 
 __all__ = ["SpoolIntake", "place"]
 
@@ -41,11 +44,13 @@ class SpoolIntake:
     __slots__ = (
         "_bodies",
         "_budget",
+        "_handover",
         "_hints",
         "_owners",
         "_reporter",
         "_router",
         "_routes",
+        "_run",
         "_scheduler",
         "_store",
         "lifetime",
@@ -61,9 +66,12 @@ class SpoolIntake:
         reporter: DsnReporter,
         owners: Owners,
         hints: Hints,
+        handover: Handover,
         settings: DeliverySettings,
         budget: MemoryBudget,
+        run: Callable[[Coroutine[object, object, None]], None],
     ) -> None:
+        """`run` runs what nobody waits for."""
         self._budget = budget
         self._store = store
         self._bodies = bodies
@@ -73,6 +81,8 @@ class SpoolIntake:
         self._reporter = reporter
         self._owners = owners
         self._hints = hints
+        self._handover = handover
+        self._run = run
         self.lifetime = float(settings.expire)
 
     def full(self) -> bool:
@@ -99,28 +109,94 @@ class SpoolIntake:
         return Placement(queue, state, self._scheduler.wants(queue))
 
     def accept(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
-        """Make `message` durable, then call `done`, then hand it on: to our scheduler what was born ours, a hint
-        to the owners of the rest.
+        """Make `message` durable, then call `done`: by the worker that owns its queues, where that is another one, or ourselves."""
+        owner = self._other_owner(message)
+        if owner is None or not self._handover.give(owner, message, lambda word: self._told(word, message, done)):
+            self._write(message, done)
+
+    def _other_owner(self, message: NewMessage) -> str | None:
+        """Return the worker that owns all of `message`; None where that is ourselves, nobody, or several, or where nothing is due yet."""
+        if not message.events:
+            # by its first event one knows whether it was written (`_look`)
+            return None
+        found: str | None = None
+        for delivery in message.deliveries:
+            if delivery.held or delivery.due > message.received or self._store.owns(delivery.queue):
+                return None
+            owner = self._owners.owner(delivery.queue)
+            if owner is None or (found is not None and owner != found):
+                return None
+            found = owner
+        return found
+
+    def _told(self, word: Word, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
+        if word is Word.KEPT or word is Word.WAITS:
+            done(None)
+        elif word is Word.DECLINED:
+            self._write(message, done)
+        elif word is Word.LOST:
+            self._run(self._look(message, done))
+        else:
+            done(SpoolFull("no room") if word is Word.FULL else SpoolError("the owner of the queue could not write"))
+
+    async def _look(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
+        """Find out whether a worker that died had written `message`, and write it if not.
+
+        A line ends when its process does, all threads of it: what is not in the spool by then never will be.
         """
+        try:
+            kept = await self._store.kept(message.id)
+        except SpoolError as error:
+            done(error)
+            return
+        if kept:
+            done(None)
+        else:
+            self._write(message, done)
+
+    def keep(self, message: NewMessage, told: Told) -> None:
+        """Take what another worker hands over: write what is ours with our own mail, and send it as if it had come to us."""
+        owns, wants = self._store.owns, self._scheduler.wants
+        for delivery in message.deliveries:
+            if not owns(delivery.queue):
+                told(Word.DECLINED)
+                return
+        if self.full():
+            told(Word.DECLINED)
+            return
+        # whether it is sent at once was not for the other one to say
+        deliveries = tuple([msgspec.structs.replace(each, claim=wants(each.queue)) for each in message.deliveries])
+        ours = msgspec.structs.replace(message, deliveries=deliveries)
+
+        def committed(error: SpoolError | None, born: Sequence[Delivery]) -> None:
+            if error is not None:
+                told(Word.FULL if isinstance(error, SpoolFull) else Word.FAILED)
+                return
+            told(Word.KEPT if born else Word.WAITS)
+            self._hand_on(ours, born)
+
+        self._store.accept(ours, committed)
+
+    def _write(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
+        """Write `message`, then call `done`, then hand it on: to our scheduler what was born ours, a hint to the owners of the rest."""
 
         def committed(error: SpoolError | None, born: Sequence[Delivery]) -> None:
             done(error)
-            if error is not None:
-                return
-            if born:
-                self._scheduler.accepted(message, born)
-            if len(born) != len(message.deliveries):
-                self._hint(message)
+            if error is None:
+                self._hand_on(message, born)
 
         self._store.accept(message, committed)
+
+    def _hand_on(self, message: NewMessage, born: Sequence[Delivery]) -> None:
+        if born:
+            self._scheduler.accepted(message, born)
+        if len(born) != len(message.deliveries):
+            for delivery in message.deliveries:
+                self.hint(delivery.queue)
 
     def report(self, message: NewMessage, told: tuple[tuple[Recipient, Outcome], ...]) -> NewMessage | None:
         """Return the DSN for recipients that were refused after the data, or expanded."""
         return self._reporter.accepting(message, told)
-
-    def _hint(self, message: NewMessage) -> None:
-        for delivery in message.deliveries:
-            self.hint(delivery.queue)
 
     def hint(self, queue: str) -> None:
         """Say to whom it belongs, ourselves or another worker, that `queue` has something due."""

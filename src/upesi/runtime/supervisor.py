@@ -20,6 +20,7 @@ from upesi.config.settings import Config, LogSettings
 from upesi.control.channel import Call, Handler
 from upesi.control.errors import ChannelClosed, RequestFailed, RequestTimeout
 from upesi.control.hints import remove_hints
+from upesi.control.lines import remove_lines
 from upesi.limits.shares import Allocator
 from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
@@ -105,6 +106,7 @@ class Supervisor:
         if trouble := check_room(Path(self._config.spool.path), int(self._config.spool.min_free)):
             self._events.emit("spool.room", {"text": trouble})
         remove_hints(self._config.spool.path)
+        remove_lines(self._config.spool.path)
         try:
             # a reload that is asked for meanwhile waits
             async with self._reloading:
@@ -331,6 +333,7 @@ class Supervisor:
         self._operators.retired(worker.epoch)
         was_ready = self._ready(worker)
         remove_hints(self._config.spool.path, str(worker.epoch))
+        remove_lines(self._config.spool.path, str(worker.epoch))
         expected = self._stopping or worker.retiring
         # at a stop the next start takes everything from everybody
         with contextlib.suppress(SpoolError):

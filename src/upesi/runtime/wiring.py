@@ -27,6 +27,7 @@ from upesi.runtime.authentication import Authentication
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.failure_reporting import make_failure_sender
 from upesi.runtime.ground import Ground
+from upesi.runtime.handover import Handover
 from upesi.runtime.house import House
 from upesi.runtime.intake import SpoolIntake
 from upesi.runtime.listening import make_listeners, take_sockets
@@ -92,6 +93,14 @@ async def build(
     ourselves = Ourselves((sock.getsockname()[:2] for _, sock in sockets), is_local)
     sending = make_sending(ground, shares, ourselves, hint_others=hint_others, idle=idle)
     hints = Hints(ground.loop, ground.config.spool.path, str(configure.epoch), sending.scheduler.hint)
+    # hooks and looks that no session waits for; chains contain plugins' failures, so what arrives here is our own
+    unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
+    handover = Handover(
+        ground.loop,
+        ground.config.spool.path,
+        str(configure.epoch),
+        lambda message, answer: intake.keep(message, answer),
+    )
     intake = SpoolIntake(
         ground.store,
         ground.store.bodies,
@@ -101,12 +110,13 @@ async def build(
         sending.reporter,
         owners,
         hints,
+        handover,
         ground.config.delivery,
         pressure.budget,
+        unawaited.run,
     )
+    await handover.start()
     await ground.hooks.begin()
-    # hooks that no session waits for; their chains contain plugins' failures, so what arrives here is our own
-    unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
     security = Security(ground.config, ground.emit, ground.loop, warns=configure.slot == 0)
     web = ground.services.web
     accounts = make_accounts(ground, sending.connector, web)
@@ -127,7 +137,7 @@ async def build(
     ]
     if accounts is not None:
         closing.insert(0, accounts.close)
-    return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, lag, closing)
+    return House(ground, sending, listeners, pressure, watch, security, shares, owners, hints, handover, lag, closing)
 
 
 async def _ground(configure: Configure, broken: Callable[[BaseException], None]) -> Ground:

@@ -13,7 +13,7 @@ from upesi.spool.rows import DeliveryRow
 from upesi.spool.store import AcceptDone, CompleteDone, SpoolError
 from upesi.spool.tally import Tally
 
-__all__ = ["Accept", "Claim", "Complete", "Item", "Operation", "Release"]
+__all__ = ["Accept", "Barrier", "Claim", "Complete", "Item", "Operation", "Release"]
 
 Result = TypeVar("Result")
 
@@ -134,3 +134,11 @@ class Claim(Operation[set[int]]):
     """An operation that makes deliveries ours: its result are their ids, which go back if nobody can be told of them."""
 
     __slots__ = ()
+
+
+class Barrier(Operation[None]):
+    """Changes nothing: it is answered when all that was committed before it, by whomever, is durable."""
+
+    __slots__ = ()
+
+    durable = True

@@ -153,6 +153,17 @@ def postpone(database: Database, tally: Tally, queue: str, ids: Sequence[int], d
     tally.correct(queue)
 
 
+def is_known(database: Database, id: MessageId) -> bool:
+    """Whether the message is here, or was: its events outlive it."""
+    return bool(
+        database.number(
+            "SELECT EXISTS(SELECT 1 FROM delivery WHERE message = ?) OR EXISTS(SELECT 1 FROM event WHERE message = ?)",
+            id,
+            id,
+        )
+    )
+
+
 _MESSAGE = "SELECT d.id, m.id, m.meta, m.prefix, m.body, m.sum FROM delivery AS d JOIN message AS m ON m.row = d.mrow"
 
 

@@ -22,7 +22,7 @@ from upesi.database.errors import DatabaseCorrupt, DatabaseError, DatabaseIoErro
 from upesi.database.sqlite import Database, Sync
 from upesi.mail.ids import MessageId
 from upesi.spool import queries
-from upesi.spool.batch import Accept, Claim, Complete, Item, Operation, Release
+from upesi.spool.batch import Accept, Barrier, Claim, Complete, Item, Operation, Release
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.body_file import FileBody
 from upesi.spool.committer import Committer, Died, Notice
@@ -296,6 +296,14 @@ class SqliteStore:
             else:
                 results.append(each)
         return results
+
+    async def kept(self, message: MessageId) -> bool:
+        """Whether `message` was ever accepted by any member; durable then. Raise SpoolError."""
+        if not await self._ask(lambda database: queries.is_known(database, message)):
+            return False
+        # whoever wrote it may have died before it was synced: our own sync covers what lies before it in the log
+        await self._operate(lambda database, tally: None, Barrier)
+        return True
 
     async def _unreadable(self, message: MessageId, error: UnknownFormat | SpoolDamaged) -> SpoolError:
         """Put what is damaged in quarantine, leave what is unknown alone, loudly; return the error to raise."""

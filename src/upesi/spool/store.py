@@ -97,6 +97,13 @@ class Store(Protocol):
         """Read the messages of these deliveries (id, message) in one go; what `load` would raise for one stands in its place."""
         ...
 
+    async def kept(self, message: MessageId) -> bool:
+        """Whether `message` was ever accepted by any member; durable then. Raise SpoolError.
+
+        As far as history goes back: of a message that has gone its events are asked.
+        """
+        ...
+
     async def close(self) -> None:
         """Finish the writes that were handed in, and let go."""
         ...

@@ -99,6 +99,9 @@ class FakeStore:
     def accept(self, message: NewMessage, done: Callable[[SpoolError | None, Sequence[Delivery]], None]) -> None:
         self._write(lambda: done(None, self._insert(message)))
 
+    async def kept(self, message: MessageId) -> bool:
+        return message in self.accepted
+
     def complete(self, completion: Completion, done: Callable[..., None]) -> None:
         def commit() -> None:
             if self.broken:

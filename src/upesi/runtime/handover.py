@@ -1,0 +1,165 @@
+"""Handing a message over to the worker that owns its queue, before it is in the spool (docs/adr/0006-handover.md).
+
+    taken in here -> the owner's line -> written with the owner's own mail, durable -> its word -> 250
+
+Whoever takes a message in and whoever owns its site are often two workers. Written here, it was claimed, read and decoded there: one more
+transaction, one more journey to a reading thread, and two small groups where one large one does.
+
+What the owner does not take (not the owner any more, about to go, too much already) is written here, as if there were no lines. Of what was
+given and not answered when an owner died, the spool knows whether it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from upesi.control.lines import LOST, MAX_OFFER, Lines
+from upesi.mail.address import Address
+from upesi.mail.body import MemoryBody
+from upesi.mail.envelope import Transmission
+from upesi.mail.ids import MessageId
+from upesi.spool.records import NewDelivery, NewMessage, SpoolEvent
+
+__all__ = ["Handover", "Keep", "Told", "Word", "language_of"]
+
+# Octets of a body that goes by line; the rest of an offer is for envelope, trace and notes
+_MOST_BODY: Final = MAX_OFFER - 64 * 1024
+# Seconds for which an owner is given nothing after it had no use for a message at once: it would wait in the spool either way
+_REST: Final = 0.5
+
+
+class Word(IntEnum):
+    """What the owner says of a message; LOST is nobody's word."""
+
+    LOST = LOST
+    # durable, and on its way
+    KEPT = 0
+    # durable, and waits in the spool
+    WAITS = 1
+    # neither taken nor written
+    DECLINED = 2
+    # not written: no room
+    FULL = 3
+    # not written for another reason
+    FAILED = 4
+
+
+class _Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A `NewMessage` whose body is in memory, on its way."""
+
+    id: bytes
+    received: float
+    reverse_path: Address | None
+    transmission: Transmission
+    prefix: bytes
+    body: bytes
+    text: bool
+    deliveries: tuple[NewDelivery, ...]
+    origin: dict[str, str]
+    notes: dict[str, bytes]
+    events: tuple[SpoolEvent, ...]
+
+
+def language_of(kind: type) -> int:
+    """Return a number that is another one where any field of `kind`, or of anything within it, is another one."""
+    return crc32(msgspec.json.encode(msgspec.json.schema(kind), order="sorted"))
+
+
+def _given(message: NewMessage, body: MemoryBody) -> _Given:
+    return _Given(
+        message.id, message.received, message.reverse_path, message.transmission, message.prefix, body.data, body.text,
+        message.deliveries, message.origin, message.notes, message.events,
+    )  # fmt: skip
+
+
+def _message(given: _Given) -> NewMessage:
+    return NewMessage(
+        MessageId(given.id), given.received, given.reverse_path, given.transmission, given.prefix,
+        MemoryBody(given.body, text=given.text), given.deliveries, given.origin, given.notes, given.events,
+    )  # fmt: skip
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Given).decode
+# Whoever has other fields, here or in anything within, has another number: msgpack alone would read over what it does not know
+_LANGUAGE: Final = language_of(_Given)
+
+Told = Callable[[Word], None]
+# takes a message that was handed over, and says a word, once
+Keep = Callable[[NewMessage, Told], None]
+
+
+class Handover:
+    """Both sides of it for one worker, `name` among the others that share `folder`."""
+
+    __slots__ = ("_closed", "_keep", "_lines", "_loop", "_rests", "given")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, folder: str, name: str, keep: Keep) -> None:
+        self._loop = loop
+        self._keep = keep
+        self._lines = Lines(loop, folder, name, _LANGUAGE, self._received)
+        # owner -> until when it is given nothing
+        self._rests: dict[str, float] = {}
+        self._closed = False
+        # messages that an owner has written for us, for ever
+        self.given = 0
+
+    async def start(self) -> None:
+        """Be there for others; raise OSError."""
+        await self._lines.start()
+
+    def meet(self, workers: Iterable[str]) -> None:
+        """Get to know those who own something."""
+        self._lines.meet(workers)
+
+    def give(self, owner: str, message: NewMessage, told: Told) -> bool:
+        """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now."""
+        body = message.body
+        if type(body) is not MemoryBody or body.size > _MOST_BODY or self._rests_now(owner):
+            return False
+
+        def answered(answer: int) -> None:
+            word = Word(answer)
+            if word is Word.KEPT or word is Word.WAITS:
+                self.given += 1
+            if word is Word.WAITS or word is Word.DECLINED:
+                self._rests[owner] = self._loop.time() + _REST
+            told(word)
+
+        return self._lines.offer(owner, _encode(_given(message, body)), answered)
+
+    def _rests_now(self, owner: str) -> bool:
+        until = self._rests.get(owner)
+        if until is None:
+            return False
+        if self._loop.time() < until:
+            return True
+        del self._rests[owner]
+        return False
+
+    def _received(self, data: bytes, answer: Callable[[int], None]) -> None:
+        if self._closed:
+            answer(Word.DECLINED)
+            return
+        try:
+            self._keep(_message(_decode(data)), answer)
+        except Exception as error:
+            # a mistake of ours must not end the line: what else came by it is being written, and would be taken for lost
+            self._loop.call_exception_handler({"message": "a message could not be taken over", "exception": error})
+            answer(Word.FAILED)
+
+    def leave(self) -> None:
+        """Take nothing more."""
+        self._closed = True
+        self._lines.say_goodbye()
+
+    async def close(self) -> None:
+        """Let go of everything, behind the last word: the store must still be there."""
+        self._closed = True
+        await self._lines.close()
