@@ -61,8 +61,10 @@ def remove_lines(folder: str, name: str = "") -> None:
 
     Only for who holds the lock on the folder, while no such worker lives.
     """
-    for path in Path(folder).glob(f"line.{name or '*'}"):
-        path.unlink(missing_ok=True)
+    # the second: its name while it is being made
+    for pattern in (f"line.{name or '*'}", f"line.{name or '*'}.*"):
+        for path in Path(folder).glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 class _End(asyncio.Protocol):

@@ -87,6 +87,8 @@ def _message(given: _Given) -> NewMessage:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Given).decode
+# wrong types, integers beyond 64 bits, text that is no Unicode
+_ENCODING: Final = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
 # Whoever has other fields, here or in anything within, has another number: msgpack alone would read over what it does not know
 _LANGUAGE: Final = language_of(_Given)
 
@@ -115,8 +117,10 @@ class Handover:
         await self._lines.start()
 
     def meet(self, workers: Iterable[str]) -> None:
-        """Get to know those who own something."""
-        self._lines.meet(workers)
+        """Get to know those who own something; what is remembered of others goes."""
+        known = frozenset(workers)
+        self._rests = {owner: until for owner, until in self._rests.items() if owner in known}
+        self._lines.meet(known)
 
     def give(self, owner: str, message: NewMessage, told: Told) -> bool:
         """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now."""
@@ -132,7 +136,12 @@ class Handover:
                 self._rests[owner] = self._loop.time() + _REST
             told(word)
 
-        return self._lines.offer(owner, _encode(_given(message, body)), answered)
+        try:
+            octets = _encode(_given(message, body))
+        except _ENCODING:
+            # whoever writes it says what is wrong with it
+            return False
+        return self._lines.offer(owner, octets, answered)
 
     def _rests_now(self, owner: str) -> bool:
         until = self._rests.get(owner)

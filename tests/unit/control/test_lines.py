@@ -256,10 +256,10 @@ async def test_a_closed_worker_leaves_no_socket_and_a_killed_ones_is_removed(mak
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     await one.close()
     assert not path.exists()
-    for name in ("line.3", "line.4", "hints.3"):
+    for name in ("line.3", "line.3.99", "line.34", "hints.3"):
         (tmp_path / name).touch()
     remove_lines(str(tmp_path), "3")
-    assert names_in(tmp_path) == ["hints.3", "line.4"]
+    assert names_in(tmp_path) == ["hints.3", "line.34"]
     remove_lines(str(tmp_path))
     assert names_in(tmp_path) == ["hints.3"]
 

@@ -202,3 +202,20 @@ def test_the_language_changes_with_any_field_within(monkeypatch: pytest.MonkeyPa
     two = msgspec.defstruct("Inner", [("a", TlsPolicy), ("b", bool, False)])
     outer = [msgspec.defstruct("Outer", [("inner", inner)]) for inner in (one, two)]
     assert handover.language_of(outer[0]) != handover.language_of(outer[1])
+
+
+async def test_what_cannot_be_encoded_is_left_to_whoever_writes_it(pair: Pair) -> None:
+    """A lone surrogate that a plugin left: the writer refuses that one message, and the session goes on."""
+    await pair.given(message())
+    assert not pair.giver.give("2", msgspec.structs.replace(message(), origin={"helo": "\ud800"}), pair.words.append)
+    assert not pair.giver.give("2", msgspec.structs.replace(message(), notes={"n": object()}), pair.words.append)  # type: ignore[dict-item]
+    assert await pair.given(message()) is Word.KEPT
+
+
+async def test_of_workers_that_have_gone_nothing_is_remembered(pair: Pair) -> None:
+    """Names are epochs: each reload brings new ones."""
+    pair.word = Word.DECLINED
+    await pair.given(message())
+    assert set(pair.giver._rests) == {"2"}
+    pair.giver.meet(["3"])
+    assert pair.giver._rests == {}
