@@ -9,10 +9,13 @@ import smtplib
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import apsw
 import pytest
 
 from integration.conftest import MakeServer, route_to
+from integration.injection import stalling_calls
 from integration.messages import number_of, numbered
 from integration.receiver import Receiver
 from integration.server import PATIENCE, UpesiServer, free_port, wait_until
@@ -83,6 +86,37 @@ def test_mail_that_a_killed_owner_never_wrote_is_written_by_who_took_it_in(
     )
     came = [number_of(message.data) for message in receiver.messages]
     assert (came.count(7), came.count(8)) == (1, 1)
+
+
+def test_a_leaving_owner_whose_disk_stalls_leaves_nobody_in_doubt(
+    upesi_server: MakeServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    """Q1, Q2: longer than an owner says goodbye its disk stands still. Its neighbours' mail is in nobody's hands but its own: written once."""
+    server = upesi_server(route_to(receiver.port), workers=2)
+    owner = _owner(server)
+    clients = [_stranger(server, owner) for _ in range(4)]
+    with ThreadPoolExecutor(len(clients)) as pool:
+
+        def send(number: int) -> None:
+            # the first is in the sync that stalls, the others behind it
+            time.sleep(number * 0.1)
+            clients[number].sendmail("a@example.com", ["b@example.net"], numbered(1 + number, b"x\r\n"))
+
+        with stalling_calls(owner, tmp_path / "trace", "fdatasync", 7.0):
+            sent = [pool.submit(send, number) for number in range(len(clients))]
+            time.sleep(1)
+            server.stop()
+        for each in sent:
+            each.result()
+    rows = apsw.Connection(str(server.spool / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY).execute(
+        "SELECT count(*) FROM event WHERE kind = 'message.accepted' GROUP BY message"
+    )
+    assert {count for (count,) in rows} == {1}
+    server.start()
+    numbers = set(range(1, 1 + len(clients)))
+    wait_until(lambda: numbers <= {number_of(each.data) for each in list(receiver.messages)}, what="arrival of all")
+    came = [number_of(each.data) for each in receiver.messages if number_of(each.data)]
+    assert sorted(came) == sorted(numbers)
 
 
 @pytest.mark.parametrize("times", [3])

@@ -8,8 +8,11 @@
 A frame is its length in 4 octets, big-endian, and msgpack. What the octets and the answers mean is the affair of those who offer and keep.
 
 Nobody waits for a line: an offer is declined at once where there is no line yet, where the other end has as much to answer as it may, or
-has answered nothing for a while. Whoever offers does without then. What was offered and not answered when a line ends may have been kept or
-not: its giver is told LOST.
+has answered nothing for a while. Whoever offers does without then.
+
+What was offered and not answered when a line ends may have been kept or not. Once the other process has ended, all its threads with it, its
+giver is told LOST: nothing more will be kept. A line that ends alone says nothing of the kind (UNSURE), and one whose descriptor a forked
+child still holds does not end at all, so the process itself is watched (pidfd_open(2)).
 """
 
 from __future__ import annotations
@@ -20,16 +23,18 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, cast
+from typing import Annotated, Final, cast
 
 import msgspec
 
 from upesi.control.paths import bound_socket, socket_address
+from upesi.control.server import peer_of
 
-__all__ = ["LOST", "MAX_OFFER", "Answer", "Keep", "Lines", "remove_lines"]
+__all__ = ["LOST", "MAX_OFFER", "UNSURE", "Answer", "Keep", "Lines", "remove_lines"]
 
-# Told to the giver where the line ended; never sent
+# Told to the giver where the line ended, never sent: the other process has ended, or it lives and may be keeping what it was given
 LOST: Final = -1
+UNSURE: Final = -2
 
 # Octets of one offer
 MAX_OFFER: Final = 192 * 1024
@@ -42,18 +47,22 @@ _MAX_FRAME: Final = MAX_OFFERED + MAX_OFFER + MAX_OFFERS * 32
 _SILENT: Final = 0.5
 # Seconds before a worker that could not be reached is tried again
 _AGAIN: Final = 1.0
+# Seconds between the end of a line and that of its process, where the one comes of the other: a disk may hold up a thread that long
+_DEATH: Final = 5.0
+# Seconds for which the answers of a process that has ended are still read
+_LAST_WORDS: Final = 0.05
 # Seconds that givers have to hang up once they were asked to
 _GOODBYE: Final = 4.0
 _LENGTH: Final = 4
 
-# told what the keeper answered, or LOST
+# told what the keeper answered, LOST or UNSURE
 Answer = Callable[[int], None]
 # takes octets, and calls the answer once, with a number that is not negative
 Keep = Callable[[bytes, Answer], None]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_offers = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
-_decode_answers = msgspec.msgpack.Decoder(int | list[tuple[int, int]]).decode
+_decode_answers = msgspec.msgpack.Decoder(int | list[tuple[int, Annotated[int, msgspec.Meta(ge=0)]]]).decode
 
 
 def remove_lines(folder: str, name: str = "") -> None:
@@ -131,7 +140,7 @@ class _End(asyncio.Protocol):
 class _Giver(_End):
     """The end that offers. It is open while the other end takes offers, which it understands."""
 
-    __slots__ = ("_ended", "_heard", "_language", "_next", "_offered", "_open", "_unanswered")
+    __slots__ = ("_ended", "_heard", "_language", "_next", "_offered", "_open", "_pidfd", "_unanswered", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, language: int, ended: Callable[[_Giver], None]) -> None:
         super().__init__(loop)
@@ -144,6 +153,29 @@ class _Giver(_End):
         self._offered = 0
         # when the other end last answered, or had nothing to answer
         self._heard = 0.0
+        # the process at the other end, as long as it lives
+        self._pidfd = -1
+        # for its end, where the line's came first
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def watch(self, pid: int) -> None:
+        """Take note when the process `pid`, which is at the other end, ends; raise OSError where it has."""
+        self._pidfd = os.pidfd_open(pid)
+        self._loop.add_reader(self._pidfd, self._died)
+
+    def _died(self) -> None:
+        self._forget_process()
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._tell_all(LOST)
+        elif self._transport is not None:
+            self._loop.call_later(_LAST_WORDS, self._transport.abort)
+
+    def _forget_process(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
 
     def offer(self, data: bytes, answer: Answer) -> bool:
         """Hand `data` over; return False where it cannot be now."""
@@ -172,23 +204,41 @@ class _Giver(_End):
             answer, size = self._unanswered.pop(number, (None, 0))
             self._offered -= size
             if answer is not None:
-                answer(what)
+                self._tell(answer, what)
         if not self._open and not self._unanswered:
             self.hang_up()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell those who wait."""
+        """Tell those who wait what became of theirs, when that is known."""
         self._open = False
         self._ended(self)
+        if self._unanswered and self._pidfd >= 0:
+            self._waiting = self._loop.call_later(_DEATH, self._unsure)
+        else:
+            self._forget_process()
+            self._tell_all(LOST)
+
+    def _unsure(self) -> None:
+        self._forget_process()
+        self._tell_all(UNSURE)
+
+    def _tell_all(self, what: int) -> None:
         waiting, self._unanswered = self._unanswered, {}
         for answer, _ in waiting.values():
-            answer(LOST)
+            self._tell(answer, what)
+
+    def _tell(self, answer: Answer, what: int) -> None:
+        """Tell one: its mistake keeps no news from the others, and ends no line."""
+        try:
+            answer(what)
+        except Exception as error:
+            self._loop.call_exception_handler({"message": "an answer could not be taken", "exception": error})
 
 
 class _Keeper(_End):
     """The end that answers."""
 
-    __slots__ = ("_ended", "_keep", "_language")
+    __slots__ = ("_ended", "_keep", "_language", "_leaving")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, language: int, keep: Keep, ended: Callable[[_Keeper], None]
@@ -197,11 +247,14 @@ class _Keeper(_End):
         self._language = language
         self._keep = keep
         self._ended = ended
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say which language we speak."""
         super().connection_made(transport)
         self._write(self._language)
+        if self._leaving:
+            self._write([])
 
     def _take(self, body: bytes) -> None:
         for number, data in _decode_offers(body):
@@ -212,6 +265,7 @@ class _Keeper(_End):
 
     def say_goodbye(self) -> None:
         """Ask for nothing more."""
+        self._leaving = True
         self._write([])
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -330,5 +384,17 @@ class Lines:
             if self._givers.get(worker) is giver:
                 del self._givers[worker]
 
-        giver = self._givers[worker] = _Giver(self._loop, self._language, ended)
-        await self._loop.create_unix_connection(lambda: giver, sock=sock)
+        giver = _Giver(self._loop, self._language, ended)
+        try:
+            transport, _ = await self._loop.create_unix_connection(lambda: giver, sock=sock)
+        except OSError:
+            sock.close()
+            return
+        try:
+            giver.watch(peer_of(transport).pid)
+        except OSError:
+            # it has ended meanwhile
+            transport.abort()
+            return
+        if not transport.is_closing():
+            self._givers[worker] = giver

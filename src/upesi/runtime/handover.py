@@ -7,6 +7,9 @@ transaction, one more journey to a reading thread, and two small groups where on
 
 What the owner does not take (not the owner any more, about to go, too much already) is written here, as if there were no lines. Of what was
 given and not answered when an owner died, the spool knows whether it is there.
+
+Work is exchanged and not shed: under load a worker gives about as much as it is given. Where the sites are spread over the workers that is
+nearly all. Where one site gets all the mail, its owner is the busiest as it is, and would have to write what its idler neighbours can.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from zlib import crc32
 
 import msgspec
 
-from upesi.control.lines import LOST, MAX_OFFER, Lines
+from upesi.control.lines import LOST, MAX_OFFER, UNSURE, Lines
 from upesi.mail.address import Address
 from upesi.mail.body import MemoryBody
 from upesi.mail.envelope import Transmission
@@ -32,11 +35,18 @@ __all__ = ["Handover", "Keep", "Told", "Word", "language_of"]
 _MOST_BODY: Final = MAX_OFFER - 64 * 1024
 # Seconds for which an owner is given nothing after it had no use for a message at once: it would wait in the spool either way
 _REST: Final = 0.5
+# Messages that a worker may give beyond what it is given: so many at once, and in a second. With eight sites all are given, and 8 % more
+# relayed, by turns; with one site, when all were given, 8 to 10 % less
+_AHEAD: Final = 100
+_RATE: Final = 100.0
 
 
 class Word(IntEnum):
-    """What the owner says of a message; LOST is nobody's word."""
+    """What the owner says of a message; the first two are nobody's word."""
 
+    # it lives, and may have written it or not
+    UNSURE = UNSURE
+    # it has ended: what is in the spool is there, and nothing more comes
     LOST = LOST
     # durable, and on its way
     KEPT = 0
@@ -66,9 +76,10 @@ class _Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
     events: tuple[SpoolEvent, ...]
 
 
-def language_of(kind: type) -> int:
-    """Return a number that is another one where any field of `kind`, or of anything within it, is another one."""
-    return crc32(msgspec.json.encode(msgspec.json.schema(kind), order="sorted"))
+def language_of(kind: type, words: type[IntEnum]) -> int:
+    """Return a number that is another one where any field of `kind`, or of anything within it, is another one, or any of `words`."""
+    said = [(word.name, word.value) for word in words]
+    return crc32(msgspec.json.encode((msgspec.json.schema(kind), said), order="sorted"))
 
 
 def _given(message: NewMessage, body: MemoryBody) -> _Given:
@@ -90,7 +101,7 @@ _decode = msgspec.msgpack.Decoder(_Given).decode
 # wrong types, integers beyond 64 bits, text that is no Unicode
 _ENCODING: Final = (TypeError, ValueError, OverflowError, msgspec.MsgspecError)
 # Whoever has other fields, here or in anything within, has another number: msgpack alone would read over what it does not know
-_LANGUAGE: Final = language_of(_Given)
+_LANGUAGE: Final = language_of(_Given, Word)
 
 Told = Callable[[Word], None]
 # takes a message that was handed over, and says a word, once
@@ -100,7 +111,7 @@ Keep = Callable[[NewMessage, Told], None]
 class Handover:
     """Both sides of it for one worker, `name` among the others that share `folder`."""
 
-    __slots__ = ("_closed", "_keep", "_lines", "_loop", "_rests", "given")
+    __slots__ = ("_ahead", "_at", "_closed", "_keep", "_lines", "_loop", "_rests", "given")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: str, name: str, keep: Keep) -> None:
         self._loop = loop
@@ -109,6 +120,9 @@ class Handover:
         # owner -> until when it is given nothing
         self._rests: dict[str, float] = {}
         self._closed = False
+        # messages that we gave beyond those we were given, as of the time `_at`; what is between is forgotten at `_RATE`
+        self._ahead = 0.0
+        self._at = loop.time()
         # messages that an owner has written for us, for ever
         self.given = 0
 
@@ -125,7 +139,7 @@ class Handover:
     def give(self, owner: str, message: NewMessage, told: Told) -> bool:
         """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now."""
         body = message.body
-        if type(body) is not MemoryBody or body.size > _MOST_BODY or self._rests_now(owner):
+        if type(body) is not MemoryBody or body.size > _MOST_BODY or self._is_ahead() or self._rests_now(owner):
             return False
 
         def answered(answer: int) -> None:
@@ -141,7 +155,18 @@ class Handover:
         except _ENCODING:
             # whoever writes it says what is wrong with it
             return False
-        return self._lines.offer(owner, octets, answered)
+        if not self._lines.offer(owner, octets, answered):
+            return False
+        self._ahead += 1
+        return True
+
+    def _is_ahead(self) -> bool:
+        now = self._loop.time()
+        forgotten = _RATE * (now - self._at)
+        self._at = now
+        # towards nought from both sides: neither a debt nor a credit is for ever
+        self._ahead = max(0.0, self._ahead - forgotten) if self._ahead > 0 else min(0.0, self._ahead + forgotten)
+        return self._ahead + 1 > _AHEAD
 
     def _rests_now(self, owner: str) -> bool:
         until = self._rests.get(owner)
@@ -153,6 +178,7 @@ class Handover:
         return False
 
     def _received(self, data: bytes, answer: Callable[[int], None]) -> None:
+        self._ahead = max(-float(_AHEAD), self._ahead - 1)
         if self._closed:
             answer(Word.DECLINED)
             return

@@ -129,9 +129,11 @@ class House:
         self._sending.pipe.close()
         await self._sending.web.close()
         self._ground.resolver.close()
-        # behind the last answer, which waits for the store
-        await self._handover.close()
+        # The store first: it answers all that was handed over to us. Whoever is still waiting for a word when a line ends takes it that
+        # nothing more will be written
+        self._handover.leave()
         await self._ground.store.close()
+        await self._handover.close()
         self._ground.counters.close()
         await self._ground.keys.close()
         self._hints.close()

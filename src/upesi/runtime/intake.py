@@ -142,7 +142,7 @@ class SpoolIntake:
     async def _look(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
         """Find out whether a worker that died had written `message`, and write it if not.
 
-        A line ends when its process does, all threads of it: what is not in the spool by then never will be.
+        It died with all its threads: what is not in the spool by then never will be.
         """
         try:
             kept = await self._store.kept(message.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from enum import IntEnum
 from pathlib import Path
 
 import msgspec
@@ -102,6 +103,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     await pair.keeper.start()
     await pair.giver.start()
     pair.giver.meet(["2"])
+    pair.keeper.meet(["1"])
     yield pair
     await pair.giver.close()
     await pair.keeper.close()
@@ -196,12 +198,14 @@ def test_the_language_changes_with_any_field_within(monkeypatch: pytest.MonkeyPa
     class Less(msgspec.Struct, array_like=True):
         deliveries: tuple[NewDelivery, ...]
 
-    assert handover.language_of(More) != handover.language_of(Less)
-    assert handover.language_of(Less) == handover.language_of(Less)
+    assert handover.language_of(More, Word) != handover.language_of(Less, Word)
+    assert handover.language_of(Less, Word) == handover.language_of(Less, Word)
     one = msgspec.defstruct("Inner", [("a", TlsPolicy)])
     two = msgspec.defstruct("Inner", [("a", TlsPolicy), ("b", bool, False)])
     outer = [msgspec.defstruct("Outer", [("inner", inner)]) for inner in (one, two)]
-    assert handover.language_of(outer[0]) != handover.language_of(outer[1])
+    assert handover.language_of(outer[0], Word) != handover.language_of(outer[1], Word)
+    other = IntEnum("Other", {"KEPT": 1})
+    assert handover.language_of(Less, Word) != handover.language_of(Less, other)
 
 
 async def test_what_cannot_be_encoded_is_left_to_whoever_writes_it(pair: Pair) -> None:
@@ -219,3 +223,32 @@ async def test_of_workers_that_have_gone_nothing_is_remembered(pair: Pair) -> No
     assert set(pair.giver._rests) == {"2"}
     pair.giver.meet(["3"])
     assert pair.giver._rests == {}
+
+
+async def test_work_is_exchanged_and_not_shed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one site its owner is the busiest: it is given what others may be ahead, and beyond that as much as it gives."""
+    monkeypatch.setattr(handover, "_AHEAD", 4)
+    monkeypatch.setattr(handover, "_RATE", 0.0)
+    await pair.given(message())
+    assert [pair.giver.give("2", message(), pair.words.append) for _ in range(5)] == [True, True, True, False, False]
+    await until(lambda: len(pair.words) == 3)
+    back: list[Word] = []
+    for _ in range(2):
+        await until(lambda: pair.keeper.give("1", message(), back.append))
+    await until(lambda: len(back) == 2)
+    # the other one declines, being as it is; it was given all the same
+    assert [pair.giver.give("2", message(), pair.words.append) for _ in range(3)] == [True, True, False]
+
+
+async def test_a_little_goes_at_any_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "_AHEAD", 1)
+    monkeypatch.setattr(handover, "_RATE", 50.0)
+    await pair.given(message())
+    assert not pair.giver.give("2", message(), pair.words.append)
+    await asyncio.sleep(0.03)
+    assert pair.giver.give("2", message(), pair.words.append)
+    # nor is what one was given remembered for ever
+    pair.giver._ahead = -3.0
+    await asyncio.sleep(0.1)
+    assert not pair.giver._is_ahead()
+    assert pair.giver._ahead == 0

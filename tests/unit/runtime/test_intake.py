@@ -151,7 +151,9 @@ def test_what_the_owner_declines_is_written_here(place: Place) -> None:
     assert (place.outcomes, place.written) == ([None], {message.id})
 
 
-@pytest.mark.parametrize(("word", "error"), [(Word.FULL, SpoolFull), (Word.FAILED, SpoolError)])
+@pytest.mark.parametrize(
+    ("word", "error"), [(Word.FULL, SpoolFull), (Word.FAILED, SpoolError), (Word.UNSURE, SpoolError)]
+)
 def test_what_the_owner_cannot_write_is_refused_for_now(place: Place, word: Word, error: type[SpoolError]) -> None:
     """A full disk is everybody's: 452 and 451, as if it had been written here."""
     place.accept(place.message("foreign.example"))
