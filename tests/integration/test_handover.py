@@ -91,7 +91,7 @@ def test_mail_that_a_killed_owner_never_wrote_is_written_by_who_took_it_in(
 def test_a_leaving_owner_whose_disk_stalls_leaves_nobody_in_doubt(
     upesi_server: MakeServer, receiver: Receiver, tmp_path: Path
 ) -> None:
-    """Q1, Q2: longer than an owner says goodbye its disk stands still. Its neighbours' mail is in nobody's hands but its own: written once."""
+    """Q1, Q2: longer than an owner says goodbye its disk stands still. What it was given is written once."""
     server = upesi_server(route_to(receiver.port), workers=2)
     owner = _owner(server)
     clients = [_stranger(server, owner) for _ in range(4)]
@@ -108,6 +108,8 @@ def test_a_leaving_owner_whose_disk_stalls_leaves_nobody_in_doubt(
             server.stop()
         for each in sent:
             each.result()
+    for client in clients:
+        client.close()
     rows = apsw.Connection(str(server.spool / "spool.db"), flags=apsw.SQLITE_OPEN_READONLY).execute(
         "SELECT count(*) FROM event WHERE kind = 'message.accepted' GROUP BY message"
     )
