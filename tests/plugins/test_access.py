@@ -173,8 +173,8 @@ async def test_a_file_is_a_list_too(tmp_path: Path):
     [
         ("drop client 192.0.2.1", "'drop' is none of allow, deny, defer"),
         ("deny body x", "'body' is none of client"),
-        ("deny client 192.0.2.1/24", "has host bits set"),
-        ("deny client elsewhere.example", "does not appear to be"),
+        ("deny client 192.0.2.1/24", "has bits behind its /24: write 192.0.2.0/24 for the network"),
+        ("deny client elsewhere.example", "is no network such as"),
         ("deny sender bad.example", "a domain is @bad.example"),
         ("deny sender", "needs a pattern"),
         ("deny header", "needs the name"),

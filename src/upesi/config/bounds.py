@@ -33,7 +33,7 @@ def _limits(config: Config) -> Found:
         try:
             network(text)
         except ValueError as error:
-            yield ("limits", "exempt", index), f"{text!r} is no network such as 192.0.2.0/24: {error}"
+            yield ("limits", "exempt", index), str(error)
     for name, bits in (("ipv4_prefix", 32), ("ipv6_prefix", 128)):
         if not 1 <= getattr(limits, name) <= bits:
             yield ("limits", name), f"must be between 1 and {bits}"

@@ -32,6 +32,7 @@ from upesi.config.settings import (
     RouteSettings,
 )
 from upesi.config.units import Duration, Rate, Size
+from upesi.config.wording import NO_TOML
 
 __all__ = ["ConfigError", "Problem", "complaint", "load", "not_a"]
 
@@ -98,7 +99,7 @@ def _parse(text: str, source: str) -> dict[str, object]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         what, line = _syntax(str(error), text)
-        raise ConfigError([Problem(source, line, "", f"is not valid TOML: {what}")]) from None
+        raise ConfigError([Problem(source, line, "", f"{NO_TOML}{what}")]) from None
 
 
 # how the parser's own messages end; what it found at the end of the file has no number
@@ -111,7 +112,7 @@ def _syntax(message: str, text: str) -> tuple[str, int]:
     if match is None:
         return message, 0
     if match[1] is None:
-        return f"{message[: match.start()]} at the end of the file", max(1, len(text.splitlines()))
+        return f"{message[: match.start()]}, at the end of the file", max(1, len(text.splitlines()))
     return message[: match.start()], int(match[1])
 
 
@@ -201,11 +202,13 @@ def _said(value: object) -> str:
 
 
 def complaint(kind: object, value: object, error: str) -> str:
-    """Put into words that `value` is no `kind`; `error` is what msgspec said, and is kept where there are no better words."""
+    """Put into words that `value` is no `kind`; `error` is what msgspec said, and is left to `wording` where nothing better is known."""
     if kind in (Duration, Size, Rate):
         return error
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return f"{_said(value)} is not valid{nearest(str(value), [member.value for member in kind])}"
+    if typing.get_origin(kind) is typing.Literal:
+        return f"{_said(value)} is not valid{nearest(str(value), map(str, typing.get_args(kind)))}"
     return not_a(kind, value) if isinstance(kind, type) and kind in _NAMES else error
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from upesi.config.wording import in_words
 from upesi.mail.errors import UpesiError
 
 __all__ = ["SOMEWHERE", "ConfigError", "KeyPath", "Problem", "key_text", "nearest", "wrong"]
@@ -40,8 +41,14 @@ class ConfigError(UpesiError):
     temporary = False
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+        self.problems = tuple(map(_worded, problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def _worded(problem: Problem) -> Problem:
+    # whoever mends a plugin's code reads Python, and searches for its own words
+    text = problem.text if problem.source.endswith(".py") else in_words(problem.text)
+    return problem if text == problem.text else msgspec.structs.replace(problem, text=text)
 
 
 def wrong(key: str, text: str) -> ConfigError:

@@ -91,9 +91,9 @@ MISTAKES = [
     ("[plugins]\nenable = 3", "upesi.toml:2: plugins.enable: is neither a key of this section nor the table of a plugin's settings"),
     ("[plugins.recipient]\nx = 1",
      "upesi.toml:1: plugins.recipient: no plugin 'recipient' is enabled, but 'recipients' is: one of the names is wrong"),
-    ("[node\n", "upesi.toml:1: is not valid TOML: Expected ']' at the end of a table declaration"),
-    ('[spool]\npath = "a"\npath = "b"\n', "upesi.toml:3: is not valid TOML: Cannot overwrite a value"),
-    ("[spool]\npath = ", "upesi.toml:2: is not valid TOML: Invalid value at the end of the file"),
+    ("[node\n", "upesi.toml:1: is not valid TOML: the name of the section does not end in ]"),
+    ('[spool]\npath = "a"\npath = "b"\n', "upesi.toml:3: is not valid TOML: this key or section has a value already, further up"),
+    ("[spool]\npath = ", "upesi.toml:2: is not valid TOML: there is no value, or text that is not in quotes, at the end of the file"),
 ]  # fmt: skip
 
 

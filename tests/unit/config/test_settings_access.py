@@ -11,8 +11,10 @@ LISTENER = "[[listener]]\n"
 OVERLAP = "listener[0].xforward: overlaps xclient: a client is believed for everything or for the log"
 # (text, complaint): one mistake each
 MISTAKES = [
-    (LISTENER + 'proxy = ["10.0.0.1/8"]', "listener[0].proxy[0]: 10.0.0.1/8 has host bits set"),
-    (LISTENER + 'proxy = ["balancer"]', "listener[0].proxy[0]: 'balancer' does not appear to be an IPv4 or IPv6 network"),
+    (LISTENER + 'proxy = ["10.0.0.1/8"]',
+     "listener[0].proxy[0]: 10.0.0.1/8 has bits behind its /8: write 10.0.0.0/8 for the network, 10.0.0.1 for the one address"),
+    (LISTENER + 'proxy = ["balancer"]',
+     "listener[0].proxy[0]: 'balancer' is no network such as 192.0.2.0/24 or 2001:db8::/32, and no address"),
     (LISTENER + 'proxy = ["0.0.0.0/0"]', "listener[0].proxy[0]: 0.0.0.0/0 is the whole Internet: anybody could be anybody"),
     (LISTENER + 'xclient = ["10.0.0.1", "::/0"]', "listener[0].xclient[1]: ::/0 is the whole Internet: anybody could be anybody"),
     (LISTENER + 'xclient = ["0.0.0.0/1"]', "listener[0].xclient[0]: 0.0.0.0/1 is wider than /8: too many to believe"),
