@@ -185,6 +185,14 @@ def test_an_open_relay_cannot_be_configured_by_a_slip(network: str):
         Trial.of(Relay, {"networks": [network]})
 
 
+def test_an_open_relay_cannot_be_configured_in_pieces():
+    """Two halves of the Internet are all of it; a half is for `upesi config check` to doubt."""
+    for halves in (["0.0.0.0/1", "128.0.0.0/1"], ["::/1", "127.0.0.0/8", "8000::/1"]):
+        with pytest.raises(ConfigError, match=r"plugins\.relay: networks: together they are the whole Internet"):
+            Trial.of(Relay, {"networks": halves})
+        Trial.of(Relay, {"networks": halves[:-1]})
+
+
 @pytest.mark.parametrize(("hops", "refused"), [(0, False), (50, False), (100, False), (101, True), (5000, True)])
 async def test_more_than_a_hundred_hops_are_a_loop(hops: int, refused: bool):
     """C25, MSG-04, RFC 5321 section 6.3: more than 100 Received fields: 554 5.4.6."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from upesi.config.fences import WIDEST
 from upesi.config.networks import Networks, network
 from upesi.config.problems import KeyPath
 from upesi.config.settings import Config, ListenerSettings
@@ -14,8 +15,6 @@ __all__ = ["check_access"]
 
 Found = Iterator[tuple[KeyPath, str]]
 
-# by IP version: two halves of the Internet are all of it. Nobody was given more than a /8 or a /16; of what is private, fc00::/7 is wider
-_WIDEST = {4: 8, 6: 16}
 _TRUSTED = ("proxy", "xclient", "xforward")
 
 
@@ -49,8 +48,9 @@ def _networks(texts: Sequence[str], here: KeyPath) -> Found:
             continue
         if not found.prefixlen:
             yield (*here, index), f"{text} is the whole Internet: anybody could be anybody"
-        elif found.prefixlen < _WIDEST[found.version] and not found.is_private:
-            yield (*here, index), f"{text} is wider than /{_WIDEST[found.version]}: too many to believe"
+        # two halves of the Internet are all of it; of what is private, fc00::/7 is wider
+        elif found.prefixlen < WIDEST[found.version] and not found.is_private:
+            yield (*here, index), f"{text} is wider than /{WIDEST[found.version]}: too many to believe"
 
 
 def _etrn(config: Config) -> Found:

@@ -1,18 +1,24 @@
 """What is valid and yet cannot be meant: it stops nothing, and `upesi config check` says it as a warning.
 
 Tables that can never count, because one before them decides; submission listeners (RFC 6409) at which nobody can log in. Networks that may
-relay can use the latter all the same, so they are no mistake.
+relay can use the latter all the same, so they are no mistake. Networks that may relay and hold strangers. Numbers that defeat what they are
+for: an expiry before the first retry, many more workers than processors.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
+from upesi.config.fences import gaps
 from upesi.config.origin import Origin
 from upesi.config.problems import KeyPath, Problem
 from upesi.config.settings import AuthMechanism, Config, ListenerTls, Role
 
 __all__ = ["doubts"]
+
+# workers for each processor: one is enough, two or three bridge waits for a slow disk, beyond four they only wait for each other
+_WORKERS_EACH = 4
 
 
 def doubts(config: Config, origin: Origin, *, judged_by_plugins: bool) -> Iterator[Problem]:
@@ -22,6 +28,10 @@ def doubts(config: Config, origin: Origin, *, judged_by_plugins: bool) -> Iterat
     for path, text in _submission(config, judged):
         yield origin.problem(path, text)
     for path, text in _unserved(config):
+        yield origin.problem(path, text)
+    for path, text in _relay(config):
+        yield origin.problem(path, text)
+    for path, text in _numbers(config):
         yield origin.problem(path, text)
     for path, text, other in _never(config):
         yield origin.problem(path, f"{text} {origin.place(other)}")
@@ -41,6 +51,25 @@ def _submission(config: Config, judged: bool) -> Iterator[tuple[KeyPath, str]]:
                 "AUTH is never offered here: it needs tls, or auth.without_tls = true where nobody else is on the way"
             )
             yield (*here, "tls"), text
+
+
+def _relay(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what in the fence of the bundled plugin `relay` is open to strangers. It refuses the whole Internet itself."""
+    networks = config.plugins.settings.get("relay", {}).get("networks")
+    if "relay" in config.plugins.enabled and isinstance(networks, (list, tuple)):
+        yield from gaps(networks, ("plugins", "relay", "networks"))
+
+
+def _numbers(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    first = config.delivery.retry[0]
+    if config.delivery.expire < first:
+        text = f"is over before the first retry ({first}): mail that is deferred once is returned without a second try"
+        yield ("delivery", "expire"), text
+    # as those count that a worker may use (`runtime.sockets.workers_of`)
+    processors = len(os.sched_getaffinity(0))
+    if config.node.workers > _WORKERS_EACH * processors:
+        machine = f"each processor of this machine (it has {processors})"
+        yield ("node", "workers"), f"is more than {_WORKERS_EACH} for {machine}: they take memory and gain nothing"
 
 
 def _unserved(config: Config) -> Iterator[tuple[KeyPath, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,59 @@ def test_half_of_what_cram_md5_needs_is_doubted(tmp_path: Path) -> None:
     assert "credentials[0].cram_md5: passwords that are kept readable serve nobody" in said
     assert warnings(tmp_path, asked + kept) == []
     assert warnings(tmp_path, _ACCOUNTS) == []
+
+
+_FENCE = "[plugins.relay]\nnetworks = "
+_STRANGERS = "strangers may send to everybody"
+_HERE = "upesi.toml:2: plugins.relay.networks"
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        (["0.0.0.0/1"], [f"{_HERE}[0]: 0.0.0.0/1 is wider than /8: {_STRANGERS}"]),
+        (
+            ["0.0.0.0/2", "128.0.0.0/1"],
+            [f"{_HERE}[{index}]: {text} is wider than /8: {_STRANGERS}" for index, text in enumerate(("0.0.0.0/2", "128.0.0.0/1"))],
+        ),
+        (
+            ["::ffff:0:0/96"],
+            [f"{_HERE}[0]: ::ffff:0:0/96, which stands for 0.0.0.0/0, is wider than /8: {_STRANGERS}"],
+        ),
+        (["64:ff9b::/97"], [f"{_HERE}[0]: 64:ff9b::/97, which stands for 0.0.0.0/1, is wider than /8: {_STRANGERS}"]),
+        (["2002::/16"], [f"{_HERE}[0]: 2002::/16, which stands for 0.0.0.0/0, is wider than /8: {_STRANGERS}"]),
+        (["::1", "2000::/3"], [f"{_HERE}[1]: 2000::/3 is wider than /16: {_STRANGERS}"]),
+        (["17.0.0.0/8", "18.0.0.0/9"], [f"{_HERE}: together they are more than a /8 of IPv4: {_STRANGERS}"]),
+        ([f"2a{part:02x}::/16" for part in range(2)], [f"{_HERE}: together they are more than a /16 of IPv6: {_STRANGERS}"]),
+        (
+            ["::ffff:192.0.2.0/120"],
+            [f"{_HERE}[0]: ::ffff:192.0.2.0/120 never counts: clients are called by their IPv4 addresses, write 192.0.2.0/24"],
+        ),
+        (["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10", "::1"], []),
+        (["17.0.0.0/8", "17.1.0.0/16", "10.0.0.0/8", "2a00::/19", "2002:1100:204::/48", "nonsense"], []),
+    ],
+)  # fmt: skip
+def test_a_fence_that_is_open_to_strangers_is_doubted(tmp_path: Path, networks: list[str], said: list[str]) -> None:
+    """One network or a list that holds more than anybody owns, in any spelling of IPv4; what is private may be as wide as it is."""
+    assert warnings(tmp_path, f"{_FENCE}{networks}\n") == said
+
+
+def test_a_fence_that_is_not_in_use_is_not_doubted(tmp_path: Path) -> None:
+    """Without the plugin its table says nothing."""
+    assert warnings(tmp_path, f'{_FENCE}["2000::/3"]\n[plugins]\nenabled = []\n') == []
+
+
+def test_an_expiry_before_the_first_retry_is_doubted(tmp_path: Path) -> None:
+    """The first deferral would be the last word, and greylisting a bounce."""
+    (said,) = warnings(tmp_path, '[delivery]\nexpire = "1m"\n')
+    assert said.startswith("upesi.toml:2: delivery.expire: is over before the first retry (5m): ")
+    assert warnings(tmp_path, '[delivery]\nexpire = "5m"\n') == []
+    assert warnings(tmp_path, '[delivery]\nexpire = "1m"\nretry = ["30s", "2m"]\n') == []
+
+
+def test_many_more_workers_than_processors_are_doubted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four for each processor that this process may use, and no more."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert warnings(tmp_path, "[node]\nworkers = 8\n") == []
+    (said,) = warnings(tmp_path, "[node]\nworkers = 9\n")
+    assert said.startswith("upesi.toml:2: node.workers: is more than 4 for each processor of this machine (it has 2): ")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from upesi.plugin import Plugin, PluginSettings, Session, hook
 
@@ -20,6 +21,9 @@ class Relay(Plugin):
         networks = [_network(text) for text in settings.networks]
         self._v4 = tuple(network for network in networks if isinstance(network, IPv4Network))
         self._v6 = tuple(network for network in networks if isinstance(network, IPv6Network))
+        # 0.0.0.0/1 and 128.0.0.0/1 are all of it too
+        if _is_all(collapse_addresses(self._v4)) or _is_all(collapse_addresses(self._v6)):
+            raise ValueError("networks: together they are the whole Internet: this would be an open relay")
 
     @hook.connect
     def recognise(self, session: Session) -> None:
@@ -31,6 +35,10 @@ class Relay(Plugin):
         networks = self._v4 if address.version == 4 else self._v6
         if any(address in network for network in networks):
             session.relaying = True
+
+
+def _is_all(networks: Iterable[IPv4Network] | Iterable[IPv6Network]) -> bool:
+    return any(not network.prefixlen for network in networks)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
