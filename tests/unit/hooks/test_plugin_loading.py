@@ -144,7 +144,7 @@ class Waitlist(Plugin):
         (("waitlist",), {"waitlist": {"dealy": "1m"}}, "upesi.toml: plugins.waitlist.dealy: unknown key, did you mean delay?"),
         (("waitlist",), {"waitlist": {"delay": True}}, "upesi.toml: plugins.waitlist.delay: must be a duration such as 30s"),
         (("waitlist",), {"waitlist": {"delay": "soon"}}, "plugins.waitlist.delay: 'soon' is not a duration"),
-        (("waitlist",), {"waitlist": {"on_error": "ignore"}}, "plugins.waitlist.on_error: 'ignore' is not valid; known here: continue, defer"),
+        (("waitlist",), {"waitlist": {"on_error": "ignore"}}, "waitlist.on_error: 'ignore' is not valid; known here: continue, defer"),
         (("waitlist",), {"waitlist": {"deadline": 0}}, "plugins.waitlist.deadline: must be more than 0"),
         (("waitlist",), {"waitlist": {"limit": 0}}, "plugins.waitlist: limit must be at least 1"),
         (("waitlist",), {"greylits": {}}, "upesi.toml: plugins.greylits: there is no plugin 'greylits', did you mean greylist?"),
