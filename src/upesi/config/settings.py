@@ -77,6 +77,8 @@ class SpoolSettings(Section, frozen=True, kw_only=True):
     inline_limit: Size = Size("128kB")
     # how long the history of ended messages is kept for `upesi trace`
     history: Duration = Duration("2d")
+    # beside a slow disk, answer 250 as soon as the receivers of all recipients have taken the mail, before our own record of it is synced
+    cut_through: bool = True
 
 
 class Role(StrEnum):

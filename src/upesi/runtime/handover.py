@@ -48,7 +48,7 @@ class Word(IntEnum):
     UNSURE = UNSURE
     # it has ended: what is in the spool is there, and nothing more comes
     LOST = LOST
-    # durable, and on its way
+    # durable, or taken by all its receivers already; on its way
     KEPT = 0
     # durable, and waits in the spool
     WAITS = 1
@@ -136,10 +136,15 @@ class Handover:
         self._rests = {owner: until for owner, until in self._rests.items() if owner in known}
         self._lines.meet(known)
 
-    def give(self, owner: str, message: NewMessage, told: Told) -> bool:
-        """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now."""
+    def give(self, owner: str, message: NewMessage, told: Told, freely: bool = False) -> bool:
+        """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now.
+
+        `freely`: whatever we have been given ourselves.
+        """
         body = message.body
-        if type(body) is not MemoryBody or body.size > _MOST_BODY or self._is_ahead() or self._rests_now(owner):
+        if type(body) is not MemoryBody or body.size > _MOST_BODY or self._rests_now(owner):
+            return False
+        if not freely and self._is_ahead():
             return False
 
         def answered(answer: int) -> None:
@@ -157,7 +162,8 @@ class Handover:
             return False
         if not self._lines.offer(owner, octets, answered):
             return False
-        self._ahead += 1
+        if not freely:
+            self._ahead += 1
         return True
 
     def _is_ahead(self) -> bool:

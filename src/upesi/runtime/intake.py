@@ -17,9 +17,11 @@ from upesi.mail.envelope import Recipient
 from upesi.mail.outcome import Outcome
 from upesi.mail.route import MxRoute, Route
 from upesi.reports.dsn import DsnReporter
+from upesi.runtime.cut_through import Crossing, CutThrough
 from upesi.runtime.handover import Handover, Told, Word
 from upesi.runtime.owners import Owners
 from upesi.scheduler.engine import Scheduler
+from upesi.scheduler.tasks import Emit
 from upesi.scheduler.work import Router
 from upesi.session.intake import BodyWriter, MemoryFull, Placement
 from upesi.spool.bodies import BodyFolder
@@ -44,6 +46,8 @@ class SpoolIntake:
     __slots__ = (
         "_bodies",
         "_budget",
+        "_cut_through",
+        "_emit",
         "_handover",
         "_hints",
         "_owners",
@@ -67,9 +71,11 @@ class SpoolIntake:
         owners: Owners,
         hints: Hints,
         handover: Handover,
+        cut_through: CutThrough,
         settings: DeliverySettings,
         budget: MemoryBudget,
         run: Callable[[Coroutine[object, object, None]], None],
+        emit: Emit,
     ) -> None:
         """`run` runs what nobody waits for."""
         self._budget = budget
@@ -82,6 +88,8 @@ class SpoolIntake:
         self._owners = owners
         self._hints = hints
         self._handover = handover
+        self._cut_through = cut_through
+        self._emit = emit
         self._run = run
         self.lifetime = float(settings.expire)
 
@@ -111,8 +119,13 @@ class SpoolIntake:
     def accept(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
         """Make `message` durable, then call `done`: by the worker that owns its queues, where that is another one, or ourselves."""
         owner = self._other_owner(message)
-        if owner is None or not self._handover.give(owner, message, lambda word: self._told(word, message, done)):
+        if owner is None or not self._give(owner, message, done):
             self._write(message, done)
+
+    def _give(self, owner: str, message: NewMessage, done: Callable[[SpoolError | None], None]) -> bool:
+        # beside a slow disk as much as there is: only who sends a message can know before the disk does that it is kept
+        freely = self._cut_through.enabled and self._store.behind()
+        return self._handover.give(owner, message, lambda word: self._told(word, message, done), freely)
 
     def _other_owner(self, message: NewMessage) -> str | None:
         """Return the worker that owns all of `message`; None where that is ourselves, nobody, or several, or where nothing is due yet."""
@@ -168,24 +181,51 @@ class SpoolIntake:
         deliveries = tuple([msgspec.structs.replace(each, claim=wants(each.queue)) for each in message.deliveries])
         ours = msgspec.structs.replace(message, deliveries=deliveries)
 
-        def committed(error: SpoolError | None, born: Sequence[Delivery]) -> None:
-            if error is not None:
+        def answer(error: SpoolError | None, sending: bool) -> None:
+            if error is None:
+                told(Word.KEPT if sending else Word.WAITS)
+            else:
                 told(Word.FULL if isinstance(error, SpoolFull) else Word.FAILED)
-                return
-            told(Word.KEPT if born else Word.WAITS)
-            self._hand_on(ours, born)
 
-        self._store.accept(ours, committed)
+        self._put(ours, answer)
 
     def _write(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
-        """Write `message`, then call `done`, then hand it on: to our scheduler what was born ours, a hint to the owners of the rest."""
+        self._put(message, lambda error, sending: done(error))
+
+    def _put(self, message: NewMessage, answer: Callable[[SpoolError | None, bool], None]) -> None:
+        """Write `message`, then call `answer` with whether it is being sent by us, once; hand it on.
+
+        To our scheduler goes what was born ours, a hint to the owners of the rest.
+        """
+        crossings = self._cut_through
+
+        def begun(born: Sequence[Delivery]) -> None:
+            # one that somebody else sends, or that waits in the spool: nobody here would hear of its end
+            if len(born) == len(message.deliveries):
+                crossings.begin(message.id, born, lambda: answer(None, True))
+                self._scheduler.accepted(message, born)
 
         def committed(error: SpoolError | None, born: Sequence[Delivery]) -> None:
-            done(error)
+            crossing = crossings.end(message.id)
+            if crossing is not None:
+                self._crossed(message, crossing, error)
+                if not crossing.answered:
+                    answer(error, True)
+                return
+            answer(error, bool(born))
             if error is None:
                 self._hand_on(message, born)
 
-        self._store.accept(message, committed)
+        self._store.accept(message, committed, begun if crossings.enabled else None)
+
+    def _crossed(self, message: NewMessage, crossing: Crossing, error: SpoolError | None) -> None:
+        """Deal with a failed sync of what was sent already, or is about to be."""
+        if error is None:
+            return
+        self._scheduler.withdraw(crossing.deliveries)
+        if crossing.answered:
+            # its receivers have it, and nobody else could say so
+            self._emit("message.unrecorded", {"message": message.id.hex(), "error": str(error)})
 
     def _hand_on(self, message: NewMessage, born: Sequence[Delivery]) -> None:
         if born:

@@ -30,6 +30,7 @@ from upesi.delivery.routing import MxRouter, own_names
 from upesi.limits.shares import Holder
 from upesi.lookup.private import read_private, read_secret
 from upesi.mail.errors import UpesiError
+from upesi.mail.ids import MessageId
 from upesi.reports.dsn import DsnReporter
 from upesi.runtime.delivery_hooks import delivery_hooks, hooked_router
 from upesi.runtime.ground import Ground
@@ -124,6 +125,7 @@ def make_sending(
     *,
     hint_others: Callable[[set[str]], None],
     idle: Callable[[frozenset[int]], None],
+    ended: Callable[[MessageId, bool], None],
 ) -> Sending:
     """Join the sending half; nothing is sent before the scheduler is started."""
     config, loop, routes = ground.config, ground.loop, ground.routes
@@ -157,6 +159,7 @@ def make_sending(
         idle=idle,
         hooks=delivery_hooks(ground.hooks),
         current=mx.current,
+        ended=ended,
     )
     return Sending(router, reporter, scheduler, maildir, pipe, web, connector)
 

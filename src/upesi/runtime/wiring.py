@@ -24,6 +24,7 @@ from upesi.observe.metrics import Metrics
 from upesi.observe.setup import make_events, report_loop_errors, report_unraisable
 from upesi.runtime.accounts import make_accounts
 from upesi.runtime.authentication import Authentication
+from upesi.runtime.cut_through import CutThrough
 from upesi.runtime.entropy import Entropy
 from upesi.runtime.failure_reporting import make_failure_sender
 from upesi.runtime.ground import Ground
@@ -91,7 +92,8 @@ async def build(
     sockets = take_sockets(configure.listeners)
     pressure = make_pressure(ground, configure.workers, configure.listeners)
     ourselves = Ourselves((sock.getsockname()[:2] for _, sock in sockets), is_local)
-    sending = make_sending(ground, shares, ourselves, hint_others=hint_others, idle=idle)
+    cut_through = CutThrough(ground.loop, enabled=ground.config.spool.cut_through)
+    sending = make_sending(ground, shares, ourselves, hint_others=hint_others, idle=idle, ended=cut_through.ended)
     hints = Hints(ground.loop, ground.config.spool.path, str(configure.epoch), sending.scheduler.hint)
     # hooks and looks that no session waits for; chains contain plugins' failures, so what arrives here is our own
     unawaited = OwnTasks(lambda error: ground.events.failure("worker.failed", error, {"request": "hook"}))
@@ -111,9 +113,11 @@ async def build(
         owners,
         hints,
         handover,
+        cut_through,
         ground.config.delivery,
         pressure.budget,
         unawaited.run,
+        ground.emit,
     )
     await handover.start()
     await ground.hooks.begin()

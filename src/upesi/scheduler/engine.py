@@ -74,8 +74,12 @@ class Scheduler:
         idle: Callable[[frozenset[int]], None] = lambda shards: None,
         hooks: DeliveryHooks | None = None,
         current: Callable[[str, Route], str] | None = None,
+        ended: Callable[[MessageId, bool], None] = lambda message, delivered: None,
     ) -> None:
-        """`current` names the queue where mail that has waited in one belongs now: what divides queues may have been reconfigured."""
+        """`current` names the queue where mail that has waited in one belongs now: what divides queues may have been reconfigured.
+
+        `ended` hears of the end of each attempt before it is durable: whether all recipients have the mail and nothing follows.
+        """
         self._current = current
         self._store = store
         self._wall = wall
@@ -115,6 +119,7 @@ class Scheduler:
         self._yielding: frozenset[int] = frozenset()
         self._yield_timer: asyncio.TimerHandle | None = None
         self._tie()
+        self._settlement.ended = ended
 
     def _tie(self) -> None:
         """Tell the parts what to call: they know each other by these, and not by name."""
@@ -138,6 +143,20 @@ class Scheduler:
         """Take in deliveries of `message` that were born ACTIVE here, after their commit: the first attempt needs no read."""
         if deliveries:
             self._take_in(self._memory.bodies.offer(stored(message)), deliveries)
+
+    def withdraw(self, deliveries: Iterable[int]) -> None:
+        """Let go what has not been started of `deliveries`: their message was refused, and is taken out of the spool."""
+        entries = self._memory.entries
+        found = {entry for id in deliveries if (entry := entries.get(id)) is not None and not entry.started}
+        leaves = found.__contains__
+        self._routing.withdraw(leaves)
+        if self._gate is not None:
+            self._gate.withdraw(leaves)
+        for entry in found:
+            if entry.path is not None:
+                self._dispatch.withdraw(entry.path, leaves)
+                self._dispatch.forget(entry.path)
+            self._memory.forget(entry)
 
     def wants(self, queue: str) -> bool:
         """Return whether a new delivery for `queue` may be born ACTIVE: ours, room in memory, and nobody waits in the spool before it."""

@@ -42,7 +42,7 @@ _NOTHING: Final = Completion(0, MessageId(bytes(16)))
 
 
 class Settlement:
-    """Records ends of attempts. `wants`, `adopt`, `waiting` and `settled` come from the engine."""
+    """Records ends of attempts. `wants`, `adopt`, `waiting`, `ended` and `settled` come from the engine."""
 
     def __init__(
         self,
@@ -76,6 +76,8 @@ class Settlement:
         self.adopt: Callable[[NewMessage | Held | None, Sequence[Delivery]], None] = _nobody
         # told of queues where something waits in the spool for anyone
         self.waiting: Callable[[set[str]], None] = _nothing
+        # told of the end of each attempt, before it is durable: whether all recipients have the mail and nothing follows
+        self.ended: Callable[[MessageId, bool], None] = _unheard
         # told when an entry is settled for good
         self.settled: Callable[[Entry], None] = _nothing
 
@@ -104,7 +106,7 @@ class Settlement:
             # nearly every message, at half the cost of the general way
             self._begin(entry)
             event = delivered(delivery, site, outcomes[0], now)
-            self._offer(entry, Completion(delivery.id, delivery.message, (), (), (event,)), 1)
+            self._settle(entry, Completion(delivery.id, delivery.message, (), (), (event,)), True)
             return
         sent = delivery.recipients[:number]
         expires = self._leaps.expiry(delivery.received, delivery.expires)
@@ -164,7 +166,7 @@ class Settlement:
         delivery = entry.delivery
         left = _untried(delivery, queue, delivery.recipients, self._wall(), False)
         self._begin(entry)
-        self._offer(entry, Completion(delivery.id, delivery.message, (left,)), 1)
+        self._settle(entry, Completion(delivery.id, delivery.message, (left,)), False)
 
     def reroute(self, entry: Entry, queue: str, route: Route, mark: Outcome) -> None:
         """Hand `entry` to the `queue` of another `route`, untried, with `mark` as its last outcome.
@@ -185,7 +187,7 @@ class Settlement:
             self.wants(queue),
         )
         self._begin(entry)
-        self._offer(entry, Completion(delivery.id, delivery.message, (left,)), 1)
+        self._settle(entry, Completion(delivery.id, delivery.message, (left,)), False)
 
     def must_load(self, entry: Entry, outcomes: Sequence[Outcome]) -> bool:
         """Whether recording this may need the message itself, for a report that quotes it, and it is not in memory."""
@@ -250,7 +252,8 @@ class Settlement:
         events = conclusion.events
         if conclusion.failed or conclusion.succeeded or late:
             spawn, events = self._reports(entry, conclusion, told, late, now)
-        self._offer(entry, Completion(delivery.id, delivery.message, remaining, spawn, events), 1)
+        completion = Completion(delivery.id, delivery.message, remaining, spawn, events)
+        self._settle(entry, completion, not (remaining or spawn or conclusion.failed))
 
     def _reports(
         self,
@@ -299,6 +302,10 @@ class Settlement:
             entry.path.completing -= 1
         self._memory.forget(entry)
         self.settled(entry)
+
+    def _settle(self, entry: Entry, completion: Completion, delivered: bool) -> None:
+        self.ended(completion.message, delivered)
+        self._offer(entry, completion, 1)
 
     def _offer(self, entry: Entry, completion: Completion, tries: int) -> None:
         self._store.complete(completion, partial(self._done, entry, completion, tries))
@@ -426,4 +433,8 @@ def _nobody(_message: NewMessage | Held | None, _deliveries: Sequence[Delivery])
 
 
 def _nothing(_what: object) -> None:
+    return None
+
+
+def _unheard(_message: MessageId, _delivered: bool) -> None:
     return None

@@ -10,7 +10,7 @@ from upesi.mail.body import Body
 from upesi.mail.ids import MessageId
 from upesi.spool.records import Completion, Delivery
 from upesi.spool.rows import DeliveryRow
-from upesi.spool.store import AcceptDone, CompleteDone, SpoolError
+from upesi.spool.store import AcceptDone, Begun, CompleteDone, SpoolError
 from upesi.spool.tally import Tally
 
 __all__ = ["Accept", "Barrier", "Claim", "Complete", "Item", "Operation", "Release"]
@@ -36,7 +36,7 @@ class Item:
 class Accept(Item):
     """One message with its deliveries and events, as rows."""
 
-    __slots__ = ("deliveries", "done", "events", "file", "id", "lent", "row")
+    __slots__ = ("begun", "deliveries", "done", "events", "file", "id", "lent", "row")
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class Accept(Item):
         events: list[tuple[Value, ...]],
         lent: tuple[float, int, int, str],
         done: AcceptDone | None,
+        begun: Begun | None = None,
     ) -> None:
         self.error = None
         self.id = id
@@ -56,11 +57,17 @@ class Accept(Item):
         self.events = events
         self.lent = lent
         self.done = done
+        self.begun = begun
 
     def born(self) -> list[Delivery]:
         """Return the deliveries that are ACTIVE under our epoch."""
         received, size = self.lent[0], self.lent[1]
         return [row.record(self.id, received, size) for row in self.deliveries if row.state == 2]
+
+    def begin(self) -> None:
+        """Call `begun`."""
+        if self.begun is not None:
+            self.begun(self.born())
 
     def finish(self) -> None:
         """Call `done`."""

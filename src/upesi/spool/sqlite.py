@@ -43,7 +43,7 @@ from upesi.spool.records import (
 from upesi.spool.rows import DeliveryRow, UnknownFormat, delivery_row, event_row, message_row, sender_of
 from upesi.spool.schema import DATABASE_NAME, check_version
 from upesi.spool.setback import Setback
-from upesi.spool.store import AcceptDone, CompleteDone, SpoolDamaged, SpoolError
+from upesi.spool.store import AcceptDone, Begun, CompleteDone, SpoolDamaged, SpoolError
 from upesi.spool.sweep import Sweep
 from upesi.spool.tally import Tally
 
@@ -160,10 +160,14 @@ class SqliteStore:
 
     # grouped writes
 
-    def accept(self, message: NewMessage, done: AcceptDone) -> None:
-        """Make `message` durable, then call `done`. One bad message fails alone."""
+    def behind(self) -> bool:
+        """Whether commits wait for a slow disk now."""
+        return self._committer.behind()
+
+    def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
+        """Make `message` durable, then call `done`. One bad message fails alone. `begun` is called where the disk is slow."""
         try:
-            item = self._accepting(message, done)
+            item = self._accepting(message, done, begun)
         except _ENCODING as error:
             self._refuse(done, SpoolError(f"message cannot be stored: {type(error).__name__}: {error}"), ())
         except SpoolError as error:
@@ -194,7 +198,7 @@ class SqliteStore:
         # never from inside the call: callers rely on `done` coming later
         self._loop.call_soon(done, *news)
 
-    def _accepting(self, message: NewMessage, done: AcceptDone | None) -> Accept:
+    def _accepting(self, message: NewMessage, done: AcceptDone | None, begun: Begun | None = None) -> Accept:
         body = message.body
         rows = [self._row(new) for new in message.deliveries]
         if not rows:
@@ -209,7 +213,7 @@ class SqliteStore:
             row = message_row(rows[0].id, message, data, crc32(data))
             file = None
         lent = (message.received, size, int(file is not None), sender_of(message))
-        return Accept(message.id, row, file, rows, [event_row(event) for event in message.events], lent, done)
+        return Accept(message.id, row, file, rows, [event_row(event) for event in message.events], lent, done, begun)
 
     def _row(self, new: NewDelivery) -> DeliveryRow:
         self._number += 1

@@ -3,6 +3,9 @@
 Two kinds of calls. *Grouped writes* (`accept`, `complete`, `release`) return at once; all that were made since the last commit go in one
 transaction on the writer thread, and each `done` is called on the event loop after the commit of its own batch is
 durable. *Queries* are coroutines.
+
+Where that takes long an engine may say earlier that a message is committed (`begun`): every member sees it, and only a power cut or
+a failed sync still takes it back. What is sent meanwhile is sent (docs/adr/0007-cut-through.md).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from upesi.mail.errors import UpesiError
 from upesi.mail.ids import MessageId
 from upesi.spool.records import Completion, Delivery, NewMessage, QueueHead, StoredMessage
 
-__all__ = ["AcceptDone", "CompleteDone", "SpoolDamaged", "SpoolError", "SpoolFull", "SpoolLocked", "Store"]
+__all__ = ["AcceptDone", "Begun", "CompleteDone", "SpoolDamaged", "SpoolError", "SpoolFull", "SpoolLocked", "Store"]
 
 
 class SpoolError(UpesiError):
@@ -37,6 +40,8 @@ class SpoolLocked(SpoolError):
 
 # None for success; the deliveries that were born ACTIVE under our epoch come with it
 AcceptDone = Callable[[SpoolError | None, Sequence[Delivery]], None]
+# the deliveries that were born ACTIVE under our epoch; `done` follows
+Begun = Callable[[Sequence[Delivery]], None]
 # (error, applied, deliveries born ACTIVE from `remaining` and `spawn`): applied is False where the delivery was no longer ours
 CompleteDone = Callable[[SpoolError | None, bool, Sequence[Delivery]], None]
 
@@ -61,8 +66,15 @@ class Store(Protocol):
         """Whether new mail is refused with 452 now (below the free-space mark; measured once a second, never per message)."""
         ...
 
-    def accept(self, message: NewMessage, done: AcceptDone) -> None:
-        """Make `message` durable, then call `done`. One bad message fails alone."""
+    def behind(self) -> bool:
+        """Whether commits wait for a slow disk now."""
+        ...
+
+    def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
+        """Make `message` durable, then call `done`. One bad message fails alone.
+
+        `begun` may be called before: the message is committed, and not durable yet. If `done` brings an error then, it is taken back.
+        """
         ...
 
     def complete(self, completion: Completion, done: CompleteDone) -> None:

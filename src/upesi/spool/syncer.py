@@ -2,7 +2,7 @@
 
     takes every commit that was handed over and that no other thread has
     -> one fdatasync of the log for all of them, by a descriptor of its own   (docs/adr/0001-wal-sync.md)
-    -> one call onto the event loop that runs every `done`
+    -> one call onto the event loop that runs every `done`; another one, before the sync, has run every `begun`
     -> files of bodies that have gone
 
 A disk that needs 5 ms for a sync makes a session wait for 5 ms. If the writer waited as well, all sessions of a worker would go in step
@@ -27,7 +27,7 @@ from queue import Empty, SimpleQueue
 from upesi.database.errors import DatabaseError, DatabaseIoError
 from upesi.database.wal import WalSync
 from upesi.mail.ids import MessageId
-from upesi.spool.batch import Item
+from upesi.spool.batch import Accept, Item
 from upesi.spool.bodies import BodyFolder
 from upesi.spool.failures import spool_error
 from upesi.spool.ledger import Ledger
@@ -44,6 +44,8 @@ DESCRIPTORS = SYNCERS + 1
 _QUICK = 0.002
 # So many that took longer make a slow disk, and one that did not makes it quick again: a busy machine has single ones that take long
 _IN_A_ROW = 3
+# Seconds for which the last one is believed where there is nothing more to sync
+_BELIEVED = 1.0
 
 
 class Commit:
@@ -76,6 +78,8 @@ class Syncer:
         self._monotonic = monotonic
         # syncs in a row that were not quick
         self._slow = 0
+        # when the last one ended
+        self._synced = 0.0
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -96,6 +100,10 @@ class Syncer:
         """Whether the disk is quick."""
         return self._slow < _IN_A_ROW
 
+    def behind(self) -> bool:
+        """Whether the disk was slow a moment ago."""
+        return not self.quick and self._monotonic() - self._synced < _BELIEVED
+
     def start(self) -> None:
         """Start the threads."""
         self._alive = len(self._threads)
@@ -108,6 +116,8 @@ class Syncer:
             # the disk is so quick that the writer may as well wait for it
             self._settle([commit], logs[SYNCERS])
             return
+        # before a thread can say more of them
+        _call(self._loop, [item.begin for item in commit.good if isinstance(item, Accept) and item.begun is not None])
         with self._news:
             self._left += 1
         self._handed.put((commit, logs))
@@ -203,10 +213,11 @@ class Syncer:
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
         log.sync()
+        after = self._synced = self._monotonic()
         if self.broken:
             # a descriptor is told of a failure once, so the next sync on it succeeds, and the mark may have found no room
             raise DatabaseIoError("a sync before this one failed")
-        self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
+        self._slow = 0 if after - before < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         for commit in commits:
@@ -230,18 +241,23 @@ def fail(items: Sequence[Item], error: SpoolError) -> None:
 
 def tell(loop: asyncio.AbstractEventLoop, batches: Sequence[Sequence[Item]]) -> None:
     """Have the event loop tell everybody, in order."""
+    _call(loop, [item.finish for batch in batches for item in batch])
+
+
+def _call(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
+    if not calls:
+        return
     try:
-        loop.call_soon_threadsafe(_finish, loop, batches)
+        loop.call_soon_threadsafe(_run, loop, calls)
     except RuntimeError:
         # the loop has been closed under us: nobody is left to be told
         pass
 
 
-def _finish(loop: asyncio.AbstractEventLoop, batches: Sequence[Sequence[Item]]) -> None:
+def _run(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], None]]) -> None:
     """On the event loop: one that raises does not keep the news from the others."""
-    for batch in batches:
-        for item in batch:
-            try:
-                item.finish()
-            except Exception as error:
-                loop.call_exception_handler({"message": "a spool callback failed", "exception": error})
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            loop.call_exception_handler({"message": "a spool callback failed", "exception": error})

@@ -240,6 +240,17 @@ async def test_work_is_exchanged_and_not_shed(pair: Pair, monkeypatch: pytest.Mo
     assert [pair.giver.give("2", message(), pair.words.append) for _ in range(3)] == [True, True, False]
 
 
+async def test_what_goes_freely_is_not_counted(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a slow disk all goes; when it is quick again nobody is in debt for that."""
+    monkeypatch.setattr(handover, "_AHEAD", 2)
+    monkeypatch.setattr(handover, "_RATE", 0.0)
+    await pair.given(message())
+    assert all(pair.giver.give("2", message(), pair.words.append, freely=True) for _ in range(5))
+    assert [pair.giver.give("2", message(), pair.words.append) for _ in range(2)] == [True, False]
+    assert pair.giver.give("2", message(), pair.words.append, freely=True)
+    await until(lambda: len(pair.words) == 7)
+
+
 async def test_a_little_goes_at_any_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "_AHEAD", 1)
     monkeypatch.setattr(handover, "_RATE", 50.0)

@@ -8,12 +8,14 @@ from typing import cast
 
 import msgspec
 import pytest
-from scheduler_world import World
+from scheduler_world import DEFERRED, DELIVERED, FAILED, World
 
 from upesi.config.settings import Config, DeliverySettings
 from upesi.control.hints import Hints
 from upesi.limits.memory import MemoryBudget
+from upesi.mail.envelope import Notify
 from upesi.mail.ids import MessageId
+from upesi.mail.outcome import Action, Outcome
 from upesi.reports.dsn import DsnReporter
 from upesi.runtime.handover import Handover, Told, Word
 from upesi.runtime.intake import SpoolIntake
@@ -32,10 +34,13 @@ class FakeHandover:
     def __init__(self) -> None:
         self.takes = True
         self.given: list[tuple[str, NewMessage, Told]] = []
+        # how many of them whatever this worker was given itself
+        self.freely = 0
 
-    def give(self, owner: str, message: NewMessage, told: Told) -> bool:
+    def give(self, owner: str, message: NewMessage, told: Told, freely: bool = False) -> bool:
         if self.takes:
             self.given.append((owner, message, told))
+            self.freely += freely
         return self.takes
 
 
@@ -68,9 +73,11 @@ class Place:
             owners,
             cast(Hints, self.hints),
             cast(Handover, self.handover),
+            world.cut_through,
             DeliverySettings(),
             MemoryBudget(10**6),
             lambda work: cast(None, world.loop.create_task(work)),
+            lambda kind, fields: world.emitted.append((kind, dict(fields))),
         )
         self.outcomes: list[SpoolError | None] = []
 
@@ -231,8 +238,175 @@ def test_while_we_send_nothing_it_waits_in_the_spool(place: Place) -> None:
 def test_what_we_cannot_write_for_another_is_said(
     place: Place, monkeypatch: pytest.MonkeyPatch, error: SpoolError, word: Word
 ) -> None:
-    monkeypatch.setattr(place.world.store, "accept", lambda message, done: place.world.loop.call_soon(done, error, ()))
+    monkeypatch.setattr(
+        place.world.store, "accept", lambda message, done, begun: place.world.loop.call_soon(done, error, ())
+    )
     words: list[Word] = []
     place.intake.keep(place.message("own.example"), words.append)
     place.world.pass_time(0.01)
     assert words == [word]
+
+
+# Beside a slow disk: mail is sent while it is made durable, and whoever knows first that it is kept decides (runtime/cut_through.py)
+
+SYNC, REPLY = 1.0, 0.1
+
+
+@pytest.fixture
+def slow(place: Place) -> Place:
+    """A disk that needs a second for a sync, and receivers that answer after a tenth of one."""
+    place.world.store.sync = SYNC
+    for name in ("own.example", "foreign.example"):
+        place.world.site(name).reply = REPLY
+    return place
+
+
+def test_the_receivers_word_is_as_good_as_the_disks(slow: Place) -> None:
+    """Q1: delivered. Nothing is said before either, and once."""
+    slow.accept(slow.message("own.example"))
+    assert slow.world.site("own.example").delivered == slow.outcomes == []
+    slow.world.pass_time(2 * REPLY)
+    assert len(slow.world.site("own.example").delivered) == 1
+    assert slow.outcomes == [None]
+    slow.world.pass_time(2 * SYNC)
+    assert slow.outcomes == [None]
+    assert slow.world.kinds() == ["delivery.delivered"]
+    assert len(slow.world.site("own.example").delivered) == 1
+
+
+@pytest.mark.parametrize("outcome", [DEFERRED, FAILED])
+def test_what_was_not_delivered_waits_for_the_disk(slow: Place, outcome: Outcome) -> None:
+    """Q1: a receiver's no keeps nothing; nor does the notice of it before it is durable."""
+    slow.world.site("own.example").outcome = lambda recipient: outcome
+    slow.accept(slow.message("own.example"))
+    slow.world.pass_time(SYNC / 2)
+    assert len(slow.world.site("own.example").attempts) == 1
+    assert slow.outcomes == []
+    slow.world.pass_time(SYNC)
+    assert slow.outcomes == [None]
+
+
+def test_a_failure_that_nobody_is_told_of_waits_for_the_disk(slow: Place) -> None:
+    """A report that is refused leaves nothing behind: no delivery, no notice. That is not kept."""
+    slow.world.site("own.example").outcome = lambda recipient: FAILED
+    slow.accept(msgspec.structs.replace(slow.message("own.example"), reverse_path=None))
+    slow.world.pass_time(SYNC / 2)
+    assert slow.world.reporter.reports == slow.outcomes == []
+    slow.world.pass_time(SYNC)
+    assert slow.outcomes == [None]
+
+
+def test_a_notice_of_success_is_durable_before_the_answer(slow: Place) -> None:
+    """RFC 3461: we owe it as soon as the mail is ours."""
+    message = slow.message("own.example")
+    (delivery,) = message.deliveries
+    asking = tuple(msgspec.structs.replace(each, notify=Notify.SUCCESS) for each in delivery.recipients)
+    slow.world.site("own.example").outcome = lambda recipient: msgspec.structs.replace(DELIVERED, action=Action.RELAYED)
+    slow.accept(msgspec.structs.replace(message, deliveries=(msgspec.structs.replace(delivery, recipients=asking),)))
+    slow.world.pass_time(SYNC / 2)
+    assert len(slow.world.reporter.notices) == 1
+    assert slow.outcomes == []
+    slow.world.pass_time(SYNC)
+    assert slow.outcomes == [None]
+
+
+def test_all_recipients_must_have_it(slow: Place) -> None:
+    """One of two receivers is late: the answer waits for it, and comes before the sync."""
+    slow.world.scheduler.set_shards(frozenset({shard_of(OWN), shard_of(FOREIGN)}))
+    slow.world.site("foreign.example").reply = 4 * REPLY
+    slow.accept(slow.message("own.example", "foreign.example"))
+    slow.world.pass_time(2 * REPLY)
+    assert slow.outcomes == []
+    slow.world.pass_time(3 * REPLY)
+    assert slow.outcomes == [None]
+
+
+def test_pieces_of_what_was_put_off_do_not_count_as_the_whole(slow: Place) -> None:
+    """Two recipients of one delivery are put off until different times, and are two then: the other receiver's yes is not theirs."""
+    slow.world.store.sync = 10_000.0
+    slow.world.scheduler.set_shards(frozenset({shard_of(OWN), shard_of(FOREIGN)}))
+    late = [DEFERRED, msgspec.structs.replace(DEFERRED, code=452)]
+    slow.world.site("own.example").outcome = lambda recipient: late.pop() if late else DELIVERED
+    slow.world.site("foreign.example").reply = 9000.0
+    message = slow.message("own.example", "foreign.example")
+    first, second = message.deliveries
+    first = msgspec.structs.replace(first, recipients=first.recipients * 2)
+    slow.accept(msgspec.structs.replace(message, deliveries=(first, second)))
+    slow.world.pass_time(8000)
+    assert len(slow.world.site("own.example").delivered) == 2
+    assert slow.outcomes == []
+
+
+def test_a_message_that_another_worker_sends_in_part_waits_for_the_disk(slow: Place) -> None:
+    """Nobody here would hear of that part's end."""
+    slow.accept(slow.message("own.example", "foreign.example"))
+    slow.world.pass_time(SYNC / 2)
+    assert slow.outcomes == slow.world.site("own.example").attempts == []
+    slow.world.pass_time(SYNC)
+    assert slow.outcomes == [None]
+    assert len(slow.world.site("own.example").delivered) == 1
+    assert slow.hints.sent == [("2", FOREIGN)]
+
+
+def test_a_failed_sync_refuses_and_nothing_unstarted_goes_out(slow: Place) -> None:
+    """Promise of STO-04: nothing is falsely acknowledged. What is taken back is not sent either, as far as it has not begun."""
+    slow.world.store.failing = SpoolError("disk")
+    slow.world.site("own.example").connect = 2 * SYNC
+    slow.accept(slow.message("own.example"))
+    slow.world.pass_time(1.5 * SYNC)
+    assert [type(each) for each in slow.outcomes] == [SpoolError]
+    slow.world.pass_time(10 * SYNC)
+    assert slow.world.site("own.example").attempts == []
+    assert slow.world.scheduler.status().deliveries == 0
+    assert slow.world.kinds("message.") == []
+
+
+def test_what_is_being_sent_when_the_sync_fails_is_refused_and_no_longer_answered(slow: Place) -> None:
+    """A duplicate, never a loss: its client tries again, and is not told yes by a connection that is closed."""
+    slow.world.store.failing = SpoolError("disk")
+    slow.world.site("own.example").reply = 2 * SYNC
+    slow.accept(slow.message("own.example"))
+    slow.world.pass_time(10 * SYNC)
+    assert [type(each) for each in slow.outcomes] == [SpoolError]
+    assert len(slow.world.site("own.example").delivered) == 1
+    assert slow.world.kinds() == ["delivery.stale"]
+
+
+def test_what_was_answered_when_the_sync_fails_stays_answered_and_is_told_of(slow: Place) -> None:
+    """It is with its receiver; only our record of it is lost, and the log says so."""
+    slow.world.store.failing = SpoolError("disk")
+    message = slow.message("own.example")
+    slow.accept(message)
+    slow.world.pass_time(2 * SYNC)
+    assert slow.outcomes == [None]
+    assert ("message.unrecorded", {"message": message.id.hex(), "error": "disk"}) in slow.world.emitted
+
+
+def test_an_operator_may_want_the_disks_word_alone(slow: Place) -> None:
+    """spool.cut_through = false: nothing is sent before it is durable, and nothing is handed over for it."""
+    slow.world.cut_through.enabled = False
+    slow.accept(slow.message("own.example"))
+    slow.accept(slow.message("foreign.example"))
+    assert slow.handover.freely == 0
+    slow.world.pass_time(SYNC / 2)
+    assert slow.outcomes == slow.world.site("own.example").attempts == []
+    slow.world.pass_time(SYNC)
+    assert slow.outcomes == [None]
+
+
+def test_another_workers_mail_goes_to_it_freely(slow: Place) -> None:
+    """Only who sends it can know before the disk does that it is kept; and beside a quick disk work is exchanged, not shed."""
+    slow.accept(slow.message("foreign.example"))
+    assert slow.handover.freely == 1
+    slow.world.store.sync = 0.0
+    slow.accept(slow.message("foreign.example"))
+    assert (len(slow.handover.given), slow.handover.freely) == (2, 1)
+
+
+def test_what_was_handed_over_is_answered_as_early(slow: Place) -> None:
+    words: list[Word] = []
+    slow.intake.keep(slow.message("own.example"), words.append)
+    slow.world.pass_time(2 * REPLY)
+    assert words == [Word.KEPT]
+    slow.world.pass_time(2 * SYNC)
+    assert words == [Word.KEPT]

@@ -17,6 +17,7 @@ from upesi.mail.envelope import Recipient, Transmission
 from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import HostRoute, MxRoute, Route
+from upesi.runtime.cut_through import CutThrough
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.hooks import DeliveryHooks
 from upesi.scheduler.work import Attempt, Destination, Ending, Host, Unroutable, Work
@@ -31,7 +32,7 @@ from upesi.spool.records import (
     StoredMessage,
     shard_of,
 )
-from upesi.spool.store import SpoolError
+from upesi.spool.store import AcceptDone, Begun, SpoolError
 
 EPOCH = 1_700_000_000.0
 DELIVERED = Outcome(OutcomeKind.DELIVERED, 250, "2.0.0", "ok", "mx")
@@ -74,6 +75,9 @@ class FakeStore:
     def __init__(self, loop: VirtualLoop) -> None:
         self.loop = loop
         self.delay = 0.001
+        # seconds for which a commit waits for its sync; what was committed in front of a failing one is taken back
+        self.sync = 0.0
+        self.failing: SpoolError | None = None
         self.rows: dict[int, Delivery] = {}
         self.messages: dict[MessageId, StoredMessage] = {}
         self.accepted: set[MessageId] = set()  # every message that was ever durable here
@@ -96,8 +100,29 @@ class FakeStore:
     def full(self) -> bool:
         return False
 
-    def accept(self, message: NewMessage, done: Callable[[SpoolError | None, Sequence[Delivery]], None]) -> None:
-        self._write(lambda: done(None, self._insert(message)))
+    def behind(self) -> bool:
+        return self.sync > 0
+
+    def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
+        def commit() -> None:
+            born = self._insert(message)
+            if not self.sync:
+                done(None, born)
+                return
+            if begun is not None:
+                begun(born)
+            self.loop.call_later(self.sync, synced, born)
+
+        def synced(born: Sequence[Delivery]) -> None:
+            if self.failing is None:
+                done(None, born)
+                return
+            for id in [row.id for row in self.rows.values() if row.message == message.id]:
+                del self.rows[id]
+            self.messages.pop(message.id, None)
+            done(self.failing, ())
+
+        self._write(commit)
 
     async def kept(self, message: MessageId) -> bool:
         return message in self.accepted
@@ -449,6 +474,7 @@ class World:
         self.settings = DeliverySettings(**{"jitter": 0.0, **settings})
         counter = itertools.count()
         self.ids = MessageIds(self.wall, lambda n: next(counter).to_bytes(n, "big") if n > 1 else b"\0")
+        self.cut_through = CutThrough(self.loop, enabled=True)
         self.scheduler = Scheduler(
             self.store,
             self.router,
@@ -465,6 +491,7 @@ class World:
             idle=self.idle.append,
             hooks=hooks,
             current=lambda queue, route: self.renamed.get(queue, queue),
+            ended=self.cut_through.ended,
         )
         self.scheduler.set_shards(ALL)
         self.scheduler.start()

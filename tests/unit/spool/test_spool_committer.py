@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from upesi.database.sqlite import Database
 from upesi.spool.admin import Selector
 from upesi.spool.batch import Complete, Item
 from upesi.spool.ledger import Ledger
-from upesi.spool.records import Completion
+from upesi.spool.records import Completion, Delivery
 from upesi.spool.sqlite import SqliteStore
 from upesi.spool.store import SpoolError, SpoolFull
 from upesi.spool.syncer import SYNCERS
@@ -200,6 +200,64 @@ async def test_the_next_commit_does_not_wait_for_the_sync(engine: SqliteEngine, 
         await asyncio.gather(*told)
     # the last two shared one, or had one each
     assert SYNCERS < disk.count - before <= SYNCERS + 2
+
+
+@slow_only
+async def test_what_waits_for_its_sync_may_be_sent_meanwhile(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """`begun` comes behind the commit and before the sync, with what is ours; an end that is written then lies behind it in the log."""
+    message = engine.message()
+    said: list[object] = []
+    ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def begun(born: Sequence[Delivery]) -> None:
+        said.append([each.message for each in born])
+        store.complete(Completion(born[0].id, message.id), lambda error, applied, born: ended.set_result(applied))
+
+    with disk.held():
+        store.accept(message, lambda error, born: said.append(error), begun)
+        await _seen(lambda: bool(said))
+        assert said == [[message.id]]
+        # the message has come and gone before anybody synced it
+        await _seen(partial(_holds, engine, 0))
+        assert not ended.done()
+    async with asyncio.timeout(60):
+        assert await ended
+        while len(said) < 2:  # noqa: ASYNC110 -- the two were synced by two threads, in any order
+            await asyncio.sleep(0.001)
+    assert said == [[message.id], None]
+
+
+@slow_only
+async def test_what_was_begun_is_taken_back_with_a_failed_sync(
+    engine: SqliteEngine, store: SqliteStore, disk: Disk
+) -> None:
+    """Whoever sends it has been told of it twice then: the row is gone, and its end changes nothing."""
+    message = engine.message()
+    begun: list[Delivery] = []
+    before = disk.count
+    with disk.held():
+        told: asyncio.Future[SpoolError | None] = asyncio.get_running_loop().create_future()
+        store.accept(message, lambda error, born: told.set_result(error), begun.extend)
+        await _busy(disk, before)
+        disk.failures = 1
+    async with asyncio.timeout(60):
+        assert isinstance(await told, SpoolError)
+    assert [each.message for each in begun] == [message.id]
+    await accept(store, engine.message(engine.delivery(ELSEWHERE)))
+    assert await store.load(message.id) is None
+    assert (await complete(store, Completion(begun[0].id, message.id)))[0] is False
+
+
+@quick_only
+async def test_on_a_quick_disk_nothing_is_sent_before_it_is_durable(engine: SqliteEngine, store: SqliteStore) -> None:
+    """A call more would cost more than the sync does."""
+    said: list[object] = []
+    told: asyncio.Future[SpoolError | None] = asyncio.get_running_loop().create_future()
+    store.accept(engine.message(), lambda error, born: told.set_result(error), said.append)
+    assert await told is None
+    assert said == []
 
 
 @slow_only
