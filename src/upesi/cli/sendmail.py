@@ -31,6 +31,18 @@ _FALLBACK = ("127.0.0.1", 2525)
 _NO_MAILBOX = (550, 551, 553)
 
 
+# what other sendmails do, and who does it here
+_ELSEWHERE = {
+    "d": "the server is started with `upesi serve`",
+    "D": "the server is started with `upesi serve`",
+    "v": "nothing is verified here; `upesi plugins test NAME --to ADDRESS` asks a plugin as a session would",
+}
+_OPTIONS_ELSEWHERE = {
+    "-q": "-q: the server sends what is queued when it is due; `upesi queue retry` tries what you choose now",
+    "-C": "-C: a configuration is named by the variable UPESI_CONFIG, a server by UPESI_SMTP=HOST:PORT",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"sendmail: {message}\n")
@@ -53,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         "-b",
         dest="mode",
         default="m",
-        choices=("m", "p", "s"),
-        help="m: send; p: show the queue; s: SMTP on stdin/stdout",
+        choices=("m", "p", "s", "i", *_ELSEWHERE),
+        metavar="{m,p,s,i}",
+        help="m: send; p: show the queue; s: SMTP on stdin/stdout; i: nothing, for aliases are read by themselves",
     )
     parser.add_argument(
         "-o",
@@ -65,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         help="-oi is obeyed, others mean nothing here",
     )
     add_options(parser)
+    for flag, words in _OPTIONS_ELSEWHERE.items():
+        parser.add_argument(flag, nargs="?", action=_Elsewhere, const=words, help=argparse.SUPPRESS)
     for flag in ("-B", "-O", "-h", "-L", "-p", "-X"):
         parser.add_argument(flag, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
     for flag in ("-v", "-n", "-m", "-U", "-G", "-e"):
@@ -82,9 +97,23 @@ class _Nothing(argparse.Action):
         """Do nothing."""
 
 
+class _Elsewhere(argparse.Action):
+    """An option that another program obeys here, or a variable."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: object) -> None:
+        """Say which."""
+        parser.error(str(self.const))
+
+
 def run(arguments: Sequence[str], message: bytes | None = None) -> int:
     """Do what `arguments` say and return the exit code; the message is read from standard input where it is not given."""
     options = _parser().parse_args(arguments)
+    if options.mode in _ELSEWHERE:
+        sys.stderr.write(f"sendmail: -b{options.mode}: {_ELSEWHERE[options.mode]}\n")
+        return EX_USAGE
+    if options.mode == "i":
+        # newaliases of those who keep them in a compiled file
+        return EX_OK
     if options.mode == "p":
         return _queue()
     if options.mode == "s":

@@ -338,3 +338,24 @@ def test_bcc_goes_with_its_continuation_lines_and_nothing_else_does() -> None:
     """Fields are cut by their octets."""
     message = b"To: a\r\nbCC: x,\r\n y,\r\n\tz\r\nX: 1\r\nResent-Bcc: q\r\n\r\nBcc: body\r\n"
     assert without_bcc(message) == b"To: a\r\nX: 1\r\n\r\nBcc: body\r\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("-q", "upesi queue retry"),
+        ("-q30m", "upesi queue retry"),
+        ("-bd", "upesi serve"),
+        ("-bv", "upesi plugins test"),
+        ("-C/etc/mail/sendmail.cf", "UPESI_CONFIG"),
+    ],
+)
+def test_what_another_program_does_here_is_named(option: str, said: str) -> None:
+    ended = subprocess.run([*PROGRAM, option, "you@localhost"], input=b"", capture_output=True, timeout=60)
+    assert ended.returncode == 64
+    assert said in ended.stderr.decode()
+
+
+def test_there_are_no_aliases_to_compile() -> None:
+    """Installers call `newaliases`, or this, and stop where it fails."""
+    assert subprocess.run([*PROGRAM, "-bi"], input=b"", capture_output=True, timeout=60).returncode == 0
