@@ -3,6 +3,9 @@
 Not with strace's injection, as before: `strace -f --seccomp-bpf` (6.1) stops a thread at every system call until it has made its first
 one that is traced, so threads that never sync were measured at a stop for each pread and pwrite (1,002 switches for 500 writes; none
 behind one sync).
+
+Ours answers as soon as either the disk or the receiver has the message (docs/adr/0007-cut-through.md). What it costs to wait for the disk
+alone is measured beside it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import BenchError, Unavailable
 from bench.load import Load
@@ -44,12 +48,28 @@ def _wrapper(library: Path | str, delay_us: int) -> tuple[str, ...]:
     return ("env", f"LD_PRELOAD={library}", f"SLOW_SYNC_US={delay_us}")
 
 
+class _Way(NamedTuple):
+    """How the server is run: what a sync takes longer, and whether its receiver's word is enough."""
+
+    title: str
+    delay_us: int
+    cut_through: bool = True
+
+
+_QUICK = _Way("as the disk has it", 0)
+_SLOW = _Way("5 ms slower", _DELAY_US)
+_WAITING = _Way("5 ms slower, `spool.cut_through = false`", _DELAY_US, cut_through=False)
+
+
 class _Delayed(UpesiConfigured):
     """Relays as relay-bench.toml does, with the library in every process."""
 
-    def __init__(self, work: Path, library: Path, delay_us: int) -> None:
+    def __init__(self, work: Path, library: Path, way: _Way) -> None:
         text = (EXAMPLES / "relay-bench.toml").read_text()
-        super().__init__(work, text, f"delay-{delay_us}", _wrapper(library, delay_us))
+        if not way.cut_through:
+            text = text.replace("[spool]", "[spool]\ncut_through = false", 1)
+        label = f"delay-{way.delay_us}-{way.cut_through}"
+        super().__init__(work, text, label, _wrapper(library, way.delay_us))
         self._library = library
 
     def require_library(self) -> None:
@@ -66,22 +86,24 @@ class SlowDiskDuel:
     title = "Every fsync 5 ms slower, 50 sessions, 4 kB"
 
     def run(self, setting: Setting) -> Result:
-        """Measure without and with the delay, in turn."""
+        """Measure without and with the delay, and with the delay waiting for the disk alone, in turn."""
         made = library(setting.work)
-        rates: dict[int, list[float]] = {0: [], _DELAY_US: []}
+        rates: dict[_Way, list[float]] = {_QUICK: [], _SLOW: [], _WAITING: []}
         for number in range(setting.rounds):
-            for delay, seen in rates.items():
-                seen.append(self._rate(setting, made, delay))
-            setting.say(f"  round {number + 1}: {rates[0][-1]:,.0f}/s, with the delay {rates[_DELAY_US][-1]:,.0f}/s")
+            for way, seen in rates.items():
+                seen.append(self._rate(setting, made, way))
+            setting.say(
+                f"  round {number + 1}: " + ", ".join(f"{seen[-1]:,.0f}/s {way.title}" for way, seen in rates.items())
+            )
         command = " ".join((*_wrapper("slow_sync.so", _DELAY_US), "upesi serve ..."))
         result = Result(self.name, self.title, command, ("fsync", "messages/s, end to end"))
-        result.rows = [("as the disk has it", str(Figure(rates[0]))), ("5 ms slower", str(Figure(rates[_DELAY_US])))]
-        loss = 100 * (1 - median_ratio(rates[_DELAY_US], rates[0]))
+        result.rows = [(way.title, str(Figure(seen))) for way, seen in rates.items()]
+        loss = 100 * (1 - median_ratio(rates[_SLOW], rates[_QUICK]))
         result.claims = [Claim("rate lost to a slow disk", loss, "%", most=30.0)]
         return result
 
-    def _rate(self, setting: Setting, library: Path, delay: int) -> float:
-        with CountingSink() as sink, _Delayed(setting.work, library, delay) as ours:
+    def _rate(self, setting: Setting, library: Path, way: _Way) -> float:
+        with CountingSink() as sink, _Delayed(setting.work, library, way) as ours:
             ours.require_library()
             rate, count = 0.0, 200
             # A guess, a warm-up, the run

@@ -46,6 +46,9 @@ class UpesiRelay(_Upesi):
             str(EXAMPLES / self.example),
             "--set",
             f"spool.path={self.folder}/spool",
+            # for what the others promise: beside a slow disk ours would answer once the sink has the mail (docs/adr/0007-cut-through.md)
+            "--set",
+            "spool.cut_through=false",
         ]
 
 
