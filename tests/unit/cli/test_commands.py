@@ -350,6 +350,38 @@ def test_exit_codes_tell_scripts_what_happened(tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr + down.stderr
 
 
+def test_what_cannot_be_done_is_json_for_whoever_asked_for_json(tmp_path: Path) -> None:
+    """Else a script reads nothing at all; a person reads the same on standard error, and the exit codes are the same."""
+    file = tmp_path / "upesi.toml"
+    file.write_text("")
+    for arguments, code, said in (
+        (("status",), 1, "no server answers at "),
+        (("queue", "show", "nonsense", "--socket", str(tmp_path / "none.sock")), 1, "no server answers at "),
+        (("plugins", "doc", "graylist"), 1, "graylist"),
+        (("queue", "cancel"), 2, "say which messages to cancel"),
+        (("queue", "list", "--limit", "0"), 2, "Invalid value for '--limit'"),
+    ):
+        failed = program(*arguments, "-c", str(file), "--json")
+        told = json.loads(failed.stdout)
+        assert (failed.returncode, list(told)) == (code, ["error"])
+        assert said in told["error"]
+        assert f"upesi: {told['error']}\n" in failed.stderr
+        assert program(*arguments, "-c", str(file)).stdout == ""
+
+
+def test_all_errors_begin_alike() -> None:
+    """One prefix, of what was written wrongly too, behind the usage of the command. `-c` is what Python calls the program here."""
+    failed = program("queue", "list", "--limit", "0")
+    usage, hint, error = failed.stderr.splitlines()
+    assert usage.startswith("Usage: -c queue list ")
+    assert hint == "Try `-c queue list --help` for help."
+    assert error.startswith("upesi: Invalid value for '--limit'")
+    shown = program("queue")
+    assert shown.returncode == 2
+    assert "upesi: " not in shown.stderr
+    assert "Commands:" in shown.stderr
+
+
 def test_help_imports_nothing_that_it_does_not_need() -> None:
     """`upesi --help` answers in a tenth of a second: no asyncio, no rich, no server."""
     code = (
@@ -420,6 +452,15 @@ def test_status_reload_and_stop_go_to_the_server(tmp_path: Path) -> None:
         assert str(run("reload", "-c", str(file)).exception) == "upesi.toml:3: it is wrong"
         assert answer("reload", "-c", str(file)) == {"workers": 2}
         assert run("stop", "--no-wait", "-c", str(file)).stdout == "stopping\n"
+
+
+def test_a_reload_refuses_what_it_would_not_do(tmp_path: Path) -> None:
+    """A running server reads its file: --set beside a reload would be dropped without a word. Where the server is may be said."""
+    where = ("--set", f"control.socket={tmp_path}/c.sock")
+    assert isinstance(run("reload", *where, "--set", f"spool.path={tmp_path}").exception, ServerDown)
+    refused = run("reload", *where, "--set", "delivery.expire=1d")
+    assert refused.exit_code == 2
+    assert "--set delivery.expire=1d would change nothing" in refused.stderr
 
 
 def test_a_server_is_reached_by_its_socket_when_its_configuration_is_broken(tmp_path: Path) -> None:
