@@ -33,6 +33,18 @@ _CONDITIONS = (
 Selector = dict[str, object]
 
 
+class Selecting(click.Command):
+    """A command about all mail that its options select, to which an id alone is given by mistake."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, and say how a message is named where something else than options is left over."""
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            ctx.fail(f"{left[0]!r} is no option: a message is named by --id, as in `{ctx.command_path} --id {left[0]}`")
+        return left
+
+
 @click.group()
 def queue() -> None:
     """Look at queued mail, and hold, release, retry or cancel it.
@@ -41,7 +53,7 @@ def queue() -> None:
     """
 
 
-@queue.command("list", short_help="List deliveries.")
+@queue.command("list", cls=Selecting, short_help="List deliveries.")
 @targeted
 @selected
 @json_option
@@ -73,7 +85,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
         click.echo(f"{len(found)} of {total:.0f}; more with --limit", err=True)
 
 
-@queue.command()
+@queue.command(cls=Selecting)
 @targeted
 @selected
 @json_option

@@ -260,6 +260,10 @@ def test_a_message_is_named_by_its_id_alone(queue: str) -> None:
     refused = run("queue", "hold", *one, "--id", "0" * 32, "--yes")
     assert refused.exit_code == 2
     assert "two messages are named" in refused.output
+    for command in ("list", "count"):
+        hinted = run("queue", command, *one)
+        assert hinted.exit_code == 2
+        assert f"a message is named by --id, as in `upesi queue {command} --id {FIRST.hex()}`" in hinted.stderr
 
 
 def test_one_message_that_is_named_needs_no_yes(queue: str) -> None:
@@ -620,6 +624,9 @@ def test_plugins_are_listed_ordered_written_and_tried(tmp_path: Path) -> None:
     ordered = answer("plugins", "order", *config, "--hook", "mail")
     assert isinstance(ordered, list)
     assert [row["plugin"] for row in ordered] == ["mine"]
+    unknown = run("plugins", "order", *config, "--hook", "mial")
+    assert unknown.exit_code == 2
+    assert "there is no hook 'mial', did you mean mail?" in unknown.stderr
     assert "recognise" in run("plugins", "order", *config).stdout
     described = run("plugins", "doc", "mine", *config)
     assert described.exit_code == 0
@@ -660,6 +667,10 @@ def test_a_plugin_is_tried_with_a_bounce_and_wrong_addresses_are_named(tmp_path:
         wrong = run("plugins", "test", "max_hops", "-c", str(file), option, "a@b@c")
         assert wrong.exit_code == 2
         assert f"Invalid value for {option}: 'a@b@c' is no address" in wrong.stderr
+    wrong = run("plugins", "test", "max_hops", "-c", str(file), "--ip", "999.1.1.1")
+    assert wrong.exit_code == 2
+    assert "Invalid value for --ip: '999.1.1.1' is no IP address" in wrong.stderr
+    assert run("plugins", "test", "max_hops", "-c", str(file), "--ip", "2001:db8::1").exit_code == 0
 
 
 def test_a_plugin_that_is_no_python_is_marked_in_the_list(tmp_path: Path) -> None:
