@@ -224,9 +224,31 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert "to=you@b.example" in story
     assert answer("queue", "cancel", *one, "--bounce", "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 2}
-    assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0, "unreturned": 1}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
     assert run("queue", "release", "--bounce", *one).exit_code == 2
+
+
+def test_what_is_being_returned_is_marked_and_what_a_cancel_drops_is_said(queue: str) -> None:
+    """Until the notice is written it is in the queue; to cancel it then is to tell nobody, which is an operator's right, and said."""
+    one = ("-c", queue, "--domain", "b.example")
+    assert run("queue", "cancel", *one, "--bounce", "--yes").stdout == "1 delivery will be returned to its sender\n"
+    (row, other) = run("queue", "list", "-c", queue).stdout.splitlines()[1:]
+    assert row.split()[1] == "returning"
+    assert other.split()[1] == "ready"
+    assert run("queue", "show", FIRST.hex(), "-c", queue).stdout.splitlines()[-1].split()[1] == "returning"
+    listed = answer("queue", "list", "-c", queue)
+    assert isinstance(listed, list)
+    assert [(row["state"], row["returning"]) for row in listed] == [("ready", True), ("ready", False)]
+    why = run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    assert "you@b.example is being returned to its sender, as an operator wants" in why
+    assert "its sender" in why.splitlines()[-1]
+    assert "try" not in why
+    run("queue", "hold", *one, "--yes")
+    assert run("queue", "list", *one).stdout.splitlines()[1].split()[1] == "held"
+    assert "it is not tried again then" in run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    told = run("queue", "cancel", "--all", "-c", queue, "--yes").stdout
+    assert told == "2 deliveries cancelled; 1 of them was being returned: the sender is not told now\n"
 
 
 def test_a_listing_says_why_mail_is_held(config: str) -> None:
