@@ -126,11 +126,24 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path) -> 
     latin.write_bytes(b"[node]\nname = '\xe9'\n")
     for path, text in (
         (tmp_path / "none", "No such file"),
-        (tmp_path, "directory"),
         (latin, "latin.toml:2: is not UTF-8"),
     ):
         with pytest.raises(ConfigError, match=text):
             load(path)
+
+
+def test_a_folder_is_answered_with_the_file_in_it(tmp_path: Path) -> None:
+    """`serve -c /etc/upesi` is a slip that everybody makes once."""
+    for made, said in (
+        ("", "is a folder, and there is no upesi.toml in it"),
+        ("other.toml", f"is a folder; the configuration in it is {tmp_path}/other.toml"),
+        ("upesi.toml", f"is a folder; the configuration in it is {tmp_path}/upesi.toml"),
+    ):
+        if made:
+            (tmp_path / made).write_text("")
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path)
+        assert str(caught.value) == f"{tmp_path}: {said}"
 
 
 OVERRIDES = [
