@@ -88,7 +88,7 @@ def _commands(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, 
 
 def test_the_commands_without_json_are_those_that_the_page_names() -> None:
     """docs/operating.md says which have no --json, a group for all of its commands."""
-    sentence = re.search(r"every one but (.*?), which write files", text_of("docs/operating.md"), re.DOTALL)
+    sentence = re.search(r"every one but\s(.*?),\swhich\swrite", text_of("docs/operating.md"), re.DOTALL)
     assert sentence is not None
     without = [
         names for names, command in _commands(upesi) if "--json" not in {o for p in command.params for o in p.opts}
