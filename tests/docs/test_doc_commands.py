@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -72,6 +73,28 @@ def test_commands_in_prose_exist(page: str, code: str) -> None:
     known = {option for parameter in command.params for option in parameter.opts} | _ALWAYS
     for word in rest:
         assert not word.startswith("-") or word in known, f"{page}: {code}"
+
+
+def _commands(command: click.Command, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(command, click.Group):
+        yield names, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from _commands(found, *names, name)
+
+
+def test_the_commands_without_json_are_those_that_the_page_names() -> None:
+    """docs/operating.md says which have no --json, a group for all of its commands."""
+    sentence = re.search(r"every one but\s(.*?),\swhich\swrite", text_of("docs/operating.md"), re.DOTALL)
+    assert sentence is not None
+    without = [
+        names for names, command in _commands(upesi) if "--json" not in {o for p in command.params for o in p.opts}
+    ]
+    named = {tuple(code.split()) for code in re.findall(r"`([a-z ]+)`", sentence[1])}
+    assert {names if names in named else names[:1] for names in without} == named
 
 
 def test_selectors_are_those_of_the_program() -> None:

@@ -134,5 +134,7 @@ def test_mail_that_is_cancelled_with_a_bounce_goes_back_to_its_sender(
     (notice,) = receiver.wait_for(1)
     assert (notice.reverse_path, notice.forward_paths) == ("", ("a@example.com",))
     assert b"returned by the postmaster" in notice.data
+    # what was last heard, too: it is why the operator gave up
+    assert b"Greylisted, try later" in notice.data
     assert b"one@example.net" in notice.data
     wait_until(lambda: [row["recipients"] for row in queued(deferring)] == [["two@example.org"]], what="only the other")

@@ -15,8 +15,9 @@ import pytest
 from integration.conftest import MakePostfix, MakeServer, program
 from integration.messages import number_of, numbered
 from integration.receiver import Receiver
-from integration.server import UpesiServer, run_upesi, wait_until
+from integration.server import UpesiServer, free_port, run_upesi, wait_until
 from integration.tls_server import Authority, TlsServer, s_client, write
+from upesi.tls.selfsigned import self_signed
 
 
 @pytest.fixture(scope="session")
@@ -397,3 +398,18 @@ def test_a_start_says_what_is_wrong_with_certificates(
         assert started.returncode != 0
         assert problem in started.stderr
         path.unlink()
+
+
+def test_a_doubtful_certificate_is_told_of_once_at_a_start(upesi_server: MakeServer, tmp_path: Path) -> None:
+    """By the event that the operator watches for, and not by two others besides."""
+    pair = tmp_path / "certificates" / "mx.pem"
+    pair.parent.mkdir()
+    pair.write_bytes(self_signed("mx.test"))
+    pair.chmod(0o600)
+    port = free_port()
+    listener = f'[[listener]]\naddress = "127.0.0.1"\nport = {port}\ntls = "starttls"\n'
+    server = upesi_server(f'{listener}[tls]\ncertificates = "{pair.parent}"\n')
+    wait_until(lambda: server.events("tls.warned"), what="the event")
+    assert server.log.read_text().count("is self-signed") == 1
+    # and whoever asks is told
+    assert "is self-signed" in run_upesi("reload", "-c", server.file).stderr

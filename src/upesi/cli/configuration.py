@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -88,23 +89,30 @@ def config() -> None:
 def check(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Load the configuration with all plugins, as a start or a reload would, and say everything that is wrong. Changes nothing."""
     output = Output(as_json=as_json)
+    warnings: Sequence[Problem] = ()
     try:
         # the values first: they are told with their lines, and plugins need them right
         load_config(config_path, overrides)
         with patience("loading plugins"):
-            _load_plugins(config_path, overrides)
+            warnings = _load_plugins(config_path, overrides)
     except ConfigError as error:
         if not as_json:
             raise
-        output.json({"valid": False, "problems": error.problems})
+        output.json({"valid": False, "problems": error.problems, "warnings": []})
         click.get_current_context().exit(1)
-    output.say(f"{config_path or 'the zero configuration'}: no problems found", {"valid": True, "problems": []})
+    for warning in warnings if not as_json else ():
+        click.echo(f"warning: {warning}", err=True)
+    output.say(
+        f"{config_path or 'the zero configuration'}: no problems found",
+        {"valid": True, "problems": [], "warnings": warnings},
+    )
 
 
-def _load_plugins(config_path: Path | None, overrides: tuple[str, ...]) -> None:
+def _load_plugins(config_path: Path | None, overrides: tuple[str, ...]) -> Sequence[Problem]:
     from upesi.runtime.check import check as check_all
 
-    check_all(config_path, overrides)
+    settings, certificates = check_all(config_path, overrides)
+    return [*settings, *certificates]
 
 
 @config.command(short_help="Show every value in use, as TOML.")

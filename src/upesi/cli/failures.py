@@ -32,27 +32,61 @@ _ERRNO_NEXT = "check who owns the file; the server's own user and root may use i
 def run(command: click.Command, arguments: list[str] | None = None) -> None:
     """Run `command` and exit: 0, 1 for what could not be done, 2 for a wrong command line, 130 when interrupted."""
     try:
-        code = command.main(arguments, standalone_mode=False)
-    except click.exceptions.Exit as end:
-        code = end.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except click.Abort:
-        code = 130
+        code = _code(command, sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:
         # `upesi queue list | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except UpesiError as error:
-        code = _say(str(error), _next(error))
-    except OSError as error:
-        hint = _ERRNO_NEXT if isinstance(error, PermissionError) else ""
-        code = _say(f"{error.filename}: {error.strerror}" if error.filename else str(error), hint)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
 
 
-def _next(error: UpesiError) -> str:
+def _code(command: click.Command, arguments: list[str]) -> int:
+    try:
+        code = command.main(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        # a group without a command: its help is the answer
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        raise
+    except (click.ClickException, UpesiError, OSError) as error:
+        if "--json" in arguments:
+            # on standard output, for whoever reads JSON; a person reads the same below
+            from upesi.cli.output import Output
+
+            Output(as_json=True).json({"error": _reason(error)})
+        if isinstance(error, click.ClickException):
+            _usage(error)
+        _say(_reason(error), _next(error))
+        return error.exit_code if isinstance(error, click.ClickException) else 1
+
+
+def _reason(error: click.ClickException | UpesiError | OSError) -> str:
+    """Return what went wrong, without a prefix."""
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def _usage(error: click.ClickException) -> None:
+    """Say how a command is written, where it was written wrongly, as click would."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return
+    click.echo(error.ctx.get_usage(), err=True)
+    if names := error.ctx.help_option_names:
+        click.echo(f"Try `{error.ctx.command_path} {names[-1]}` for help.", err=True)
+
+
+def _next(error: click.ClickException | UpesiError | OSError) -> str:
+    if isinstance(error, OSError):
+        return _ERRNO_NEXT if isinstance(error, PermissionError) else ""
     problems = getattr(error, "problems", ())
     if problems and all(problem.source.endswith(".py") for problem in problems):
         # a mistake in a plugin's code: no page about keys helps, and the message has the file, the line and Python's words
@@ -70,9 +104,8 @@ def _next(error: UpesiError) -> str:
     return ""
 
 
-def _say(text: str, hint: str) -> int:
+def _say(text: str, hint: str) -> None:
     for line in text.splitlines() or ["failed"]:
         click.echo(f"upesi: {line}", err=True)
     if hint:
         click.echo(f"upesi: {hint}", err=True)
-    return 1

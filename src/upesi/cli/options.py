@@ -48,7 +48,7 @@ def configured(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def json_option(function: Callable[P, R]) -> Callable[P, R]:
-    """Add --json: the argument `as_json`."""
+    """Add --json: the argument `as_json`. What cannot be done is JSON, too, then: see `upesi.cli.failures`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
@@ -57,6 +57,10 @@ def load_config(path: Path | None, overrides: tuple[str, ...]) -> Config:
     from upesi.config.loading import load
 
     return load(path, overrides)
+
+
+# of which the place of the control socket comes
+_PLACES = ("spool.path", "control.socket")
 
 
 class TargetUnreadable(ConfigError):
@@ -87,6 +91,11 @@ class Target:
             except ConfigError as error:
                 raise TargetUnreadable(error.problems) from None
         return self._config
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What --set said beyond which server is meant."""
+        return tuple(each for each in self._overrides if each.partition("=")[0].strip() not in _PLACES)
 
     @property
     def socket(self) -> str:

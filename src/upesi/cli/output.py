@@ -20,6 +20,7 @@ __all__ = ["Output", "age", "cell", "clock", "confirm", "many", "patience", "sec
 
 _COLOURS = {
     "held": "yellow",
+    "returning": "yellow",
     "deferred": "yellow",
     "failed": "red",
     "delivered": "green",

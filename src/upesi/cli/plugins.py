@@ -42,9 +42,13 @@ def list_(config_path: Path | None, overrides: tuple[str, ...], as_json: bool) -
 @click.option("--hook", "point", metavar="NAME", help="Only this hook (connect, mail, rcpt, message, ...).")
 def order(config_path: Path | None, overrides: tuple[str, ...], as_json: bool, point: str | None) -> None:
     """Show in which order the hooks of the enabled plugins run, with their deadlines and what a failure means."""
+    from upesi.config.problems import nearest
     from upesi.hooks.describe import order_rows
+    from upesi.hooks.points import POINTS
     from upesi.runtime.wiring import build_hooks
 
+    if point is not None and point not in POINTS:
+        raise click.BadParameter(f"there is no hook {point!r}{nearest(point, POINTS)}", param_hint="--hook")
     hooks = build_hooks(load_config(config_path, overrides), config_path)
     found = [row for row in order_rows(hooks) if point in (None, row.point)]
     rows = [
@@ -157,6 +161,7 @@ def test(
     from upesi.cli.submission import crlf
     from upesi.testkit.trial import try_plugin
 
+    _check_ip(ip)
     for option, values in (("--from", (sender,) if sender not in ("", "<>") else ()), ("--to", recipients)):
         for value in values:
             _check_address(option, value)
@@ -178,6 +183,18 @@ def test(
     output = Output(as_json=as_json)
     output.say("\n".join(printable(line, 2048) for line in report), {"accepted": accepted, "report": report})
     click.get_current_context().exit(0 if accepted else 1)
+
+
+def _check_ip(value: str) -> None:
+    """Raise UsageError where `value` is no address that a client can have."""
+    from ipaddress import ip_address
+
+    try:
+        ip_address(value)
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no IP address such as 192.0.2.1 or 2001:db8::1", param_hint="--ip"
+        ) from None
 
 
 def _check_address(option: str, value: str) -> None:

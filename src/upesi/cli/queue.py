@@ -33,6 +33,18 @@ _CONDITIONS = (
 Selector = dict[str, object]
 
 
+class Selecting(click.Command):
+    """A command about all mail that its options select, to which an id alone is given by mistake."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, and say how a message is named where something else than options is left over."""
+        ctx.allow_extra_args = True
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            ctx.fail(f"{left[0]!r} is no option: a message is named by --id, as in `{ctx.command_path} --id {left[0]}`")
+        return left
+
+
 @click.group()
 def queue() -> None:
     """Look at queued mail, and hold, release, retry or cancel it.
@@ -41,7 +53,7 @@ def queue() -> None:
     """
 
 
-@queue.command("list", short_help="List deliveries.")
+@queue.command("list", cls=Selecting, short_help="List deliveries.")
 @targeted
 @selected
 @json_option
@@ -55,7 +67,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
     rows = [
         [
             row.get("message"),
-            row.get("state"),
+            _state(row),
             age(now - number_of(row.get("received"))),
             size(number_of(row.get("size"))),
             row.get("sender") or "<>",
@@ -73,7 +85,7 @@ def list_(target: Target, /, as_json: bool, limit: int, **conditions: object) ->
         click.echo(f"{len(found)} of {total:.0f}; more with --limit", err=True)
 
 
-@queue.command()
+@queue.command(cls=Selecting)
 @targeted
 @selected
 @json_option
@@ -124,7 +136,7 @@ def show(target: Target, as_json: bool, id: str) -> None:
     rows = [
         [
             row.get("queue"),
-            row.get("state"),
+            _state(row),
             row.get("recipients"),
             row.get("attempts"),
             _next(row, now),
@@ -144,6 +156,15 @@ def _with(
     if not any(texts):
         return columns, rows
     return [*columns, column], [[*row, text or None] for row, text in zip(rows, texts, strict=True)]
+
+
+def _state(row: dict[str, object]) -> object:
+    """Return the state of a delivery; "returning" where it is tried no more, and its sender is told instead."""
+    return "returning" if _returning(row) else row.get("state")
+
+
+def _returning(row: dict[str, object]) -> bool:
+    return bool(row.get("returning")) and row.get("state") != "held"
 
 
 def _labels(row: dict[str, object]) -> str:
@@ -182,11 +203,15 @@ def _sentence(row: dict[str, object], now: float) -> str:
         "active": "is with a worker: it is being sent, or is about to be",
         "held": f"has been held by an operator for {since}; `upesi queue release` lets it go on",
     }.get(str(row.get("state")), f"has been {cell(row.get('state'))} for {since}")
+    if _returning(row):
+        state = "is being returned to its sender, as an operator wants (cancel --bounce); it is tried no more"
     if aside := row.get("set_aside"):
         state = f"was set aside {since} ago because {cell(aside)}; `upesi queue release` lets it go on"
     tries = number_of(row.get("attempts"))
     parts = [f"{cell(row.get('recipients'))} {state}", f"queue {cell(row.get('queue'))}"]
     parts.append(f"tried {many(tries, 'time')}; last: {_reason(row) or 'no reply'}" if tries else _untried(row, now))
+    if row.get("returning"):
+        return "\n  ".join([*parts, *_return(row)])
     if row.get("retried") is not None:
         parts.append(f"made due by an operator, or by ETRN, {age(now - number_of(row['retried']))} ago")
     if obstacle := _obstacle(row, now):
@@ -198,10 +223,20 @@ def _sentence(row: dict[str, object], now: float) -> str:
     return "\n  ".join(parts)
 
 
+def _return(row: dict[str, object]) -> Iterator[str]:
+    """Say what becomes of a delivery that an operator returns to its sender."""
+    if row.get("state") == "held":
+        yield "it is not tried again then: an operator cancelled it with --bounce, and its sender is told"
+    elif row.get("reason") == "stopped":
+        yield "no server is running here: `upesi serve` tells its sender"
+    else:
+        yield "its sender is told when its turn comes"
+
+
 def _untried(row: dict[str, object], now: float) -> str:
     """Say why nothing was tried. What nobody put off is due when it comes, unless its sender wanted it later."""
     due = number_of(row.get("next_try"))
-    if row.get("last") or row.get("state") not in ("routing", "ready") or due <= now:
+    if row.get("returning") or row.get("last") or row.get("state") not in ("routing", "ready") or due <= now:
         return "not tried yet"
     return f"held until {second(due)}, as its sender asked (FUTURERELEASE); `upesi queue retry` sends it now"
 
@@ -242,7 +277,8 @@ def _answered(row: dict[str, object]) -> bool:
 
 def _unheard(row: dict[str, object], now: float) -> str | None:
     """Return what a listing says of a delivery that has heard nothing itself: its site's last words, else what stands in the way."""
-    if row.get("state") not in ("routing", "ready") or not (obstacle := _obstacle(row, now)):
+    waits = row.get("state") in ("routing", "ready") and not _returning(row)
+    if not waits or not (obstacle := _obstacle(row, now)):
         return None
     site = said(row.get("site_last"))
     return f"to others: {site}" if site else obstacle
@@ -253,6 +289,9 @@ def _moment(row: dict[str, object], now: float) -> float | None:
     if row.get("state") in ("active", "held"):
         return None
     due = row.get("next_try", row.get("due", row.get("next_due")))
+    if row.get("returning") and due is not None:
+        # no pause of its site keeps it
+        return number_of(due)
     return None if due is None else max(number_of(due), number_of(row.get("blocked_until")))
 
 
@@ -329,13 +368,16 @@ def _unknown(id: object) -> click.ClickException:
 
 def _repeat(backend: Backend, name: str, conditions: dict[str, object]) -> dict[str, object]:
     """Ask until everything is changed: the server cancels a bounded number at a time."""
-    total = 0
+    total = unreturned = 0
     while True:
         answer = table_of(_ask(backend, name, conditions))
         changed = int(number_of(answer.get("changed")))
         total += changed
-        if name != "queue.cancel" or not changed:
+        unreturned += int(number_of(answer.get("unreturned")))
+        if name != "queue.cancel":
             return {"changed": total, "active": answer.get("active")}
+        if not changed:
+            return {"changed": total, "active": answer.get("active"), "unreturned": unreturned}
 
 
 def _told(answer: dict[str, object], done: str, selected: int) -> str:
@@ -343,6 +385,8 @@ def _told(answer: dict[str, object], done: str, selected: int) -> str:
     text = f"{_deliveries(changed)} {done}"
     if selected and not changed and not answer.get("active"):
         text += f": {selected} selected, none is in a state for it (`upesi queue list` says how they are)"
+    if lost := number_of(answer.get("unreturned")):
+        text += f"; {lost:.0f} of them {'was' if lost == 1 else 'were'} being returned: the sender is not told now"
     if active := number_of(answer.get("active")):
         is_, was = ("is", "was") if active == 1 else ("are", "were")
         text += f"; {active:.0f} {is_} being sent at this moment and {was} left alone: look again in a minute"

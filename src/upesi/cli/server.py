@@ -40,8 +40,14 @@ def status(target: Target, as_json: bool) -> None:
 def reload(target: Target, as_json: bool) -> None:
     """Have the server take over its changed configuration and plugins.
 
-    They are loaded and checked in a fresh process first; if anything is wrong the server goes on as it is, and says what.
+    They are loaded and checked in a fresh process first; if anything is wrong the server goes on as it is, and says what. What --set said
+    at its start stays; here --set can only say which server is meant (spool.path, control.socket).
     """
+    if target.changes:
+        raise click.UsageError(
+            f"--set {target.changes[0]} would change nothing: a running server reads its file again, and keeps what --set said "
+            "at its start. Write it into the file, or stop the server and start it with this --set"
+        )
     with server_of(target) as server, patience("reloading"):
         answer = server.request("reload")
     for warning in answer.get("warnings", ()) if isinstance(answer, dict) and not as_json else ():

@@ -90,8 +90,22 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(str(path), line, "", "is not UTF-8")]) from None
+    except IsADirectoryError:
+        raise ConfigError([Problem(str(path), 0, "", f"is a folder{_file_in(path)}")]) from None
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def _file_in(folder: Path) -> str:
+    """Say which file in a folder may be meant."""
+    try:
+        found = sorted(folder.glob("*.toml"))
+    except OSError:
+        found = []
+    usual = folder / "upesi.toml"
+    if usual in found or len(found) == 1:
+        return f"; the configuration in it is {usual if usual in found else found[0]}"
+    return ", and there is no upesi.toml in it"
 
 
 def _parse(text: str, source: str) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """`--set KEY=VALUE`: single values on top of the file, for a test, a container or a second instance.
 
+What is set is there, or the next of a list as a whole (`listener.1={ port = 25 }`), or the first of a list that is not there.
+
 Values are TOML; what is not TOML is taken as text, so that `--set spool.path=/tmp/x` and `--set delivery.expire=5d` need no quotes.
 """
 
@@ -37,11 +39,26 @@ def apply_override(tree: dict[str, object], text: str, source: str) -> tuple[Key
     except ValueError as error:
         return (), Problem(source, 0, "", str(error))
     node: object = tree
-    for position, part in enumerate(path[:-1]):
+    for position, part in enumerate(path):
+        last = position == len(path) - 1
+        if isinstance(node, list) and isinstance(part, int) and part >= len(node) + (last or not node):
+            return path, Problem(source, 0, key_text(path), _beyond(path[:position], len(node)))
+        if last:
+            break
         node = _step(node, part, [] if isinstance(path[position + 1], int) else {})
     if not _assign(node, path[-1], value):
         return path, Problem(source, 0, key_text(path), "there is nothing of this name and place to set")
     return path, None
+
+
+def _beyond(path: KeyPath, count: int) -> str:
+    """Say that a list has no entry of this number: who counts from 1 means another, which one key on top would not add as it was meant."""
+    name, written = key_text(path), ".".join(map(str, path))
+    if not count:
+        return f"there is no {name}: the first is {name}[0]"
+    there = f"{name}[0]" if count == 1 else f"{name}[0] to {name}[{count - 1}]"
+    whole = f"a whole one is added as --set '{written}.{count}={{ ... }}'"
+    return f"the configuration has {there}, did you mean {name}[{count - 1}]? ({whole})"
 
 
 def _value(text: str) -> object:
@@ -58,7 +75,7 @@ def _step(node: object, part: str | int, empty: object) -> object:
     if isinstance(node, dict) and isinstance(part, str):
         return node.setdefault(part, empty)
     if isinstance(node, list) and isinstance(part, int):
-        if part == len(node):
+        if not node:
             node.append(empty)
         return node[part] if part < len(node) else None
     return None

@@ -38,7 +38,7 @@ directory.
 * A *rate* is written `600/1m`: so many in any window of so long, exactly and over all workers; `none` switches it off.
 * Relative paths are relative to the folder of the file.
 * `--set KEY=VALUE` on the command line is put on top of the file: `--set spool.path=/srv/spool`, `--set listener.0.port=25`.
-  Values are TOML; what is not TOML is taken as text.
+  Values are TOML; what is not TOML is taken as text. Lists count from 0; a table is added as the next: `--set "listener.1={port=26}"`.
 * An unknown key or section, or a value of the wrong type, stops the start (and changes nothing at a reload).
 
 This page is generated from `settings.py`, `timeouts.py` and the `*_settings.py` beside them in `src/upesi/config` by `make docs`.

@@ -24,6 +24,7 @@ from upesi.mail.route import (
     MxRoute,
     PipeRoute,
     QuarantineRoute,
+    check_route,
 )
 
 __all__ = ["POINTS", "Point", "Report", "point_named"]
@@ -31,6 +32,7 @@ __all__ = ["POINTS", "Point", "Report", "point_named"]
 _KINDS: tuple[type, ...] = (VerdictKind,)
 _ACCEPT, _REJECT, _DEFER = VerdictKind.ACCEPT, VerdictKind.REJECT, VerdictKind.DEFER
 _ROUTES = (MxRoute, HostRoute, LmtpRoute, MaildirRoute, PipeRoute, HttpRoute, DiscardRoute)
+_ALL_ROUTES = (*_ROUTES, QuarantineRoute)
 
 
 class Report(enum.Enum):
@@ -54,14 +56,18 @@ class Point(msgspec.Struct, frozen=True):
     defers: bool = True
 
     def takes(self, answer: object) -> bool:
-        """Whether `answer` is one that a hook of this point may give."""
+        """Whether `answer` is one that a hook of this point may give; raise TypeError for a route that cannot be kept."""
         # by type and not by attribute: an object of the plugin's own could do anything when it is asked
         if type(answer) is Verdict:
             return answer.kind in self.kinds and _sound(answer)
         if type(answer) is Reply:
             return Reply in self.answers and _told(answer)
         # not isinstance, which asks the object itself for its class
-        return issubclass(type(answer), self.answers)
+        if not issubclass(type(answer), self.answers):
+            return False
+        if issubclass(type(answer), _ALL_ROUTES):
+            check_route(answer)
+        return True
 
     @property
     def expects(self) -> str:

@@ -69,6 +69,7 @@ _PYTEST = """\
 [pytest]
 # tests may be `async def` (pytest-asyncio)
 asyncio_mode = auto
+asyncio_default_fixture_loop_scope = function
 testpaths = tests
 """
 # where pytest would look for the same

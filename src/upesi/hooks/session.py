@@ -19,7 +19,7 @@ from upesi.mail.ids import MessageId
 from upesi.mail.mime import Mime, Part
 from upesi.mail.mime_edits import PartEdits
 from upesi.mail.mime_scan import scan
-from upesi.mail.route import QuarantineRoute, Route
+from upesi.mail.route import QuarantineRoute, Route, check_route
 from upesi.mail.security import TlsInfo
 from upesi.mail.timing import Timing
 from upesi.mailauth.results import MethodResult
@@ -155,7 +155,7 @@ class TransactionRecipient:
     is how this copy is handled; what it does not say, the transaction's says.
     """
 
-    __slots__ = ("_parsed", "address", "aliased", "handling", "notify", "original", "route", "verdict")
+    __slots__ = ("_checked", "_parsed", "address", "aliased", "handling", "notify", "original", "route", "verdict")
 
     def __init__(self, address: Address, original: str | None = None, notify: int | None = None) -> None:
         # parsing makes sure; an Address that a plugin put together was not parsed, and would be a command on the wire
@@ -167,13 +167,23 @@ class TransactionRecipient:
         self.notify = notify
         self.aliased: tuple[Address, ...] | None = None
         self.route: Route | QuarantineRoute | None = None
+        self._checked: Route | QuarantineRoute | None = None
         self.handling: Handling | None = None
         self.verdict: Verdict | None = None
 
+    def routed(self, route: Route | QuarantineRoute) -> None:
+        """Let the mail go by `route`, which is the configuration's or was checked when a hook answered it."""
+        self.route = self._checked = route
+
     def check(self) -> None:
-        """Raise TypeError or ValueError unless mail can be sent to what now stands in `address`."""
+        """Raise TypeError or ValueError unless mail can be sent to what now stands in `address`, and by what stands in `route`."""
         if self.address is not self._parsed:
             _check_address(self.address)
+        if self.route is not self._checked and self.route is not None:
+            try:
+                check_route(self.route)
+            except TypeError as error:
+                raise TypeError(f"the route of {self.address}: {error}") from None
 
     def recipient(self) -> Recipient:
         """Return what the spool keeps of this."""

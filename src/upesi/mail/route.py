@@ -6,6 +6,7 @@ Unknown kinds are refused when they are read, never guessed (QUEUE.md: "a worker
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import msgspec
 
@@ -22,6 +23,7 @@ __all__ = [
     "PipeRoute",
     "QuarantineRoute",
     "Route",
+    "check_route",
     "decode_route",
     "encode_route",
     "relaxing_tls",
@@ -123,6 +125,8 @@ Route = MxRoute | HostRoute | LmtpRoute | MaildirRoute | PipeRoute | HttpRoute |
 # where the way of mail ends; what is asked of TLS is about SMTP, and a service of ours is asked over https anyway
 _LOCAL = MaildirRoute | PipeRoute | HttpRoute | DiscardRoute
 
+_KINDS = frozenset(get_args(Route))
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[int, Route]).decode
 
@@ -149,6 +153,30 @@ def relaxing_tls(route: Route) -> Route:
 def encode_route(route: Route) -> bytes:
     """Serialise `route` with its version."""
     return _encode((ROUTE_VERSION, route))
+
+
+def check_route(route: object) -> None:
+    """Raise TypeError for what is no route, or has a field of another type (a port that is text): nobody could read it again.
+
+    Plugins make routes, and a struct takes whatever it is given.
+    """
+    what = f"a {type(route).__name__}"
+    if type(route) is QuarantineRoute:
+        if type(route.reason) is not str or not route.reason:
+            raise TypeError("a QuarantineRoute has a reason, a text")
+        route = route.route
+        if route is None:
+            return
+        what = f"{what} to a {type(route).__name__}"
+    if type(route) not in _KINDS:
+        raise TypeError(f"{what} is no route")
+    try:
+        same = _decode(_encode((ROUTE_VERSION, route)))[1] == route
+    except Exception as error:
+        # whatever stands in it: text with half a surrogate, a number without end, an object of the plugin's own
+        raise TypeError(f"{what} that cannot be kept: {error}") from None
+    if not same:
+        raise TypeError(f"{what} that reads otherwise than it was written")
 
 
 def decode_route(data: bytes) -> Route:

@@ -21,7 +21,7 @@ from upesi.hooks.points import Report
 from upesi.hooks.registry import Hooks
 from upesi.hooks.verdict import Verdict
 from upesi.mail.outcome import Outcome, OutcomeKind
-from upesi.mail.route import HostRoute, MxRoute, Route, requiring_tls
+from upesi.mail.route import HostRoute, MxRoute, Route, check_route, requiring_tls
 from upesi.scheduler.hooks import AttemptAnswer, DeliveryHooks, Postpone
 from upesi.scheduler.work import Destination, Router, Unroutable
 from upesi.spool.records import Delivery, StoredMessage
@@ -198,13 +198,23 @@ class HookedRouter:
         except BaseException:
             # a list of the plugin's own, which fails when it is read
             hosts = (None,)
-        # by type and not by isinstance: an object of the plugin's own says of itself what it likes
-        if not all(type(host) is HostRoute for host in hosts):
+        if reason := _fault(hosts):
             plugins = ", ".join(hook.guard.name for hook in self._chain.hooks)
-            reason = "answered a list of other things than HostRoute"
             self._emit("plugin.failed", {"plugin": plugins, "hook": "resolve", "reason": reason})
             raise Unroutable(_FAILED)
         if not hosts:
             # neither "by MX" (that is None) nor "bounce it" was said
             raise Unroutable(_NO_HOSTS)
         return cast("tuple[HostRoute, ...]", hosts)
+
+
+def _fault(hosts: tuple[object, ...]) -> str:
+    # by type and not by isinstance: an object of the plugin's own says of itself what it likes
+    if not all(type(host) is HostRoute for host in hosts):
+        return "answered a list of other things than HostRoute"
+    try:
+        for host in hosts:
+            check_route(host)
+    except TypeError as error:
+        return f"answered {error}"
+    return ""

@@ -182,7 +182,9 @@ class _Changing:
 
     async def cancel(self, call: Call) -> object:
         changed, cancelled = await self._change(call, self._admin.cancel)
-        return {**_counts(changed), "cancelled": cancelled[:_MOST]}
+        # their senders were to be told
+        unreturned = sum(each.returning for each in cancelled)
+        return {**_counts(changed), "unreturned": unreturned, "cancelled": cancelled[:_MOST]}
 
     async def bounce(self, call: Call) -> object:
         return _counts(await self._change(call, self._admin.give_back))

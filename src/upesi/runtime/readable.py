@@ -6,6 +6,7 @@ import os
 import pwd
 from pathlib import Path
 
+from upesi.config.problems import SOMEWHERE, Problem
 from upesi.mail.errors import UpesiError
 
 __all__ = ["Unreadable", "check_readable", "unknown_user"]
@@ -32,14 +33,15 @@ def check_readable(path: Path, user: str) -> None:
             )
 
 
-def unknown_user(user: str) -> list[str]:
+def unknown_user(user: str) -> list[Problem]:
     """Return a warning where there is no such user: the start will be refused, but the check may be on another machine or come first."""
     if not user:
         return []
     try:
         pwd.getpwnam(user)
     except KeyError:
-        return [f"node.user: there is no user {user!r} on this machine; make it before the start"]
+        text = f"there is no user {user!r} on this machine; make it before the start"
+        return [Problem(SOMEWHERE, 0, "node.user", text)]
     return []
 
 

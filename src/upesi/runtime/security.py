@@ -50,7 +50,7 @@ class Security:
         return self._acceptors[index]
 
 
-def check_security(config: Config) -> Iterator[str]:
+def check_security(config: Config) -> Iterator[Problem]:
     """Read and try everything that the listeners would show; raise ConfigError, and yield what works and should not go on so."""
     folders = _folders(config)
     now = time.time()
@@ -71,8 +71,9 @@ def check_security(config: Config) -> Iterator[str]:
         with _blamed(f"listener[{index}]{'.client_authorities' if listener.client_authorities else ''}"):
             if acceptor is not None:
                 acceptor.renew()
-    for shelf in shelves:
-        yield from shelf.warnings(now)
+    for folder, shelf in zip(folders, shelves, strict=True):
+        for text in shelf.warnings(now):
+            yield Problem(SOMEWHERE, 0, _key_of(config, folder), text)
 
 
 @contextlib.contextmanager

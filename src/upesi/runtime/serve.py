@@ -38,8 +38,10 @@ def serve(path: Path | None, overrides: tuple[str, ...] = ()) -> int:
 async def _serve(path: Path | None, overrides: tuple[str, ...]) -> int:
     config = load(path, overrides)
     doubted = await check_in_child(path, overrides)
-    for warning in doubted:
-        sys.stderr.write(f"upesi: warning: {warning}\n")
+    if config.log.file:
+        # else events on standard error say the same
+        for warning in (*doubted.settings, *doubted.certificates):
+            sys.stderr.write(f"upesi: warning: {warning}\n")
     raise_file_limit()
     admin = SpoolAdmin.open_or_create(config.spool, owner=config.node.user)
     try:

@@ -24,7 +24,7 @@ from upesi.control.lines import remove_lines
 from upesi.limits.shares import Allocator
 from upesi.mail.errors import UpesiError
 from upesi.observe.events import Events
-from upesi.runtime.check import check_in_child
+from upesi.runtime.check import Doubted, check_in_child
 from upesi.runtime.fixed import fixed_that_differ
 from upesi.runtime.messages import Configure, Drain, Idle, Shards, Yield, encode_config
 from upesi.runtime.operators import Operators
@@ -125,10 +125,10 @@ class Supervisor:
             )
         return not self._stopping
 
-    def doubt(self, warnings: Sequence[str]) -> None:
-        """Log what is valid in the configuration that now counts, and yet cannot be meant."""
-        self.doubted = warnings
-        for warning in warnings:
+    def doubt(self, doubted: Doubted) -> None:
+        """Log what is valid in the configuration that now counts, and yet cannot be meant; of certificates a worker tells."""
+        self.doubted = [*doubted.settings, *doubted.certificates]
+        for warning in doubted.settings:
             self._events.emit("config.doubted", {"text": warning})
 
     def _heed_signals(self) -> None:

@@ -12,7 +12,7 @@ from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.outcome.classify import classify
 from upesi.spool.records import Delivery, DeliveryState, NewDelivery, SpoolEvent
 
-__all__ = ["Conclusion", "conclude", "delivered", "expired", "postponed", "tells_success"]
+__all__ = ["Conclusion", "conclude", "delivered", "expired", "postponed", "returned", "tells_success"]
 
 _KINDS = {
     OutcomeKind.DELIVERED: "delivery.delivered",
@@ -42,8 +42,16 @@ def tells_success(recipient: Recipient, outcome: Outcome) -> bool:
 
 def expired(outcome: Outcome) -> Outcome:
     """Return the final outcome of what was put off until it expired (RFC 3463: X.4.7), with what the receiver last said."""
-    last = f": {outcome.text}" if outcome.text else ""
-    return Outcome(OutcomeKind.FAILED, outcome.code, "4.4.7", f"delivery time expired{last}", outcome.remote)
+    return _over("4.4.7", "delivery time expired", outcome)
+
+
+def returned(outcome: Outcome) -> Outcome:
+    """Return the final outcome of what an operator gives back to its sender, with what the receiver last said."""
+    return _over("5.0.0", "returned by the postmaster without another attempt", outcome)
+
+
+def _over(status: str, text: str, last: Outcome) -> Outcome:
+    return Outcome(OutcomeKind.FAILED, last.code, status, f"{text}: {last.text}" if last.text else text, last.remote)
 
 
 def delivered(delivery: Delivery, site: str, outcome: Outcome, now: float) -> SpoolEvent:

@@ -20,7 +20,7 @@ from upesi.mail.ids import MessageId, MessageIds
 from upesi.mail.outcome import Outcome, OutcomeKind
 from upesi.mail.route import Route
 from upesi.scheduler.backlog import Backlog
-from upesi.scheduler.completion import expired
+from upesi.scheduler.completion import expired, returned
 from upesi.scheduler.consultation import Consultation
 from upesi.scheduler.delays import Delays
 from upesi.scheduler.dispatch import Dispatch
@@ -48,7 +48,6 @@ _PATH_PART: Final = 4
 _EXCESS: Final = 1.25
 # How often waits for an end look again
 _TICK: Final = 0.02
-_RETURNED: Final = Outcome(OutcomeKind.FAILED, 0, "5.0.0", "returned by the postmaster without another attempt", "")
 # RFC 3463 section 3.5: no answer from host, where nothing more is known
 _UNTRIED: Final = Outcome(OutcomeKind.DEFERRED, 0, "4.4.1", "", "")
 
@@ -384,8 +383,8 @@ class Scheduler:
             queue = entry.delivery.queue
             path = self._dispatch.paths.get(queue)
             last = entry.delivery.last or (path.last if path is not None else None) or _UNTRIED
-            outcome = _RETURNED if entry.delivery.expires == RETURNED else expired(last)
-            self._dispatch.put_off((entry,), queue, outcome)
+            over = returned if entry.delivery.expires == RETURNED else expired
+            self._dispatch.put_off((entry,), queue, over(last))
 
     def _claimed(self, deliveries: Sequence[Delivery], messages: Mapping[MessageId, StoredMessage]) -> None:
         """Take in what came from the spool, with the messages that were read already; the others are read when their turn comes."""

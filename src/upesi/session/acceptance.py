@@ -6,7 +6,7 @@ on its client: if that hangs up, the commit goes on and its outcome is logged (t
 
 from __future__ import annotations
 
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 
@@ -38,8 +38,6 @@ _EXPANDED: Final = Outcome(OutcomeKind.DELIVERED, 0, "2.0.0", "sent on to severa
 _ID_OCTETS: Final = 16
 # characters of why a recipient is held, in its event and in listings
 _MAX_REASON: Final = 200
-_STORED: Final = frozenset((*get_args(Route), type(None)))
-_ROUTES: Final = _STORED | {QuarantineRoute}
 # what a recipient gets that is no plain delivery: where, how handled, and why it is held (empty: it is not)
 _Special = tuple[Route, Handling | None, str]
 
@@ -64,7 +62,10 @@ class Acceptance:
 
     def start(self) -> Answer:
         """Hand the message in; return the answer if it is known at once, else COMMITTING."""
-        _check(self._tx)
+        try:
+            _check(self._tx)
+        except Exception as spoiled:
+            return self._spoiled(spoiled)
         try:
             records = self._records()
         except SpoolError as error:
@@ -248,6 +249,29 @@ class Acceptance:
         engine.end_transaction("transaction.accepted", size=size, discarded=self._discarded)
         return answer
 
+    def _spoiled(self, error: Exception) -> Answer:
+        """Refuse for now what plugins left in a state that cannot be stored; it cannot be told which of them did it."""
+        engine = self._engine
+        hooks = engine.context.hooks
+        chains = (hooks.rcpt, hooks.route, hooks.data, hooks.message)
+        names = dict.fromkeys(hook.guard.name for chain in chains for hook in chain.hooks)
+        reason = "left in the transaction what cannot be stored"
+        engine.context.emit(
+            "plugin.failed",
+            {
+                "plugin": ", ".join(names),
+                "hook": "message",
+                "reason": reason,
+                "session": engine.session.id,
+                "exception": error,
+            },
+        )
+        reply = replies.NOT_STORED
+        answer = self._each(reply)
+        engine.last_refusal = reply
+        engine.end_transaction("transaction.refused", reason="plugin")
+        return answer
+
     def _each(self, reply: Reply) -> Answer:
         named = self._engine.rcpt_commands
         if named is None:
@@ -257,13 +281,9 @@ class Acceptance:
 
 
 def _check(tx: Transaction) -> None:
-    """Make sure that what plugins left in the transaction can be stored and sent; raise TypeError or ValueError: 421 then."""
+    """Make sure that what plugins left in the transaction can be stored and sent; raise TypeError or ValueError: 451 then."""
     tx.check()
     for recipient in tx.recipients:
-        if type(recipient.route) not in _ROUTES:
-            raise TypeError("a plugin left a route that is none")
-        if type(recipient.route) is QuarantineRoute:
-            _check_quarantine(recipient.route)
         if recipient.handling is not None and type(recipient.handling) is not Handling:
             raise TypeError("a recipient's handling must be None or a Handling")
     if tx.handling is not None and type(tx.handling) is not Handling:
@@ -275,13 +295,6 @@ def _check(tx: Transaction) -> None:
     for name, note in tx.queued_notes.items() if tx.has_queued_notes else ():
         if type(name) is not str or type(note) is not bytes:
             raise TypeError(f"queued note {name!r} must be bytes")
-
-
-def _check_quarantine(route: QuarantineRoute) -> None:
-    if type(route.reason) is not str or not route.reason:
-        raise TypeError("a quarantine has a reason, a text")
-    if type(route.route) not in _STORED:
-        raise TypeError("a quarantine's route must be None or a Route")
 
 
 def _labelled(recipient: Recipient, handling: Handling | None) -> Recipient:

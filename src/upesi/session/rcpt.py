@@ -79,9 +79,9 @@ def _routed(
         if reply is not None:
             return engine.refuse_recipient(recipient.address, reply)
     elif opinion is not None:
-        recipient.route = opinion
+        recipient.routed(opinion)
     if recipient.route is None:
-        recipient.route = engine.context.intake.default_route(recipient.address)
+        recipient.routed(engine.context.intake.default_route(recipient.address))
     _keep(engine, tx.recipients, recipient)
     return replies.RCPT_OK
 

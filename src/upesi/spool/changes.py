@@ -146,14 +146,14 @@ class Changes:
         numbers = Integers(ids)
         now = self._now()
         rows = self._database.rows(
-            "SELECT id, message, mrow, queue, state, due, file, sender, data FROM delivery WHERE id IN carray(?)",
+            "SELECT id, message, mrow, queue, state, due, file, sender, data, expires FROM delivery WHERE id IN carray(?)",
             numbers,
         )
         events = []
-        for number, message, _, queue, state, due, _, sender, data in rows:
+        for number, message, _, queue, state, due, _, sender, data, expires in rows:
             id = MessageId(cast(bytes, message))
             recipients = _addresses(data)
-            cancelled.append(Cancelled(id.hex(), cast(str, sender), recipients))
+            cancelled.append(Cancelled(id.hex(), cast(str, sender), recipients, expires == RETURNED))
             tally.add(cast(str, queue), cast(int, state), cast(float, due), -1)
             fields = _fields(cast(int, number), cast(str, queue), recipients)
             events.append(event_row(SpoolEvent(now, "delivery.cancelled", id, fields)))

@@ -10,7 +10,7 @@ import msgspec
 from upesi.database.sqlite import Database, Value
 from upesi.mail.ids import message_id_from
 from upesi.mail.outcome import Outcome
-from upesi.spool.records import Delivery, DeliveryState, SpoolEvent
+from upesi.spool.records import RETURNED, Delivery, DeliveryState, SpoolEvent
 from upesi.spool.rows import DELIVERY_COLUMNS, UnknownFormat, delivery_from, event_from
 from upesi.spool.selector import Selector, where
 from upesi.spool.store import SpoolDamaged
@@ -52,15 +52,19 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """One cancelled delivery; `sender` (empty: null reverse-path) may be owed a notice."""
+    """One cancelled delivery; `sender` (empty: null reverse-path) may be owed a notice, and was promised one where it was `returning`."""
 
     message: str
     sender: str
     recipients: tuple[str, ...]
+    returning: bool = False
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """One line of a listing. `problem` says why a row cannot be read, where it cannot; `labels` are what plugins called the mail."""
+    """One line of a listing. `problem` says why a row cannot be read, where it cannot; `labels` are what plugins called the mail.
+
+    `returning`: an operator gives it back to its sender; it is tried no more.
+    """
 
     delivery: int
     message: str
@@ -76,6 +80,7 @@ class Listed(msgspec.Struct, frozen=True):
     last: Outcome | None = None
     problem: str = ""
     labels: dict[str, str] = {}
+    returning: bool = False
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -106,6 +111,7 @@ class Why(msgspec.Struct, frozen=True):
     expires: float
     retried: float | None = None
     set_aside: str = ""
+    returning: bool = False
 
 
 class QueueSummary(msgspec.Struct, frozen=True):
@@ -192,6 +198,7 @@ def _listed(row: Sequence[Value]) -> Listed:
         tuple(str(recipient.address) for recipient in delivery.recipients) if delivery else (),
         cast(float, received), cast(float, due), cast(float, expires), cast(int, attempts), cast(int, size),
         delivery.last if delivery else None, problem, delivery.labels.given if delivery and delivery.recipients else {},
+        expires == RETURNED,
     )  # fmt: skip
 
 
@@ -260,5 +267,5 @@ def _why(delivery: Listed, moments: _Moments) -> Why:
     return Why(
         delivery.delivery, delivery.queue, delivery.state, since, delivery.recipients, delivery.attempts, delivery.last,
         delivery.due if waiting else None, delivery.expires, retried,
-        moments.set_aside(delivery.delivery, delivery.recipients) if held else "",
+        moments.set_aside(delivery.delivery, delivery.recipients) if held else "", delivery.returning,
     )  # fmt: skip

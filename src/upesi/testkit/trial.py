@@ -202,7 +202,7 @@ class Trial:
         if self.refused():
             return route if isinstance(route, Verdict) else answer
         if route is not None and not isinstance(route, Verdict):
-            new.route = route
+            new.routed(route)
         self.tx.recipients.append(new)
         return answer
 

@@ -224,9 +224,31 @@ def test_mail_is_held_released_retried_and_cancelled(queue: str) -> None:
     assert "to=you@b.example" in story
     assert answer("queue", "cancel", *one, "--bounce", "--yes") == {"changed": 1, "active": 0}
     assert answer("queue", "count", "-c", queue) == {"count": 2}
-    assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0}
+    assert answer("queue", "cancel", *one, "--yes") == {"changed": 1, "active": 0, "unreturned": 1}
     assert answer("queue", "count", "-c", queue) == {"count": 1}
     assert run("queue", "release", "--bounce", *one).exit_code == 2
+
+
+def test_what_is_being_returned_is_marked_and_what_a_cancel_drops_is_said(queue: str) -> None:
+    """Until the notice is written it is in the queue; to cancel it then is to tell nobody, which is an operator's right, and said."""
+    one = ("-c", queue, "--domain", "b.example")
+    assert run("queue", "cancel", *one, "--bounce", "--yes").stdout == "1 delivery will be returned to its sender\n"
+    (row, other) = run("queue", "list", "-c", queue).stdout.splitlines()[1:]
+    assert row.split()[1] == "returning"
+    assert other.split()[1] == "ready"
+    assert run("queue", "show", FIRST.hex(), "-c", queue).stdout.splitlines()[-1].split()[1] == "returning"
+    listed = answer("queue", "list", "-c", queue)
+    assert isinstance(listed, list)
+    assert [(row["state"], row["returning"]) for row in listed] == [("ready", True), ("ready", False)]
+    why = run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    assert "you@b.example is being returned to its sender, as an operator wants" in why
+    assert "its sender" in why.splitlines()[-1]
+    assert "try" not in why
+    run("queue", "hold", *one, "--yes")
+    assert run("queue", "list", *one).stdout.splitlines()[1].split()[1] == "held"
+    assert "it is not tried again then" in run("queue", "why", FIRST.hex(), "-c", queue).stdout
+    told = run("queue", "cancel", "--all", "-c", queue, "--yes").stdout
+    assert told == "2 deliveries cancelled; 1 of them was being returned: the sender is not told now\n"
 
 
 def test_a_listing_says_why_mail_is_held(config: str) -> None:
@@ -260,6 +282,10 @@ def test_a_message_is_named_by_its_id_alone(queue: str) -> None:
     refused = run("queue", "hold", *one, "--id", "0" * 32, "--yes")
     assert refused.exit_code == 2
     assert "two messages are named" in refused.output
+    for command in ("list", "count"):
+        hinted = run("queue", command, *one)
+        assert hinted.exit_code == 2
+        assert f"a message is named by --id, as in `upesi queue {command} --id {FIRST.hex()}`" in hinted.stderr
 
 
 def test_one_message_that_is_named_needs_no_yes(queue: str) -> None:
@@ -350,6 +376,38 @@ def test_exit_codes_tell_scripts_what_happened(tmp_path: Path) -> None:
     assert "Traceback" not in wrong.stderr + down.stderr
 
 
+def test_what_cannot_be_done_is_json_for_whoever_asked_for_json(tmp_path: Path) -> None:
+    """Else a script reads nothing at all; a person reads the same on standard error, and the exit codes are the same."""
+    file = tmp_path / "upesi.toml"
+    file.write_text("")
+    for arguments, code, said in (
+        (("status",), 1, "no server answers at "),
+        (("queue", "show", "nonsense", "--socket", str(tmp_path / "none.sock")), 1, "no server answers at "),
+        (("plugins", "doc", "graylist"), 1, "graylist"),
+        (("queue", "cancel"), 2, "say which messages to cancel"),
+        (("queue", "list", "--limit", "0"), 2, "Invalid value for '--limit'"),
+    ):
+        failed = program(*arguments, "-c", str(file), "--json")
+        told = json.loads(failed.stdout)
+        assert (failed.returncode, list(told)) == (code, ["error"])
+        assert said in told["error"]
+        assert f"upesi: {told['error']}\n" in failed.stderr
+        assert program(*arguments, "-c", str(file)).stdout == ""
+
+
+def test_all_errors_begin_alike() -> None:
+    """One prefix, of what was written wrongly too, behind the usage of the command. `-c` is what Python calls the program here."""
+    failed = program("queue", "list", "--limit", "0")
+    usage, hint, error = failed.stderr.splitlines()
+    assert usage.startswith("Usage: -c queue list ")
+    assert hint == "Try `-c queue list --help` for help."
+    assert error.startswith("upesi: Invalid value for '--limit'")
+    shown = program("queue")
+    assert shown.returncode == 2
+    assert "upesi: " not in shown.stderr
+    assert "Commands:" in shown.stderr
+
+
 def test_help_imports_nothing_that_it_does_not_need() -> None:
     """`upesi --help` answers in a tenth of a second: no asyncio, no rich, no server."""
     code = (
@@ -420,6 +478,15 @@ def test_status_reload_and_stop_go_to_the_server(tmp_path: Path) -> None:
         assert str(run("reload", "-c", str(file)).exception) == "upesi.toml:3: it is wrong"
         assert answer("reload", "-c", str(file)) == {"workers": 2}
         assert run("stop", "--no-wait", "-c", str(file)).stdout == "stopping\n"
+
+
+def test_a_reload_refuses_what_it_would_not_do(tmp_path: Path) -> None:
+    """A running server reads its file: --set beside a reload would be dropped without a word. Where the server is may be said."""
+    where = ("--set", f"control.socket={tmp_path}/c.sock")
+    assert isinstance(run("reload", *where, "--set", f"spool.path={tmp_path}").exception, ServerDown)
+    refused = run("reload", *where, "--set", "delivery.expire=1d")
+    assert refused.exit_code == 2
+    assert "--set delivery.expire=1d would change nothing" in refused.stderr
 
 
 def test_a_server_is_reached_by_its_socket_when_its_configuration_is_broken(tmp_path: Path) -> None:
@@ -579,6 +646,9 @@ def test_plugins_are_listed_ordered_written_and_tried(tmp_path: Path) -> None:
     ordered = answer("plugins", "order", *config, "--hook", "mail")
     assert isinstance(ordered, list)
     assert [row["plugin"] for row in ordered] == ["mine"]
+    unknown = run("plugins", "order", *config, "--hook", "mial")
+    assert unknown.exit_code == 2
+    assert "there is no hook 'mial', did you mean mail?" in unknown.stderr
     assert "recognise" in run("plugins", "order", *config).stdout
     described = run("plugins", "doc", "mine", *config)
     assert described.exit_code == 0
@@ -619,6 +689,10 @@ def test_a_plugin_is_tried_with_a_bounce_and_wrong_addresses_are_named(tmp_path:
         wrong = run("plugins", "test", "max_hops", "-c", str(file), option, "a@b@c")
         assert wrong.exit_code == 2
         assert f"Invalid value for {option}: 'a@b@c' is no address" in wrong.stderr
+    wrong = run("plugins", "test", "max_hops", "-c", str(file), "--ip", "999.1.1.1")
+    assert wrong.exit_code == 2
+    assert "Invalid value for --ip: '999.1.1.1' is no IP address" in wrong.stderr
+    assert run("plugins", "test", "max_hops", "-c", str(file), "--ip", "2001:db8::1").exit_code == 0
 
 
 def test_a_plugin_that_is_no_python_is_marked_in_the_list(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -114,6 +115,12 @@ def test_config_check_says_doubts_and_takes_the_configuration(tmp_path: Path) ->
     assert checked.exit_code == 0
     assert f"warning: {file}:2: listener[0].role: nobody can log in here" in checked.stderr
     assert f"warning: {file}:7: route[1].domains[0]: 'a.example' never counts" in checked.stderr
+    told = CliRunner().invoke(upesi, ["config", "check", "-c", str(file), "--json"])
+    assert told.stderr == ""
+    answer = json.loads(told.stdout)
+    assert (answer["valid"], answer["problems"]) == (True, [])
+    places = [(warning["source"], warning["line"], warning["key"]) for warning in answer["warnings"]]
+    assert (str(file), 7, "route[1].domains[0]") in places
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "mine.py").write_text(
         "from upesi.plugin import hook\n\n\n@hook.auth\ndef judge(session, credentials):\n    return None\n"

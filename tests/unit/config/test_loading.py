@@ -126,11 +126,24 @@ def test_a_file_that_cannot_be_read_is_a_configuration_error(tmp_path: Path) -> 
     latin.write_bytes(b"[node]\nname = '\xe9'\n")
     for path, text in (
         (tmp_path / "none", "No such file"),
-        (tmp_path, "directory"),
         (latin, "latin.toml:2: is not UTF-8"),
     ):
         with pytest.raises(ConfigError, match=text):
             load(path)
+
+
+def test_a_folder_is_answered_with_the_file_in_it(tmp_path: Path) -> None:
+    """`serve -c /etc/upesi` is a slip that everybody makes once."""
+    for made, said in (
+        ("", "is a folder, and there is no upesi.toml in it"),
+        ("other.toml", f"is a folder; the configuration in it is {tmp_path}/other.toml"),
+        ("upesi.toml", f"is a folder; the configuration in it is {tmp_path}/upesi.toml"),
+    ):
+        if made:
+            (tmp_path / made).write_text("")
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path)
+        assert str(caught.value) == f"{tmp_path}: {said}"
 
 
 OVERRIDES = [
@@ -141,7 +154,9 @@ OVERRIDES = [
     ("listener.0.port=0", lambda config: config.listener[0].port, 0),
     ("listener[0].role=submission", lambda config: config.listener[0].role, Role.SUBMISSION),
     ("listener[0].role=lmtp", lambda config: config.listener[0].role, Role.LMTP),
-    ("listener.1.port=2526", lambda config: [listener.port for listener in config.listener], [2525, 2526]),
+    ("listener.1={ port = 2526 }", lambda config: [listener.port for listener in config.listener], [2525, 2526]),
+    ("destination.0.domains=['*']", lambda config: len(config.destination), 1),
+    ("plugins.mine.list.0=1", lambda config: config.plugins.settings["mine"], {"list": [1]}),
     ("delivery.retry=[1, '2m']", lambda config: config.delivery.retry, (1, 120)),
     ("smtp.chunking=false", lambda config: config.smtp.chunking, False),
     ("node.name=mx.example", lambda config: config.node.name, "mx.example"),
@@ -163,7 +178,22 @@ def test_an_override_is_toml_or_plain_text(override: str, value, expected: objec
         ("a..b=5", "--set a..b=5: an override is written KEY=VALUE"),
         (
             "listener.7.port=1",
-            "--set listener.7.port=1: listener[7].port: there is nothing of this name and place to set",
+            "--set listener.7.port=1: listener[7].port: the configuration has listener[0], did you mean listener[0]? "
+            "(a whole one is added as --set 'listener.1={ ... }')",
+        ),
+        ("listener.1.port=1", "--set listener.1.port=1: listener[1].port: the configuration has listener[0], did you"),
+        (
+            "listener[2]={}",
+            "--set listener[2]={}: listener[2]: the configuration has listener[0], did you mean listener[0]?",
+        ),
+        (
+            "plugins.relay.networks.4=1",
+            "--set plugins.relay.networks.4=1: plugins.relay.networks[4]: the configuration has plugins.relay.networks[0] to "
+            "plugins.relay.networks[1], did you mean plugins.relay.networks[1]?",
+        ),
+        (
+            "destination.1.domains=1",
+            "--set destination.1.domains=1: destination[1].domains: there is no destination: the",
         ),
         ("listener.port=1", "--set listener.port=1: listener.port: there is nothing of this name and place to set"),
         ("node.wrokers=1", "--set node.wrokers=1: node.wrokers: unknown key, did you mean workers?"),

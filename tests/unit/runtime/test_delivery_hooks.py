@@ -221,7 +221,9 @@ class TestResolve:
         assert router.site(route) == SITE
         assert run_virtual(router.resolve(route)).site == SITE
 
-    @pytest.mark.parametrize("function", [raises, hangs, plain("nonsense"), plain(["a"]), later([1])])
+    @pytest.mark.parametrize(
+        "function", [raises, hangs, plain("nonsense"), plain(["a"]), later([1]), plain([HostRoute("a", "25")])]
+    )
     def test_a_failure_puts_off(self, function: Callable[..., object]) -> None:
         """on_error "defer", and lists of other things: 4.3.0, reported, nothing remembered."""
         bench = Bench()

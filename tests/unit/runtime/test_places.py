@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from upesi.config.problems import ConfigError
+from upesi.runtime import places
 from upesi.runtime.check import check
+from upesi.tls.selfsigned import self_signed
 
 _TLS = '[[listener]]\ntls = "starttls"\n'
 
@@ -41,6 +43,13 @@ _TLS = '[[listener]]\ntls = "starttls"\n'
             (),
             "HERE/upesi.toml:3: destination[0].tls_certificate: HERE/absent: cannot be read",
         ),
+        (
+            '[spool]\npath = "wrong/spool"\n',
+            (),
+            "HERE/upesi.toml:2: spool.path: HERE/wrong/spool: cannot be made, since HERE/wrong is no folder",
+        ),
+        ('[spool]\npath = "wrong"\n', (), "HERE/upesi.toml:2: spool.path: HERE/wrong: is no folder"),
+        ("", ("spool.path=dangling/a/b",), "--set spool.path=dangling/a/b: spool.path: HERE/dangling/a/b: cannot be made"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_said_with_its_place(
@@ -50,7 +59,40 @@ def test_a_file_that_cannot_be_used_is_said_with_its_place(
     file = tmp_path / "upesi.toml"
     (tmp_path / "certificates").mkdir()
     (tmp_path / "wrong").write_text("anna: a@example.org\nbert\n")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
         check(file, overrides)
     assert str(caught.value).replace(str(tmp_path), "HERE").startswith(said)
+
+
+def test_a_spool_that_we_may_not_make_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may run as another user than the check; nothing is made by looking."""
+    file = tmp_path / "upesi.toml"
+    file.write_text('[spool]\npath = "closed/a/spool"\n')
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    assert check(file, ()) == ([], [])
+    # root may write anywhere, whatever the modes
+    monkeypatch.setattr(places.os, "access", lambda place, mode, effective_ids: place != closed)
+    (warning,), _ = check(file, ())
+    said = f"{file}:2: spool.path: {closed}/a/spool: cannot be made: {closed} cannot be written by the user who checks this"
+    assert str(warning).startswith(said)
+    file.write_text('[spool]\npath = "closed"\n')
+    (warning,), _ = check(file, ())
+    assert str(warning).startswith(f"{file}:2: spool.path: {closed}: cannot be written by the user")
+    assert list(closed.iterdir()) == []
+
+
+def test_a_warning_of_a_certificate_has_the_place_of_its_folder(tmp_path: Path) -> None:
+    """The key that names the folder, then the file."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.pem").write_bytes(self_signed("a.example"))
+    (tmp_path / "own" / "a.pem").chmod(0o600)
+    file = tmp_path / "upesi.toml"
+    file.write_text(f'{_TLS}certificates = "own"\n')
+    settings, (warning,) = check(file, ())
+    assert settings == []
+    assert str(warning).startswith(
+        f"{file}:3: listener[0].certificates: {tmp_path}/own/a.pem: is self-signed: it encrypts"
+    )

@@ -388,6 +388,9 @@ def test_what_an_operator_returns_fails_without_an_attempt(world: World) -> None
         world.put(f"a@{domain}", expires=RETURNED - world.wall())
     world.pass_time(10)
     assert [outcome.status for _, ((_, outcome),) in world.reporter.reports] == ["5.0.0", "5.0.0"]
+    # why it was given up is what its site last said, where it said anything
+    text = "returned by the postmaster without another attempt"
+    assert sorted(outcome.text for _, ((_, outcome),) in world.reporter.reports) == [text, f"{text}: {DOWN.text}"]
     assert world.site("y.example").started == 0
     assert world.kinds("delivery.failed") == ["delivery.failed"] * 2
 

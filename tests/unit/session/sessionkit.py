@@ -249,12 +249,8 @@ class Home:
         self.open.remove(connection)
 
 
-def hooks(**functions: Any) -> Hooks:
-    """Return chains with one function at each named point; a tuple gives several."""
-
-    def log(event: str, fields: dict[str, object]) -> None:
-        pass
-
+def hooks(log: Callable[[str, dict[str, object]], None], **functions: Any) -> Hooks:
+    """Return chains with one function at each named point; a tuple gives several. `log` hears of their failures."""
     made = []
     for point, given in functions.items():
         for number, function in enumerate(given if isinstance(given, tuple) else (given,)):
@@ -294,7 +290,7 @@ class Dialogue:
             points.setdefault("rcpt", take_all)
         settings = settings or SmtpSettings(max_message_size=max_message_size)  # type: ignore[arg-type]
         self.context = SessionContext(
-            hooks=hooks(**points),
+            hooks=hooks(lambda name, fields: self.events.append((name, fields)), **points),
             limits=limits or ServerLimits(max_message_size=settings.max_message_size),
             settings=settings,
             hostname="mx.example.net",

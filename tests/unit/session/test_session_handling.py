@@ -137,9 +137,13 @@ def test_a_quarantine_at_message_counts_as_one_of_its_route() -> None:
 )
 def test_a_quarantine_that_cannot_be_is_never_acknowledged(route: QuarantineRoute) -> None:
     """PLG-06: without a reason nobody could judge it, and without a route it could not be released."""
-    talk = Dialogue(route=lambda tx, recipient: route)
+
+    def message(tx: Transaction) -> None:
+        tx.recipients[0].route = route
+
+    talk = Dialogue(message=message)
     talk.begin()
-    assert talk.send()[0].startswith("421 4.3.0")
+    assert talk.send()[0].startswith("451 4.3.0")
     assert talk.intake.accepted == []
 
 
@@ -152,5 +156,5 @@ def test_a_handling_that_is_none_is_never_acknowledged(whole: bool) -> None:
 
     talk = Dialogue(message=message)
     talk.begin()
-    assert talk.send()[0].startswith("421 4.3.0")
+    assert talk.send()[0].startswith("451 4.3.0")
     assert talk.intake.accepted == []

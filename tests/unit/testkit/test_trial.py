@@ -242,6 +242,8 @@ def test_tests_beside_a_scaffold_may_be_async(tmp_path: Path):
             [*command, *arguments], env=own, capture_output=True, text=True, timeout=60, cwd=where, check=False
         )
         assert "3 passed" in run.stdout, run.stdout + run.stderr
+        # pytest-asyncio wants to know more than the mode
+        assert "Warning" not in run.stdout + run.stderr
     mine = tmp_path / "other"
     mine.mkdir()
     (mine / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
