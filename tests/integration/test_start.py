@@ -55,6 +55,8 @@ def test_a_second_instance_says_who_holds_the_spool(upesi_server: MakeServer) ->
     said = refusal(server)
     assert "is held by another process" in said
     assert f"pid {server.pid}" in said
+    # whoever types `make run` twice
+    assert "upesi stop" in said
 
 
 def test_a_port_that_is_taken_is_named_with_what_to_do(upesi_server: MakeServer, receiver: Receiver) -> None:

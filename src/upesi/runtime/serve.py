@@ -20,14 +20,20 @@ from upesi.runtime.check import check_in_child
 from upesi.runtime.limits import raise_file_limit
 from upesi.runtime.supervisor import StartFailed, Supervisor
 from upesi.spool.admin import SpoolAdmin
+from upesi.spool.store import SpoolLocked
 
 __all__ = ["serve"]
+
+_RUNNING = "a server runs already. See it with `upesi status`, stop it with `upesi stop`, or give this one its own --set spool.path=FOLDER"
 
 
 def serve(path: Path | None, overrides: tuple[str, ...] = ()) -> int:
     """Run the server until it is told to stop; return the exit status: 0 after a drain, 1 where it could not start (said on stderr)."""
     try:
         return asyncio.run(_serve(path, overrides))
+    except SpoolLocked as error:
+        sys.stderr.write(f"upesi: {error}: {_RUNNING}\n")
+        return 1
     except UpesiError as error:
         sys.stderr.write(f"upesi: {error}\n")
         return 1
