@@ -7,9 +7,12 @@ refused ("no"):
 
     ["ready"]
     ["try-accept", id, sum, recipients]          ["ok-accept", id]     ["no-accept", id]
+    ["ok-take", id]
     ["try-end", n, id, removed, notice, sum]     ["ok-end", n]         ["no-end", n]
 
-It ends by itself after COUNT acts. It works as on a quick disk with an even SEED, and as on a slow one with an odd one.
+It ends by itself after COUNT acts. It works as on a quick disk with an even SEED, and as on a slow one with an odd one. Beside that it
+sends a message as soon as it is committed (docs/adr/0007-cut-through.md): it ends its deliveries before anybody says that it is durable.
+"ok-take": its receivers have taken all of it, and its client was told so.
 Everything else is derived from SEED and ids, so that a reader can check every octet.
 """
 
@@ -23,7 +26,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from upesi.config.settings import SpoolSettings
@@ -96,16 +99,20 @@ class Driver:
     def act(self) -> None:
         """Begin one act, unless enough have been begun."""
         if self.left <= 0:
-            if self.running == 0 and not self.ended.done():
-                self.ended.set_result(None)
+            self.rest()
             return
         self.left -= 1
         self.running += 1
         # about as many as are accepted, and more once there are enough: a spool that grew with every crash would make each check slower
         if self.ours and (self.random.random() < 0.55 or len(self.ours) > _ENOUGH):
-            self.end(self.ours.pop(self.random.randrange(len(self.ours))))
+            self.end(self.ours.pop(self.random.randrange(len(self.ours))), self.over)
         else:
             self.accept()
+
+    def rest(self) -> None:
+        """Have it known once nothing is left to do."""
+        if self.left <= 0 and self.running == 0 and not self.ended.done():
+            self.ended.set_result(None)
 
     def over(self) -> None:
         self.running -= 1
@@ -116,23 +123,45 @@ class Driver:
         recipients = [f"r{n}" for n in range(self.random.choice((1, 1, 2, 5)))]
         id, sum = self.message(recipients)
         self.say("try-accept", id.hex(), sum, recipients)
+        sent = False
+
+        def begun(born: Sequence[Delivery]) -> None:
+            nonlocal sent
+            way = self.random.choice((None, self.end, self.take))
+            if way is not None:
+                sent = True
+                self.running += len(born)
+                for delivery in born:
+                    way(delivery, self.ended_early)
+            if way == self.take:
+                self.say("ok-take", id.hex())
 
         def done(error: SpoolError | None, born: Sequence[Delivery]) -> None:
             self.say("no-accept" if error else "ok-accept", id.hex())
-            self.ours += born
+            if not sent:
+                self.ours += born
             self.over()
 
         try:
-            self.store.accept(self.new(id, recipients), done)
+            self.store.accept(self.new(id, recipients), done, begun)
         except SpoolError as error:
             done(error, ())
 
-    def end(self, delivery: Delivery) -> None:
+    def ended_early(self) -> None:
+        """Take note of an end that was no act of its own."""
+        self.running -= 1
+        self.rest()
+
+    def take(self, delivery: Delivery, over: Callable[[], None]) -> None:
+        """End `delivery`, all of which its receiver has taken: nothing follows."""
+        names = [recipient.address.local for recipient in delivery.recipients]
+        self.complete(delivery, names, (), None, "", over)
+
+    def end(self, delivery: Delivery, over: Callable[[], None]) -> None:
+        """End `delivery` in any way: some of its recipients may be tried again, and a notice may follow."""
         names = [recipient.address.local for recipient in delivery.recipients]
         kept = [name for name in names if self.random.random() < 0.3]
         removed = [name for name in names if name not in kept]
-        self.group += 1
-        number = self.group
         spawn: tuple[NewMessage, ...] = ()
         notice, sum = None, ""
         if removed and self.random.random() < 0.3:
@@ -142,7 +171,22 @@ class Driver:
                 spawn = (self.new(id, ["r0"]),)
             except SpoolError:
                 notice = None
+        self.complete(delivery, removed, spawn, notice, sum, over)
+
+    def complete(
+        self,
+        delivery: Delivery,
+        removed: Sequence[str],
+        spawn: tuple[NewMessage, ...],
+        notice: str | None,
+        sum: str,
+        over: Callable[[], None],
+    ) -> None:
+        self.group += 1
+        number = self.group
         self.say("try-end", number, delivery.message.hex(), removed, notice, sum)
+        names = [recipient.address.local for recipient in delivery.recipients]
+        kept = [name for name in names if name not in removed]
         remaining = tuple(self.delivery([name], index) for index, name in enumerate(kept))
         event = SpoolEvent(time.time(), "delivery.ended", delivery.message, {"group": number})
 
@@ -151,7 +195,7 @@ class Driver:
                 self.say("stale", number)
             self.say("no-end" if error else "ok-end", number)
             self.ours += born
-            self.over()
+            over()
 
         self.store.complete(Completion(delivery.id, delivery.message, remaining, spawn, (event,)), done)
 

@@ -21,11 +21,15 @@ class Oracle:
     def __init__(self) -> None:
         self.sums: dict[str, str] = {}
         self.open: dict[str, set[str]] = {}  # acknowledged: these recipients must be there
-        self.unsure: dict[str, set[str]] = {}  # tried, not acknowledged: all of these or none
+        # tried, not acknowledged: all of these or none, but for those whose end was tried
+        self.unsure: dict[str, set[str]] = {}
         self.said: dict[str, list[str]] = {}
         # acknowledged when the power was off already, perhaps worked on further: whatever became of these is right
         self._late: set[str] = set()
+        # answered with an error, and so taken back as far as nothing hinders it
+        self._refused: set[str] = set()
         self.acknowledged = 0
+        self.taken = 0
         self.refused = 0
         self.stale = 0
         self._ends: dict[int, tuple[str, set[str], str | None]] = {}
@@ -59,11 +63,21 @@ class Oracle:
         self.unsure[id] = set(recipients)
 
     def _ok_accept(self, id: str) -> None:
-        self.open[id] = self.unsure.pop(id)
+        if id in self.unsure:
+            self.open[id] = self.unsure.pop(id)
         self.acknowledged += 1
 
     def _no_accept(self, id: str) -> None:
         self.refused += 1
+        self._refused.add(id)
+        if id in self.open:
+            # an end of it was durable, and it was taken back nevertheless: or not
+            self.unsure[id] = self.open.pop(id)
+
+    def _ok_take(self, id: str) -> None:
+        ended = [removed for ended, removed, _ in self._ends.values() if ended == id]
+        assert self.unsure[id] == set().union(*ended), f"{id}: taken, but not by all its receivers"
+        self.taken += 1
 
     def _try_end(self, number: int, id: str, removed: list[str], notice: str | None, sum: str) -> None:
         self._ends[number] = (id, set(removed), notice)
@@ -72,7 +86,12 @@ class Oracle:
 
     def _ok_end(self, number: int) -> None:
         id, removed, notice = self._ends.pop(number)
-        self.open[id] -= removed
+        if id in self.unsure and id not in self._refused:
+            # what is ended durably lies in front of its end in the log
+            self.open[id] = self.unsure.pop(id)
+        for names in (self.open, self.unsure):
+            if id in names:
+                names[id] -= removed
         if notice:
             self.open[notice] = {"r0"}
         self.acknowledged += 1
@@ -81,11 +100,19 @@ class Oracle:
         self.refused += 1
 
     def _stale(self, number: int) -> None:
-        self.stale += 1
+        id = self._ends[number][0]
+        if id not in self._refused:
+            self.stale += 1
+            return
+        # it has been taken back, and so there was nothing to end
+        self._ends[number] = (id, set(), None)
+        self.unsure.pop(id, None)
 
     def settle(self, found: dict[str, set[str]]) -> None:
         """Compare with what is there, then take that as the truth: what was unsure has been decided."""
         expected = dict(self.open)
+        # ends that were tried of what may not be there itself: what is missing of it, with the notices of that
+        missing: dict[str, list[tuple[set[str], str | None]]] = {id: [] for id in self.unsure}
         for id, removed, notice in self._ends.values():
             if id in self._late:
                 # nobody was told of this end, but where the message is right whatever became of it, so is the notice of its end
@@ -95,16 +122,20 @@ class Oracle:
                 continue
             there = found.get(id, set()) & removed
             assert there in (set(), removed), f"{id}: half of an attempt's end is there: {there} of {removed}"
+            if id not in self.open:
+                assert not (there and notice in found), f"{id}: it has not ended, and its notice {notice} is there"
+                if not there:
+                    missing.setdefault(id, []).append((removed, notice))
+                continue
             if notice and notice not in self._late:
                 assert (notice in found) == (not there), f"{id}: its end and its notice {notice} are not one"
             if not there:
                 expected[id] = expected[id] - removed
                 if notice:
                     expected[notice] = {"r0"}
-        for id, recipients in self.unsure.items():
-            if id in found and id not in self._late:
-                assert found[id] == recipients, f"{id}: half a message"
-                expected[id] = recipients
+        for id, ends in missing.items():
+            if id not in self._late:
+                self._settle_unsure(id, ends, found, expected)
         expected |= {id: found[id] for id in self._late & found.keys()}
         expected = {
             id: recipients
@@ -115,7 +146,28 @@ class Oracle:
         back = {id: names - expected.get(id, set()) for id, names in found.items() if names - expected.get(id, set())}
         assert not lost, f"lost: {lost}"
         assert not back, f"ended or refused, but there: {back}; {[self.said.get(id) for id in back]}"
-        self.open, self.unsure, self._ends, self._late = expected, {}, {}, set()
+        self.open, self.unsure, self._ends, self._late, self._refused = expected, {}, {}, set(), set()
+
+    def _settle_unsure(
+        self,
+        id: str,
+        ends: list[tuple[set[str], str | None]],
+        found: dict[str, set[str]],
+        expected: dict[str, set[str]],
+    ) -> None:
+        """Judge a message that nobody knows to be durable, whose `ends` are of what is not there; add to `expected` what may be."""
+        names = found.get(id, set())
+        rest = self.unsure.get(id, set()).difference(*(removed for removed, _ in ends))
+        assert names in (set(), rest), f"{id}: half a message: {names} of {rest}"
+        notices = {notice for _, notice in ends if notice and notice not in self._late}
+        came = notices & found.keys()
+        if id not in self._refused:
+            # it was there, and all that is missing has ended; or it never was, and neither was any end of it
+            was = bool(names) or (bool(came) and not rest)
+            assert came == (notices if was else set()), f"{id}: of the notices {notices} of its ends there are {came}"
+        if names:
+            expected[id] = names
+        expected.update((notice, {"r0"}) for notice in came)
 
 
 def body_files(folder: Path) -> set[str]:

@@ -42,6 +42,8 @@ async def injected(folder: Path, name: str, rounds: int) -> None:
         await check(folder, oracle)
     assert bool(oracle.refused) or not refused, "no fault was met: the test proves nothing"
     assert oracle.acknowledged > 60
+    assert oracle.taken
+    assert oracle.stale == 0
 
 
 class DriverProcessRun:

@@ -46,6 +46,7 @@ async def test_acknowledged_mail_survives_kill(tmp_path: Path) -> None:
     """After kill -9 at random moments every acknowledged act is there, nothing is half done (STO-01)."""
     oracle = await killed_at_random(tmp_path / "spool", 6, 1)
     assert oracle.acknowledged > 100
+    assert oracle.taken > 10
     assert oracle.stale == 0
 
 

@@ -93,6 +93,7 @@ async def test_acknowledged_mail_survives_power_cuts(disk: LoopDisk) -> None:
     """No acknowledged act is lost, and none is half done, when the power goes at random moments (Q1)."""
     oracle = await cut_at_random(disk, 15, 3)
     assert oracle.acknowledged > 100
+    assert oracle.taken > 10
 
 
 @pytest.mark.crash

@@ -103,6 +103,8 @@ class UpesiServer:
         self.folder, self.port, self.workers = folder, free_port(), workers
         self.spool = spool or folder / "spool"
         self.file, self.log = folder / "upesi.toml", folder / "server.log"
+        # what follows `upesi serve -c FILE`
+        self.arguments: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
         # whether it was a test that ended it; a server that ends by itself fails its test
         self.ended = False
@@ -119,7 +121,7 @@ class UpesiServer:
         self.ended = False
         said = self._starts()
         with self.log.open("ab") as log:
-            argv = [str(UPESI), "serve", "-c", str(self.file)]
+            argv = [str(UPESI), "serve", "-c", str(self.file), *self.arguments]
             self.process = subprocess.Popen(argv, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             wait_until(self.greets, what="the greeting")
