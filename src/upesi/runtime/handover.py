@@ -10,6 +10,7 @@ given and not answered when an owner died, the spool knows whether it is there.
 
 Work is exchanged and not shed: under load a worker gives about as much as it is given. Where the sites are spread over the workers that is
 nearly all. Where one site gets all the mail, its owner is the busiest as it is, and would have to write what its idler neighbours can.
+Beside a slow disk it is given all: its receivers may know that they have the mail before any disk does (`cut_through`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ __all__ = ["Handover", "Keep", "Told", "Word", "language_of"]
 _MOST_BODY: Final = MAX_OFFER - 64 * 1024
 # Seconds for which an owner is given nothing after it had no use for a message at once: it would wait in the spool either way
 _REST: Final = 0.5
+# Seconds for which an owner is given all there is after its receivers were quicker than its disk: whoever writes such mail waits longer
+_EAGER: Final = 1.0
 # Messages that a worker may give beyond what it is given: so many at once, and in a second. With eight sites all are given, and 8 % more
 # relayed, by turns; with one site, when all were given, 8 to 10 % less
 _AHEAD: Final = 100
@@ -48,7 +51,7 @@ class Word(IntEnum):
     UNSURE = UNSURE
     # it has ended: what is in the spool is there, and nothing more comes
     LOST = LOST
-    # durable, or taken by all its receivers already; on its way
+    # durable, and on its way
     KEPT = 0
     # durable, and waits in the spool
     WAITS = 1
@@ -58,6 +61,12 @@ class Word(IntEnum):
     FULL = 3
     # not written for another reason
     FAILED = 4
+    # taken by all its receivers, and not durable yet: the disk is slow (runtime/cut_through.py)
+    TAKEN = 5
+
+
+# whoever is told one of these answers 250
+ACCEPTED: Final = frozenset((Word.KEPT, Word.WAITS, Word.TAKEN))
 
 
 class _Given(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -111,7 +120,7 @@ Keep = Callable[[NewMessage, Told], None]
 class Handover:
     """Both sides of it for one worker, `name` among the others that share `folder`."""
 
-    __slots__ = ("_ahead", "_at", "_closed", "_keep", "_lines", "_loop", "_rests", "given")
+    __slots__ = ("_ahead", "_at", "_closed", "_eager", "_keep", "_lines", "_loop", "_rests", "given")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: str, name: str, keep: Keep) -> None:
         self._loop = loop
@@ -119,6 +128,8 @@ class Handover:
         self._lines = Lines(loop, folder, name, _LANGUAGE, self._received)
         # owner -> until when it is given nothing
         self._rests: dict[str, float] = {}
+        # owner -> until when it is given all there is
+        self._eager: dict[str, float] = {}
         self._closed = False
         # messages that we gave beyond those we were given, as of the time `_at`; what is between is forgotten at `_RATE`
         self._ahead = 0.0
@@ -134,23 +145,24 @@ class Handover:
         """Get to know those who own something; what is remembered of others goes."""
         known = frozenset(workers)
         self._rests = {owner: until for owner, until in self._rests.items() if owner in known}
+        self._eager = {owner: until for owner, until in self._eager.items() if owner in known}
         self._lines.meet(known)
 
-    def give(self, owner: str, message: NewMessage, told: Told, freely: bool = False) -> bool:
-        """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now.
-
-        `freely`: whatever we have been given ourselves.
-        """
+    def give(self, owner: str, message: NewMessage, told: Told) -> bool:
+        """Hand `message` over to `owner`, and have `told` called later, once; return False, at once, where it does not go now."""
         body = message.body
         if type(body) is not MemoryBody or body.size > _MOST_BODY or self._rests_now(owner):
             return False
+        freely = self._loop.time() < self._eager.get(owner, 0.0)
         if not freely and self._is_ahead():
             return False
 
         def answered(answer: int) -> None:
             word = Word(answer)
-            if word is Word.KEPT or word is Word.WAITS:
+            if word in ACCEPTED:
                 self.given += 1
+            if word is Word.TAKEN:
+                self._eager[owner] = self._loop.time() + _EAGER
             if word is Word.WAITS or word is Word.DECLINED:
                 self._rests[owner] = self._loop.time() + _REST
             told(word)

@@ -18,7 +18,7 @@ from upesi.mail.outcome import Outcome
 from upesi.mail.route import MxRoute, Route
 from upesi.reports.dsn import DsnReporter
 from upesi.runtime.cut_through import Crossing, CutThrough
-from upesi.runtime.handover import Handover, Told, Word
+from upesi.runtime.handover import ACCEPTED, Handover, Told, Word
 from upesi.runtime.owners import Owners
 from upesi.scheduler.engine import Scheduler
 from upesi.scheduler.tasks import Emit
@@ -119,13 +119,8 @@ class SpoolIntake:
     def accept(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
         """Make `message` durable, then call `done`: by the worker that owns its queues, where that is another one, or ourselves."""
         owner = self._other_owner(message)
-        if owner is None or not self._give(owner, message, done):
+        if owner is None or not self._handover.give(owner, message, lambda word: self._told(word, message, done)):
             self._write(message, done)
-
-    def _give(self, owner: str, message: NewMessage, done: Callable[[SpoolError | None], None]) -> bool:
-        # beside a slow disk as much as there is: only who sends a message can know before the disk does that it is kept
-        freely = self._cut_through.enabled and self._store.behind()
-        return self._handover.give(owner, message, lambda word: self._told(word, message, done), freely)
 
     def _other_owner(self, message: NewMessage) -> str | None:
         """Return the worker that owns all of `message`; None where that is ourselves, nobody, or several, or where nothing is due yet."""
@@ -143,7 +138,7 @@ class SpoolIntake:
         return found
 
     def _told(self, word: Word, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
-        if word is Word.KEPT or word is Word.WAITS:
+        if word in ACCEPTED:
             done(None)
         elif word is Word.DECLINED:
             self._write(message, done)
@@ -181,19 +176,13 @@ class SpoolIntake:
         deliveries = tuple([msgspec.structs.replace(each, claim=wants(each.queue)) for each in message.deliveries])
         ours = msgspec.structs.replace(message, deliveries=deliveries)
 
-        def answer(error: SpoolError | None, sending: bool) -> None:
-            if error is None:
-                told(Word.KEPT if sending else Word.WAITS)
-            else:
-                told(Word.FULL if isinstance(error, SpoolFull) else Word.FAILED)
-
-        self._put(ours, answer)
+        self._put(ours, lambda word, error: told(word))
 
     def _write(self, message: NewMessage, done: Callable[[SpoolError | None], None]) -> None:
-        self._put(message, lambda error, sending: done(error))
+        self._put(message, lambda word, error: done(error))
 
-    def _put(self, message: NewMessage, answer: Callable[[SpoolError | None, bool], None]) -> None:
-        """Write `message`, then call `answer` with whether it is being sent by us, once; hand it on.
+    def _put(self, message: NewMessage, answer: Callable[[Word, SpoolError | None], None]) -> None:
+        """Write `message`, then call `answer`, once, and hand it on.
 
         To our scheduler goes what was born ours, a hint to the owners of the rest.
         """
@@ -202,7 +191,7 @@ class SpoolIntake:
         def begun(born: Sequence[Delivery]) -> None:
             # one that somebody else sends, or that waits in the spool: nobody here would hear of its end
             if len(born) == len(message.deliveries):
-                crossings.begin(message.id, born, lambda: answer(None, True))
+                crossings.begin(message.id, born, lambda: answer(Word.TAKEN, None))
                 self._scheduler.accepted(message, born)
 
         def committed(error: SpoolError | None, born: Sequence[Delivery]) -> None:
@@ -210,9 +199,9 @@ class SpoolIntake:
             if crossing is not None:
                 self._crossed(message, crossing, error)
                 if not crossing.answered:
-                    answer(error, True)
+                    answer(_word(error, Word.KEPT), error)
                 return
-            answer(error, bool(born))
+            answer(_word(error, Word.KEPT if born else Word.WAITS), error)
             if error is None:
                 self._hand_on(message, born)
 
@@ -244,3 +233,9 @@ class SpoolIntake:
             self._scheduler.hint((queue,))
         elif (owner := self._owners.owner(queue)) is not None:
             self._hints.send(owner, queue)
+
+
+def _word(error: SpoolError | None, good: Word) -> Word:
+    if error is None:
+        return good
+    return Word.FULL if isinstance(error, SpoolFull) else Word.FAILED

@@ -140,10 +140,6 @@ class Committer:
             self._enough = _NEVER
             self._wake.put(None)
 
-    def behind(self) -> bool:
-        """Whether commits wait for a slow disk now."""
-        return self._syncer.behind()
-
     def stop(self) -> None:
         """Take nothing more, on the event loop's thread: what comes in while the writer ends would be answered by nobody."""
         self._closing = True

@@ -160,10 +160,6 @@ class SqliteStore:
 
     # grouped writes
 
-    def behind(self) -> bool:
-        """Whether commits wait for a slow disk now."""
-        return self._committer.behind()
-
     def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
         """Make `message` durable, then call `done`. One bad message fails alone. `begun` is called where the disk is slow."""
         try:

@@ -66,10 +66,6 @@ class Store(Protocol):
         """Whether new mail is refused with 452 now (below the free-space mark; measured once a second, never per message)."""
         ...
 
-    def behind(self) -> bool:
-        """Whether commits wait for a slow disk now."""
-        ...
-
     def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
         """Make `message` durable, then call `done`. One bad message fails alone.
 

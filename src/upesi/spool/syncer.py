@@ -44,8 +44,6 @@ DESCRIPTORS = SYNCERS + 1
 _QUICK = 0.002
 # So many that took longer make a slow disk, and one that did not makes it quick again: a busy machine has single ones that take long
 _IN_A_ROW = 3
-# Seconds for which the last one is believed where there is nothing more to sync
-_BELIEVED = 1.0
 
 
 class Commit:
@@ -78,8 +76,6 @@ class Syncer:
         self._monotonic = monotonic
         # syncs in a row that were not quick
         self._slow = 0
-        # when the last one ended
-        self._synced = 0.0
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -99,10 +95,6 @@ class Syncer:
     def quick(self) -> bool:
         """Whether the disk is quick."""
         return self._slow < _IN_A_ROW
-
-    def behind(self) -> bool:
-        """Whether the disk was slow a moment ago."""
-        return not self.quick and self._monotonic() - self._synced < _BELIEVED
 
     def start(self) -> None:
         """Start the threads."""
@@ -213,11 +205,10 @@ class Syncer:
     def _sync(self, log: WalSync) -> None:
         before = self._monotonic()
         log.sync()
-        after = self._synced = self._monotonic()
         if self.broken:
             # a descriptor is told of a failure once, so the next sync on it succeeds, and the mark may have found no room
             raise DatabaseIoError("a sync before this one failed")
-        self._slow = 0 if after - before < _QUICK else self._slow + 1
+        self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         for commit in commits:

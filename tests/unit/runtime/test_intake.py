@@ -34,13 +34,10 @@ class FakeHandover:
     def __init__(self) -> None:
         self.takes = True
         self.given: list[tuple[str, NewMessage, Told]] = []
-        # how many of them whatever this worker was given itself
-        self.freely = 0
 
-    def give(self, owner: str, message: NewMessage, told: Told, freely: bool = False) -> bool:
+    def give(self, owner: str, message: NewMessage, told: Told) -> bool:
         if self.takes:
             self.given.append((owner, message, told))
-            self.freely += freely
         return self.takes
 
 
@@ -383,30 +380,25 @@ def test_what_was_answered_when_the_sync_fails_stays_answered_and_is_told_of(slo
 
 
 def test_an_operator_may_want_the_disks_word_alone(slow: Place) -> None:
-    """spool.cut_through = false: nothing is sent before it is durable, and nothing is handed over for it."""
+    """spool.cut_through = false: nothing is sent before it is durable."""
     slow.world.cut_through.enabled = False
     slow.accept(slow.message("own.example"))
-    slow.accept(slow.message("foreign.example"))
-    assert slow.handover.freely == 0
     slow.world.pass_time(SYNC / 2)
     assert slow.outcomes == slow.world.site("own.example").attempts == []
     slow.world.pass_time(SYNC)
     assert slow.outcomes == [None]
 
 
-def test_another_workers_mail_goes_to_it_freely(slow: Place) -> None:
-    """Only who sends it can know before the disk does that it is kept; and beside a quick disk work is exchanged, not shed."""
+def test_of_another_workers_mail_its_receivers_word_is_enough(slow: Place) -> None:
     slow.accept(slow.message("foreign.example"))
-    assert slow.handover.freely == 1
-    slow.world.store.sync = 0.0
-    slow.accept(slow.message("foreign.example"))
-    assert (len(slow.handover.given), slow.handover.freely) == (2, 1)
+    slow.handover.given[0][2](Word.TAKEN)
+    assert slow.outcomes == [None]
 
 
 def test_what_was_handed_over_is_answered_as_early(slow: Place) -> None:
     words: list[Word] = []
     slow.intake.keep(slow.message("own.example"), words.append)
     slow.world.pass_time(2 * REPLY)
-    assert words == [Word.KEPT]
+    assert words == [Word.TAKEN]
     slow.world.pass_time(2 * SYNC)
-    assert words == [Word.KEPT]
+    assert words == [Word.TAKEN]

@@ -100,9 +100,6 @@ class FakeStore:
     def full(self) -> bool:
         return False
 
-    def behind(self) -> bool:
-        return self.sync > 0
-
     def accept(self, message: NewMessage, done: AcceptDone, begun: Begun | None = None) -> None:
         def commit() -> None:
             born = self._insert(message)

@@ -91,25 +91,3 @@ async def test_what_nobody_waits_for_is_not_synced(syncer: Syncer, disk: Disk) -
     assert disk.threads == []
     await asyncio.sleep(0)
     assert item.times == 1
-
-
-async def test_a_slow_disk_is_believed_for_a_second(syncer: Syncer, disk: Disk) -> None:
-    """Whoever hands all its mail to others syncs no more, and would never hear that the disk is quick again."""
-
-    async def commit(seconds: float) -> None:
-        disk.seconds = seconds
-        item = Told()
-        syncer.hand(Commit([item], [item], Ledger(1)), [cast(WalSync, disk)] * DESCRIPTORS)
-        syncer.drain()
-
-    for _ in range(2):
-        await commit(0.005)
-    assert not syncer.behind()
-    await commit(0.005)
-    assert syncer.behind()
-    disk.now += 1.1
-    assert not syncer.behind()
-    await commit(0.005)
-    assert syncer.behind()
-    await commit(0.0005)
-    assert not syncer.behind()
