@@ -203,6 +203,7 @@ class Driver:
 async def main(folder: Path, seed: int, count: int) -> None:
     """Work until the count is reached; with an odd seed as on a slow disk, whose syncs overlap with commits (`spool.syncer`)."""
     syncer._QUICK = 0.0 if seed % 2 else math.inf
+    syncer._OUTRUN = 0.0
     admin = SpoolAdmin.open_or_create(settings(folder))
     epoch = admin.register_member(os.getpid())
     admin.assign(dict.fromkeys(range(SHARDS), epoch))

@@ -44,6 +44,11 @@ DESCRIPTORS = SYNCERS + 1
 _QUICK = 0.002
 # So many that took longer make a slow disk, and one that did not makes it quick again: a busy machine has single ones that take long
 _IN_A_ROW = 3
+# Seconds that syncs take on the average where receivers may be quicker. Of what a busy machine makes of a quick disk nothing is gained: by
+# turns 7 % fewer messages/s, since their owner has all the work then (docs/adr/0007-cut-through.md)
+_OUTRUN = 0.004
+# The part of that average which is the last sync's
+_NEWEST = 0.125
 
 
 class Commit:
@@ -76,6 +81,8 @@ class Syncer:
         self._monotonic = monotonic
         # syncs in a row that were not quick
         self._slow = 0
+        # what one takes, on the average
+        self._takes = 0.0
         # a commit with the logs that it is in, one descriptor for each thread; None for each thread that is to end
         self._handed: SimpleQueue[tuple[Commit, Sequence[WalSync]] | None] = SimpleQueue()
         self._threads = [
@@ -109,7 +116,10 @@ class Syncer:
             self._settle([commit], logs[SYNCERS])
             return
         # before a thread can say more of them
-        _call(self._loop, [item.begin for item in commit.good if isinstance(item, Accept) and item.begun is not None])
+        if self._takes >= _OUTRUN:
+            _call(
+                self._loop, [item.begin for item in commit.good if isinstance(item, Accept) and item.begun is not None]
+            )
         with self._news:
             self._left += 1
         self._handed.put((commit, logs))
@@ -208,7 +218,9 @@ class Syncer:
         if self.broken:
             # a descriptor is told of a failure once, so the next sync on it succeeds, and the mark may have found no room
             raise DatabaseIoError("a sync before this one failed")
-        self._slow = 0 if self._monotonic() - before < _QUICK else self._slow + 1
+        took = self._monotonic() - before
+        self._takes += (took - self._takes) * _NEWEST
+        self._slow = 0 if took < _QUICK else self._slow + 1
 
     def _refuse(self, commits: Sequence[Commit], error: SpoolError) -> None:
         for commit in commits:

@@ -90,6 +90,7 @@ async def store(request: pytest.FixtureRequest, engine: SqliteEngine, monkeypatc
     """One worker that found its disk quick, and so syncs on the writer's thread, or slow, and so does it on others, however busy we are."""
     monkeypatch.setattr("upesi.spool.syncer._QUICK", 0.0 if request.param == SLOW else math.inf)
     monkeypatch.setattr("upesi.spool.syncer._IN_A_ROW", 1)
+    monkeypatch.setattr("upesi.spool.syncer._OUTRUN", 0.0)
     made = await engine.worker()
     message = engine.message()
     (born,) = await accept(made, message)
