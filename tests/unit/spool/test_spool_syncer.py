@@ -97,7 +97,7 @@ async def test_what_nobody_waits_for_is_not_synced(syncer: Syncer, disk: Disk) -
 async def test_mail_is_begun_where_syncs_take_four_milliseconds_on_the_average(syncer: Syncer, disk: Disk) -> None:
     """A busy machine makes three of 3 ms of a quick disk's; of them nothing is gained."""
     begun: list[float] = []
-    for seconds in (0.003,) * 20 + (0.006,) * 20 + (0.003,) * 10:
+    for seconds in (0.003,) * 20 + (0.006,) * 20 + (0.003,) * 20:
         disk.seconds = seconds
         accept = Accept(
             MessageId(bytes(16)), (), None, [], [], (0.0, 0, 0, ""), None, lambda born, took=seconds: begun.append(took)
@@ -107,5 +107,5 @@ async def test_mail_is_begun_where_syncs_take_four_milliseconds_on_the_average(s
     await asyncio.sleep(0)
     # the average lags behind by some
     assert 12 <= begun.count(0.006) < 20
-    assert 0 < begun.count(0.003) < 8
+    assert 0 < begun.count(0.003) < 12
     assert begun[0] == 0.006
