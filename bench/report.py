@@ -24,7 +24,8 @@ about {seconds:g} s after a warm-up, and what is written is the median of {round
 ratios of neighbouring runs. All queues are on the same file system. Nothing that was lost is left out.
 
 Ports: 2603 the sink, 2606 Postfix, 2607 Haraka, 2608 Upesi relaying (`upesi serve -c packaging/examples/relay-bench.toml`), 2609 Upesi
-discarding (`discard-bench.toml`). How each peer is configured: `bench/peers/`.
+discarding (`discard-bench.toml`). How each peer is configured: `bench/peers/`. Against others ours relays with `spool.cut_through = false`:
+every 250 of it waits for a sync, as Postfix's does.
 """
 
 
